@@ -1,0 +1,211 @@
+"""Which Nvidia GPU, how many, split how: time, memory, energy and cost of training transformers.
+
+>>> import perfsim as ps
+>>> ps.gpu("RTX 4090").multiprocessors
+128
+
+Everything here is loaded when it is first used: `import perfsim` alone imports no numpy.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from perfsim.errors import InputError, PerfsimError, UnknownNameError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perfsim.calibration.validate import Replayed, replay, summary
+    from perfsim.core.calibration import Calibration
+    from perfsim.core.hardware import Gpu, System
+    from perfsim.core.model import Model
+    from perfsim.core.plan import Plan, Problem, Recompute, Schedule
+    from perfsim.core.results import Estimate
+    from perfsim.core.site import Site
+    from perfsim.core.software import Software
+    from perfsim.core.workload import Head, Precision, Task, Workload
+    from perfsim.inputs.catalogue import Catalogue, catalogue
+    from perfsim.inputs.scenario import Scenario
+    from perfsim.search.space import Space
+    from perfsim.search.sweep import Sweep
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "perfsim.calibration.validate": ("Replayed", "replay", "summary"),
+    "perfsim.core.calibration": ("Calibration",),
+    "perfsim.core.hardware": ("Gpu", "System"),
+    "perfsim.core.model": ("Model",),
+    "perfsim.core.plan": ("Plan", "Problem", "Recompute", "Schedule"),
+    "perfsim.core.results": ("Estimate",),
+    "perfsim.core.site": ("Site",),
+    "perfsim.core.software": ("Software",),
+    "perfsim.core.workload": ("Head", "Precision", "Task", "Workload"),
+    "perfsim.inputs.catalogue": ("Catalogue", "catalogue"),
+    "perfsim.inputs.scenario": ("Scenario",),
+    "perfsim.search.space": ("Space",),
+    "perfsim.search.sweep": ("Sweep",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022  in the order of use
+    "gpu", "model", "system", "software", "workload", "scenario", "catalogue",
+    "estimate", "sweep", "validate", "replay", "summary",
+    "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
+    "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
+    "Estimate", "Sweep", "Replayed",
+    "PerfsimError", "InputError", "UnknownNameError", "UnsupportedError",
+]  # fmt: skip
+
+
+def gpu(name: str) -> Gpu:
+    """The card that people call `name`, such as "RTX 4090" or "a100 80gb".
+
+    Raises:
+        UnknownNameError: no card, or more than one, is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+
+    return catalogue().gpu(name)
+
+
+def model(name: str | Path) -> Model:
+    """The model called `name`, or the one that a Hugging Face config.json (or a folder holding one) describes.
+
+    Raises:
+        UnknownNameError: no model is called so.
+        InputError: the file cannot be used.
+    """
+    from perfsim.inputs.catalogue import catalogue
+
+    return catalogue().model(name)
+
+
+def system(name: str) -> System:
+    """The server, cloud instance or workstation called `name`.
+
+    Raises:
+        UnknownNameError: no system is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+
+    return catalogue().system(name)
+
+
+def software(key: str) -> Software:
+    """The software stack with the key `key`, such as "pytorch-2-eager".
+
+    Raises:
+        UnknownNameError: no stack has this key.
+    """
+    from perfsim.inputs.catalogue import catalogue
+
+    return catalogue().software(key)
+
+
+def workload(model: Model | str | Path, **options: Any) -> Workload:
+    """The job of training `model`; `options` are the keys of a scenario's [workload] table.
+
+    Raises:
+        InputError: an option cannot be used.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.workload import make_workload
+
+    named = catalogue().model(model) if isinstance(model, str | Path) else model
+    return make_workload(named, **options)
+
+
+def scenario(source: str | Path) -> Scenario:
+    """The scenario of a TOML file, or the built-in one called `source`.
+
+    Raises:
+        InputError: the file cannot be used; every problem has a line.
+    """
+    from perfsim import paths
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.scenario import scenario as read
+
+    return read(paths.find_scenario(str(source)), catalogue())
+
+
+def estimate(
+    workload: Workload,
+    system: System,
+    plan: Plan,
+    software: Software | None = None,
+    calibration: Calibration | None = None,
+    site: Site | None = None,
+) -> Estimate:
+    """Time, memory, energy and cost of one plan, or of all the plans in the records' arrays.
+
+    Software is current eager PyTorch and the calibration the built-in one unless given.
+    """
+    from perfsim.core.site import Site
+    from perfsim.estimate import estimate as compute
+    from perfsim.inputs.catalogue import catalogue
+
+    known = catalogue()
+    return compute(
+        workload,
+        system,
+        plan,
+        software or known.software("pytorch-2-eager"),
+        calibration or known.calibration(),
+        site or Site(),
+    )
+
+
+def sweep(source: Scenario | str | Path) -> Sweep:
+    """Every plan of a scenario, best first; `source` is a Scenario, a TOML file or a built-in scenario's name.
+
+    Raises:
+        InputError: the file cannot be used; every problem has a line.
+    """
+    from perfsim.search.sweep import sweep as search
+
+    s = scenario(source) if isinstance(source, str | Path) else source
+    return search(s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective)
+
+
+def validate(tables: Sequence[str | Path] = ()) -> list[Replayed]:
+    """Each measured run of `tables` beside its prediction; the shipped table when none is named.
+
+    Raises:
+        InputError: a table cannot be used; every problem has a line.
+    """
+    from perfsim import paths
+    from perfsim.calibration.validate import replay
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.runs import read_runs
+
+    files = [Path(t) for t in tables] or [paths.builtin("scenarios") / "validation" / "runs.csv"]
+    return replay(read_runs(files, catalogue()), catalogue().calibration())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `perfsim.estimate` the function: importing the module of that name would put itself in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "estimate" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,81 @@
+"""`perfsim estimate`: one plan on one system, part by part."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option("--model", required=True, help="A model's name, or a Hugging Face config.json.")
+@click.option("--gpu", help='A card, such as "RTX 4090"; "2x RTX 4090" says how many.')
+@click.option("-n", "--gpus", "count", type=int, help="How many GPUs; 1 unless --gpu says more.")
+@click.option("--system", "system_name", help="A listed system instead of --gpu.")
+@click.option("--task", default="finetune", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
+@click.option("--head", help="language-model, classification or span.")
+@click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
+@click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")
+@click.option("--global-batch-size", "--gbs", type=int, help="Sequences of an optimizer step.  [default: 32]")
+@click.option("--samples", type=int, help="Sequences of the job.")
+@click.option("--epochs", type=float, help="Passes over the samples.")
+@click.option("--steps", type=int, help="Optimizer steps of the job, instead of samples.")
+@click.option("--precision", help="Number formats, such as fp32, amp-fp16 or bf16-mixed.  [default: amp-bf16]")
+@click.option("--optimizer", help="Such as adamw, adafactor, adamw8bit.  [default: adamw]")
+@click.option("--dropout", type=float, help="Dropout probability.  [default: 0]")
+@click.option("--lora-rank", type=int, help="Rank of the adapters, for lora and qlora.  [default: 16]")
+@click.option("--micro-batch-size", "--mbs", type=int, help="Sequences of a micro-batch; the fastest that fits.")
+@click.option("--tensor-parallel", "--tp", type=int, default=1, show_default=True, help="GPUs that split a layer.")
+@click.option("--pipeline-parallel", "--pp", type=int, default=1, show_default=True, help="Pipeline stages.")
+@click.option("--data-parallel", "--dp", type=int, help="Replicas; what the other degrees leave.")
+@click.option("--context-parallel", "--cp", type=int, default=1, show_default=True, help="GPUs that split a sequence.")
+@click.option("--expert-parallel", "--ep", type=int, default=1, show_default=True, help="GPUs that split the experts.")
+@click.option("--virtual-stages", "--vpp", type=int, default=1, show_default=True, help="Pipeline chunks a GPU.")
+@click.option("--zero", "zero_stage", type=click.IntRange(0, 3), default=0, show_default=True, help="ZeRO; 3 is FSDP.")
+@click.option(
+    "--recompute", type=click.Choice(["none", "selective", "full"]), default="none", show_default=True,
+    help="Activations computed again.",
+)  # fmt: skip
+@click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
+@click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.pass_context
+def estimate(
+    ctx: click.Context,
+    model: str,
+    gpu: str | None,
+    count: int | None,
+    system_name: str | None,
+    software: str,
+    explain: bool,
+    json_file: str | None,
+    **options: Any,
+) -> None:
+    """Cost one plan: memory, time, energy and money, in parts.
+
+    Exit code 1 says that the plan cannot run.
+    """
+    from perfsim.core.site import Site
+    from perfsim.estimate import estimate as predict
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.options import WORKLOAD_KEYS, choose_system, one_plan
+    from perfsim.inputs.workload import make_workload
+    from perfsim.report.breakdown import breakdown, case_record
+    from perfsim.report.case import make_case
+    from perfsim.report.export import json_text, write
+    from perfsim.report.table import override_lines, show
+
+    folders: list[Path] = ctx.obj or []
+    known = catalogue(tuple(folders))
+    workload = make_workload(known.model(model), **{key: options[key] for key in WORKLOAD_KEYS})
+    system, gpus = choose_system(known, gpu, count, system_name)
+    stack, calibration, site = known.software(software), known.calibration(), Site()
+    plan = one_plan(
+        workload, system, gpus, lambda plans: predict(workload, system, plans, stack, calibration, site), options
+    )
+    case = make_case(workload, system, plan, stack, calibration, site)
+    if json_file:
+        write(json_file, json_text(case_record(case)))
+    if json_file != "-":
+        show([*override_lines(known.overrides()), *breakdown(case, explain)])
+    if case.problems:
+        ctx.exit(1)

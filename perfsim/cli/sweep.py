@@ -1,0 +1,55 @@
+"""`perfsim sweep`: the best GPUs and plans for a scenario."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("scenario")
+@click.option("--all", "show_all", is_flag=True, help="Every plan that runs, not the best one of each card.")
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="The first N rows.")
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
+@click.option("--md", "md_file", metavar="FILE", help="Write a Markdown table to FILE, or to the terminal with -.")
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    scenario: str,
+    show_all: bool,
+    top: int | None,
+    json_file: str | None,
+    csv_file: str | None,
+    md_file: str | None,
+) -> None:
+    """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
+
+    The table holds the best plan of each card, best first by the scenario's objective. Exit code 1 says that nothing
+    fits, or that nothing that fits meets the deadline and the budget; the nearest change is printed.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.scenario import scenarios
+    from perfsim.paths import find_scenario
+    from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+    from perfsim.report.table import show
+    from perfsim.search.sweep import sweep as search
+
+    targets = (json_file, csv_file, md_file)
+    if targets.count("-") > 1:
+        raise click.UsageError("Only one of --json, --csv and --md can go to the terminal.")
+    folders: list[Path] = ctx.obj or []
+    known = catalogue(tuple(folders))
+    answers = []
+    for s in scenarios(find_scenario(scenario), known):
+        with progress(f"{s.name}, {s.workload.task}") as report:
+            swept = search(s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report)
+        answers.append(Answer.of(s.name, swept, show_all, top))
+    for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
+        if target:
+            write(target, text_of(answers))
+    if "-" not in targets:
+        show(lines_of(answers, known.overrides(), is_limited=top is None and not show_all))
+    if any(not answer.has_met for answer in answers):
+        ctx.exit(1)

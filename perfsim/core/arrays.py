@@ -1,0 +1,82 @@
+"""Many records as one record of arrays, and back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+R = TypeVar("R")
+
+
+def stack(records: Sequence[R], shape: tuple[int, ...] = (-1,)) -> R:
+    """One record whose numbers are arrays over `records`, reshaped to `shape`; texts become tuples.
+
+    >>> from perfsim.core.plan import Plan
+    >>> stack([Plan(tensor_parallel=1), Plan(tensor_parallel=2)]).tensor_parallel
+    array([1, 2])
+    """
+    return cast(R, _stack(list(records), shape))
+
+
+def take(record: R, index: Any, shape: tuple[int, ...] | None = None) -> R:
+    """The record at `index` of its arrays, each first broadcast to `shape` where one is given; scalars stay."""
+    return cast(R, _map(record, lambda a: np.broadcast_to(a, shape)[index] if shape is not None else a[index]))
+
+
+def rows(record: R, index: Any, shape: tuple[int, ...]) -> R:
+    """Like `take`, but scalars too become one number a row."""
+    return cast(R, _map(record, lambda a: np.broadcast_to(a, shape)[index], takes_scalars=True))
+
+
+def concatenate(records: Sequence[R]) -> R:
+    """One record of flat arrays, end to end; texts must agree and stay."""
+    return cast(R, _join(list(records), lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays])))
+
+
+def ravel(record: R, shape: tuple[int, ...]) -> R:
+    """The record's arrays broadcast to `shape` and flattened: an open grid as a flat list; scalars stay."""
+    return cast(R, _map(record, lambda a: np.ascontiguousarray(np.broadcast_to(a, shape)).ravel()))
+
+
+def shape_of(*records: Any) -> tuple[int, ...]:
+    """The shape that all numbers of `records` broadcast to."""
+    shapes: list[tuple[int, ...]] = []
+
+    def note(array: Any) -> Any:
+        shapes.append(array.shape)
+        return array
+
+    for record in records:
+        _map(record, note)
+    return np.broadcast_shapes(*shapes)
+
+
+def _stack(values: list[Any], shape: tuple[int, ...]) -> Any:
+    return _join(values, lambda numbers: np.array(numbers).reshape(shape))
+
+
+def _join(values: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    """Records of the same kind as one: numbers joined, texts as a tuple unless they agree."""
+    first = values[0]
+    if is_dataclass(first) and not isinstance(first, type):
+        parts = {f.name: _join([getattr(v, f.name) for v in values], join) for f in fields(first)}
+        return replace(first, **parts)
+    if isinstance(first, Mapping):
+        return {key: _join([v[key] for v in values], join) for key in first}
+    if isinstance(first, bool | int | float | np.generic | np.ndarray):
+        return join(values)
+    return first if all(v is first or v == first for v in values) else tuple(values)
+
+
+def _map(value: Any, change: Callable[[Any], Any], takes_scalars: bool = False) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _map(getattr(value, f.name), change, takes_scalars) for f in fields(value)})
+    if isinstance(value, Mapping):
+        return {key: _map(v, change, takes_scalars) for key, v in value.items()}
+    if isinstance(value, tuple) and value and all(isinstance(v, np.ndarray | np.generic | float) for v in value):
+        return tuple(_map(v, change, takes_scalars) for v in value)
+    if isinstance(value, np.ndarray) and value.ndim:
+        return change(value)
+    is_number = isinstance(value, bool | int | float | np.generic | np.ndarray)
+    return change(value) if takes_scalars and is_number else value

@@ -1,0 +1,50 @@
+"""The measured numbers formulas take besides datasheets, and where each comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perfsim.core.numbers import Floats
+
+
+@dataclass(frozen=True)
+class CardCalibration:
+    """How much of a card's datasheet training software reaches.
+
+    gemm_fraction: share of peak_flops_per_s that large products sustain, by number format.
+    bandwidth_fraction: share of memory bandwidth that elementwise kernels reach.
+    attention_fraction: share of the peak that a current flash-attention forward reaches at long sequences.
+    kernel_seconds: fixed time of a kernel on the GPU (start, drain).
+    basis: "measured", "fitted", "rule" (from the card's class) for the three fractions.
+    """
+
+    gemm_fraction: Mapping[str, Floats]
+    bandwidth_fraction: Floats
+    attention_fraction: Floats
+    kernel_seconds: Floats
+    basis: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Numbers shared by all cards (specs/calibration/shared.toml tells the source and the spread of each)."""
+
+    gemm_fill: float  # contraction length, in elements, that starting a product costs
+    gemm_bandwidth_share: float  # operands stream at this share of the elementwise bandwidth
+    misaligned_flops_per_clock: float  # per multiprocessor, tensor-core products with an odd dimension
+    softmax_bandwidth_share: float
+    norm_bandwidth_share: float
+    gather_bandwidth_share: float
+    optimizer_bandwidth_share: float
+    column_seconds_per_row: float  # gamma and beta gradients of an eager norm: few thread blocks walk all rows
+    l2_hit: float
+    l2_share: float
+    l2_bandwidth_bytes_per_s: float
+    attention_startup_tokens: float
+    attention_kernel_seconds: float
+    attention_backward_share: float
+    attention_small_head_share: float  # head dimension 64 or less
+    communication_multiprocessor_share: float
+    pipeline_send_seconds: float
+    node_growth: float  # the step grows by this per ln(nodes)
+    idle_power_share: float  # of the power limit
+    busy_power_share: float

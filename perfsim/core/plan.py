@@ -1,0 +1,70 @@
+"""Who computes what: degrees of parallelism, micro-batches, recomputation, and why a plan cannot run."""
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Self
+
+from perfsim.core.numbers import Bools, Ints
+
+
+class Recompute(IntEnum):
+    """Which activations the backward pass computes again."""
+
+    NONE, SELECTIVE, FULL = 0, 1, 2
+
+
+class Schedule(IntEnum):
+    """The order of forward and backward passes in a pipeline; virtual_stages > 1 makes 1F1B interleaved."""
+
+    GPIPE, ONE_F_ONE_B = 0, 1
+
+
+class Problem(IntFlag):
+    """Why a plan cannot run. A member's `text` is what a person is told, `remedy` what to do."""
+
+    text: str
+    remedy: str
+
+    HEADS = 1, "tensor_parallel does not divide the attention heads", "choose a divisor of the heads"
+    LAYERS = 2, "pipeline_parallel x virtual_stages does not divide the layers", "choose a divisor of the layers"
+    BATCH = 4, "data_parallel x micro_batch_size does not divide the global batch", "change the batch or the degrees"
+    GPUS = 8, "the degrees do not multiply to the number of GPUs", "let data_parallel be what is left"
+    MEMORY = 16, "does not fit in GPU memory", "more GPUs, recompute, ZeRO or a smaller micro-batch"
+    INTERLEAVE = 32, "virtual_stages needs a pipeline and microbatches in multiples of it", "use virtual_stages = 1"
+    SYSTEM = 64, "the system cannot hold that many GPUs", "ask for fewer GPUs or another system"
+    PRECISION = 128, "the card has no units for this precision", "choose another precision"
+    ATTENTION = 256, "the card cannot run this attention kernel", "choose another software or attention kernel"
+    SEQUENCE = 512, "context_parallel does not divide the sequence", "choose a divisor of the sequence length"
+    EXPERTS = 1024, "expert_parallel does not divide the experts or the data-parallel ranks", "choose a common divisor"
+    NODE = 2048, "tensor_parallel spans more GPUs than one node holds", "keep tensor_parallel inside a node"
+
+    def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
+        member = int.__new__(cls, value)
+        member._value_, member.text, member.remedy = value, text, remedy
+        return member
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One plan, or many: the fields broadcast. Ranks are laid out tensor first, then context, data, pipeline, as Megatron does.
+
+    hybrid_shard: ZeRO shards over this many data-parallel ranks and replicates beyond (0: over all of them).
+    """
+
+    tensor_parallel: Ints = 1
+    pipeline_parallel: Ints = 1
+    data_parallel: Ints = 1
+    context_parallel: Ints = 1
+    expert_parallel: Ints = 1
+    micro_batch_size: Ints = 1
+    virtual_stages: Ints = 1
+    sequence_parallel: Bools = False
+    zero_stage: Ints = 0
+    hybrid_shard: Ints = 0
+    recompute: Ints = Recompute.NONE
+    schedule: Ints = Schedule.ONE_F_ONE_B
+
+    @property
+    def gpus(self) -> Ints:
+        """GPUs that the degrees multiply to."""
+        return self.tensor_parallel * self.context_parallel * self.data_parallel * self.pipeline_parallel

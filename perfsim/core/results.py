@@ -1,0 +1,119 @@
+"""What an estimate consists of: frozen records of named parts, each a scalar or an array over plans."""
+
+from dataclasses import dataclass, fields
+
+from perfsim.core.numbers import Floats, Ints
+
+
+class Parts:
+    """A record whose fields add up to its total."""
+
+    def parts(self) -> dict[str, Floats]:
+        """The named parts, in the order of the fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    def _sum(self) -> Floats:
+        total: Floats = 0.0
+        for part in self.parts().values():
+            total = total + part
+        return total
+
+
+@dataclass(frozen=True)
+class StepTime(Parts):
+    """Seconds of one optimizer step on the slowest rank; what runs beside something else is counted once."""
+
+    forward_seconds: Floats
+    backward_seconds: Floats
+    recompute_seconds: Floats
+    launch_seconds: Floats  # the GPU waiting for the host
+    tensor_parallel_seconds: Floats
+    context_parallel_seconds: Floats
+    expert_parallel_seconds: Floats
+    parameter_gather_seconds: Floats  # ZeRO-3 and ZeRO-1's all-gather, what sticks out of compute
+    pipeline_bubble_seconds: Floats
+    pipeline_send_seconds: Floats
+    gradient_reduce_seconds: Floats
+    optimizer_seconds: Floats
+    host_seconds: Floats  # fixed work of a step: data, logging, synchronisation
+    growth_seconds: Floats  # stragglers over many nodes
+
+    @property
+    def total_seconds(self) -> Floats:
+        """The step."""
+        return self._sum()
+
+
+@dataclass(frozen=True)
+class Memory(Parts):
+    """Bytes on the fullest GPU at the fullest moment of a step."""
+
+    context_bytes: Floats
+    collective_bytes: Floats
+    weights_bytes: Floats
+    gradients_bytes: Floats
+    optimizer_bytes: Floats
+    activations_bytes: Floats
+    logits_bytes: Floats
+    buffers_bytes: Floats
+    fragmentation_bytes: Floats
+
+    @property
+    def total_bytes(self) -> Floats:
+        """What nvidia-smi shows."""
+        return self._sum()
+
+    @property
+    def allocated_bytes(self) -> Floats:
+        """What the framework's allocator counts as allocated."""
+        return self.total_bytes - self.context_bytes - self.collective_bytes - self.fragmentation_bytes
+
+
+@dataclass(frozen=True)
+class Energy(Parts):
+    """Joules of one step over all GPUs."""
+
+    gpu_joules: Floats
+    host_joules: Floats
+    cooling_joules: Floats
+
+    @property
+    def total_joules(self) -> Floats:
+        """At the meter."""
+        return self._sum()
+
+
+@dataclass(frozen=True)
+class Cost(Parts):
+    """US dollars of one step over all GPUs; all 0 where no price is known."""
+
+    hardware_usd: Floats  # rent, or the card's price spread over its life
+    electricity_usd: Floats  # 0 when rented: the rent holds it
+
+    @property
+    def total_usd(self) -> Floats:
+        """The step."""
+        return self._sum()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One plan's prediction, or many plans'. Job figures are for all of the workload's steps."""
+
+    time: StepTime
+    memory: Memory
+    energy: Energy
+    cost: Cost
+    problems: Ints  # bits of Problem
+    memory_capacity_bytes: Floats
+    model_flops: Floats  # of one step, all GPUs
+    hardware_flops: Floats  # recomputation included
+    mfu: Floats
+    hfu: Floats
+    tokens_per_s: Floats
+    samples_per_s: Floats
+    watts_per_gpu: Floats
+    job_hours: Floats
+    job_usd: Floats
+    job_kwh: Floats
+    operations: dict[str, tuple[Floats, Floats]]  # one layer's operations: seconds forward and backward, a micro-batch

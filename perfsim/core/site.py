@@ -1,0 +1,21 @@
+"""Where a job runs and what it may cost: prices, electricity, deadline and budget."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Site:
+    """Money and energy around a job.
+
+    price: "rent" takes the systems' usd_per_gpu_hour; "own" spreads the cards' launch price over
+    `ownership_hours` and adds electricity. 0 for deadline or budget: none.
+    """
+
+    price: Literal["rent", "own"] = "rent"
+    usd_per_kwh: float = 0.15
+    pue: float = 1.0
+    co2_grams_per_kwh: float = 475.0
+    ownership_hours: float = 3 * 365 * 24 * 0.5
+    deadline_hours: float = 0.0
+    budget_usd: float = 0.0

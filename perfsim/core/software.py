@@ -1,0 +1,58 @@
+"""How a framework of a period runs a step: what it fuses, how it launches, what it overlaps, what it keeps in memory."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Fusion = Literal["eager", "fused", "compiled"]
+AttentionKernel = Literal["naive", "sdpa", "flash-1", "flash-2", "flash-3"]
+OptimizerKernel = Literal["loop", "foreach", "fused"]
+
+
+@dataclass(frozen=True)
+class Software:
+    """One entry of specs/software; its file tells the source and the basis of every number.
+
+    fusion: "eager", one kernel an operation; "fused", hand-fused (apex, Megatron, Transformer Engine); "compiled".
+    attention: the kernel it runs; "sdpa" is PyTorch's choice among flash-2 and a memory-efficient kernel for older cards.
+    memory_efficiency: elementwise bandwidth relative to the card's bandwidth_fraction.
+    gemm_efficiency: products relative to the card's gemm_fraction.
+    host_seconds: the CPU's time to launch one kernel of the forward or backward pass.
+    """
+
+    key: str
+    name: str
+    framework: str
+    first_release: str  # ISO dates of the period that the entry describes
+    last_release: str
+    fusion: Fusion
+    attention: AttentionKernel
+    has_fused_qkv: bool  # one product for query, key and value
+    has_bias_copy: bool  # addmm writes the bias first, as a kernel of its own
+    has_contiguous_copies: bool  # query, key and value are copied head by head
+    has_fp32_residual: bool  # autocast: norms and residuals in fp32, casts around every product
+    gemm_efficiency: float
+    memory_efficiency: float
+    elementwise_traffic: float  # bytes moved over the least that the listed kernels need
+    attention_efficiency: float  # flash kernels relative to the card's attention_fraction
+    host_seconds: float
+    optimizer: OptimizerKernel
+    adam_bytes_per_parameter: float  # HBM traffic of one Adam update with fp32 states, clipping and zeroing included
+    adam_kernels_per_tensor: float  # 0: multi-tensor kernels
+    optimizer_host_seconds: float  # per optimizer kernel
+    synchronisation_seconds: float  # reading a value back: loss, gradient norm
+    synchronises_per_tensor: bool  # old clip_grad_norm_
+    step_seconds: float  # fixed host time of a step
+    loss_bytes_per_logit: float  # moved, forward and backward
+    logit_bytes: float  # held at the peak, per logit
+    accumulation_bytes_per_parameter: float  # HBM traffic of adding a micro-batch's gradient
+    sharded_bytes_per_parameter: float  # HBM traffic of gather and scatter buffers per micro-batch, ZeRO-3
+    has_early_stop_recompute: bool  # recomputation ends with the last saved tensor
+    gradient_bucket_copies: float  # of all gradients, kept by data parallelism
+    overlaps_gradients: bool  # gradient reduction runs beside the backward pass
+    tensor_parallel_overlap: Literal["none", "backward", "all"]
+    gather_passes: int  # times ZeRO-3 moves the parameters in a micro-batch, the reduce-scatter included
+    has_single_nic: bool  # ZeRO-3 traffic goes through one NIC of the node
+    context_bytes: float  # CUDA context and loaded kernels
+    collective_bytes: float  # NCCL buffers
+    activation_reserve: float  # kept over what the listed tensors need
+    reserve: float  # allocator's reserved over allocated

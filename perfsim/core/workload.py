@@ -1,0 +1,96 @@
+"""What is trained and how: the model, the task, the batch, the number formats and the optimizer."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perfsim.core.model import Model
+from perfsim.core.numbers import Floats, Ints
+
+
+class Task(StrEnum):
+    """What of the model is trained."""
+
+    PRETRAIN = "pretrain"
+    FINETUNE = "finetune"
+    LORA = "lora"
+    QLORA = "qlora"
+    FREEZE = "freeze"
+
+
+class Head(StrEnum):
+    """What stands on top of the last layer."""
+
+    LANGUAGE_MODEL = "language-model"  # a vocabulary projection and cross entropy at `head_positions` per sequence
+    CLASSIFICATION = "classification"  # one small projection a sequence
+    SPAN = "span"  # two scores a token (question answering)
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Number formats of one training recipe, in bytes per parameter or value.
+
+    `matmul` names the rate of the GPU that products run at. `weight_copy_bytes` is a second, transient copy of the
+    weights in the compute format (autocast's cache).
+    """
+
+    key: str
+    matmul: str
+    activation_bytes: float
+    weight_bytes: float
+    gradient_bytes: float
+    master_bytes: float
+    state_bytes: float  # one optimizer moment
+    weight_copy_bytes: float = 0.0
+
+
+PRECISIONS = {
+    p.key: p
+    for p in (
+        Precision("fp32", "fp32", 4, 4, 4, 0, 4),
+        Precision("tf32", "tf32", 4, 4, 4, 0, 4),
+        Precision("amp-fp16", "fp16", 2, 4, 4, 0, 4, 2),
+        Precision("fp16-o2", "fp16", 2, 2, 2, 4, 4),
+        Precision("amp-bf16", "bf16", 2, 4, 4, 0, 4, 2),
+        Precision("bf16-mixed", "bf16", 2, 2, 4, 4, 4),
+        Precision("bf16", "bf16", 2, 2, 2, 0, 2),
+        Precision("fp8", "fp8", 2, 2, 4, 4, 4, 1),
+        Precision("nvfp4", "fp4", 2, 2, 4, 4, 4, 0.5625),
+        Precision("mxfp4", "fp4", 2, 2, 4, 4, 4, 0.53125),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One training job, apart from the machine and the plan.
+
+    seq_len tokens a sequence (a decoder's target length with Transformer-XL, whose memory is `memory_len`);
+    `head_positions` positions a sequence that go through the vocabulary projection; `decoder_seq_len` for
+    encoder-decoder models; `steps` optimizer steps of the whole job.
+    """
+
+    model: Model
+    task: Task
+    seq_len: Ints
+    global_batch_size: Ints
+    precision: Precision
+    optimizer: str
+    steps: Floats
+    head: Head
+    head_positions: Ints
+    decoder_seq_len: Ints = 0
+    memory_len: Ints = 0
+    dropout: float = 0.0
+    lora_rank: int = 0
+    base_bytes: float = 0.0  # bytes per frozen base parameter; 0: the precision's weight_bytes
+
+    @property
+    def tokens_per_step(self) -> Ints:
+        """Tokens of one optimizer step (source tokens of an encoder-decoder)."""
+        return self.global_batch_size * self.seq_len
+
+    @property
+    def is_adapter(self) -> bool:
+        """Only low-rank adapters are trained."""
+        return self.task in (Task.LORA, Task.QLORA)

@@ -1,0 +1,30 @@
+"""Dollars of a step: rent, or a card's price spread over its life plus electricity."""
+
+import numpy as np
+
+from perfsim.core.hardware import System
+from perfsim.core.numbers import Floats, Ints
+from perfsim.core.results import Cost, Energy
+from perfsim.core.site import Site
+
+JOULES_PER_KWH = 3.6e6
+SECONDS_PER_HOUR = 3600.0
+
+
+def cost(system: System, gpus: Ints, seconds: Floats, energy: Energy, site: Site) -> Cost:
+    """US dollars of `seconds` on `gpus` GPUs [USD]; all 0 where the system has no price.
+
+    rent: gpus·hours·usd_per_gpu_hour. own: gpus·price/ownership_hours·hours + kWh·usd_per_kwh.
+    """
+    hours = gpus * seconds / SECONDS_PER_HOUR
+    if site.price == "rent":
+        return Cost(hours * system.usd_per_gpu_hour, 0.0 * hours)
+    has_price = np.asarray(system.gpu.price_usd) > 0.0
+    electricity = energy.total_joules / JOULES_PER_KWH * site.usd_per_kwh
+    hardware = hours * system.gpu.price_usd / site.ownership_hours
+    return Cost(hardware, np.where(has_price, electricity, 0.0))
+
+
+def has_price(system: System, site: Site) -> Floats:
+    """Whether a price is known for what the site pays."""
+    return np.asarray(system.has_price if site.price == "rent" else np.asarray(system.gpu.price_usd) > 0.0)

@@ -1,0 +1,294 @@
+"""How many parameters an architecture has, part by part, and how many of them a task trains.
+
+Everything follows from the weight matrices of a layer: biases, adapters and tensor counts are sums over the same lists.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+
+from perfsim.core.model import Mla, Model
+from perfsim.core.numbers import Ints
+from perfsim.core.workload import Head, Task
+from perfsim.errors import UnsupportedError
+
+TASK_HEAD_OUTPUTS = 2  # classes of a classification head, or the start and end scores of a span head
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The weight of one product: `inputs` x `outputs` values, named as Hugging Face names the projection."""
+
+    name: str
+    inputs: int
+    outputs: int
+    has_bias: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Parameters of a part of a model: `weights` of products, `others` (biases, norms, embeddings), and its tensors."""
+
+    weights: int = 0
+    others: int = 0
+    tensors: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """All parameters of the part."""
+        return self.weights + self.others
+
+    def __add__(self, other: "Part") -> "Part":
+        return Part(self.weights + other.weights, self.others + other.others, self.tensors + other.tensors)
+
+    def __rmul__(self, times: int) -> "Part":
+        return Part(times * self.weights, times * self.others, times * self.tensors)
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters of one model, in named parts; the parts of a layer are counted once, not times the layers.
+
+    total, active              all parameters; those that one token meets (without the experts it does not visit)
+    embedding                  token, position and type embeddings with their norm
+    head                       the vocabulary projection where it is untied, and its bias
+    final_norms, extra         norms after the last layer; what the architecture's other fields do not describe
+    attention_layer            self-attention: products, biases, query and key norms
+    cross_attention_layer      a decoder's attention to its encoder, without the norm before it; 0 without an encoder
+    mlp_layer                  the ordinary MLP; 0 where every layer holds experts
+    moe_layer                  router, all routed experts and the shared ones; 0 without experts
+    moe_layer_active           router, shared experts and those routed ones that a token visits
+    expert_parameters          all routed experts
+    norms_layer                all norms of one layer (of the decoder, where there is an encoder too)
+    dense_layer_total, moe_layer_total  one whole layer with an MLP, one with experts
+    encoder_layer              one whole encoder layer of an encoder-decoder; 0 otherwise
+    linear_parameters          weights of all products inside the layers: no embedding, head, bias or norm
+    tensors_per_layer, tensors_per_moe_layer  weight, bias and norm tensors, with q, k, v and each expert stored apart
+    tensors                    the same of the whole model, `extra` left out
+    """
+
+    total: int
+    active: int
+    embedding: int
+    head: int
+    final_norms: int
+    extra: int
+    attention_layer: int
+    cross_attention_layer: int
+    mlp_layer: int
+    moe_layer: int
+    moe_layer_active: int
+    expert_parameters: int
+    norms_layer: int
+    dense_layer_total: int
+    moe_layer_total: int
+    encoder_layer: int
+    linear_parameters: int
+    tensors_per_layer: int
+    tensors_per_moe_layer: int
+    tensors: int
+
+
+@lru_cache(maxsize=64)
+def count(model: Model) -> ParameterCount:
+    """The parameters of `model`, part by part [count].
+
+    Holds for: transformers whose layers differ only in holding an MLP or experts.
+    Source: the sum of the weights that each architecture's paper lists, e.g. GPT-2 (12 h^2 + 13 h a layer),
+    latent attention in DeepSeek-V2 (arXiv 2405.04434), experts in Mixtral (arXiv 2401.04088).
+    """
+    attention = _part(attention_matrices(model)) + _query_key_norms(model)
+    cross = attention if model.encoder_layers else Part()
+    norm = _norm(model)
+    norms = (model.norms_per_layer + (1 if model.encoder_layers else 0)) * norm
+    mlp = _part(mlp_matrices(model, model.ffn_hidden_size))
+    experts, unvisited, common = _moe(model)
+
+    dense_layers = model.layers - model.moe_layers
+    dense_layer = attention + cross + norms + mlp if dense_layers else Part()
+    moe_layer = attention + cross + norms + common + experts if model.moe_layers else Part()
+    encoder_layer = attention + model.norms_per_layer * norm + mlp if model.encoder_layers else Part()
+    embedding, head = _embedding(model), _head(model)
+    final_norms = ((2 if model.encoder_layers else 1) if model.has_final_norm else 0) * norm
+    layers = dense_layers * dense_layer + model.moe_layers * moe_layer
+    layers += model.encoder_layers * encoder_layer
+    whole = layers + embedding + head + final_norms + Part(others=model.extra_parameters)
+    return ParameterCount(
+        total=whole.parameters,
+        active=whole.parameters - model.moe_layers * unvisited.parameters,
+        embedding=embedding.parameters,
+        head=head.parameters,
+        final_norms=final_norms.parameters,
+        extra=model.extra_parameters,
+        attention_layer=attention.parameters,
+        cross_attention_layer=cross.parameters,
+        mlp_layer=mlp.parameters,
+        moe_layer=(common + experts).parameters,
+        moe_layer_active=(common + experts).parameters - unvisited.parameters,
+        expert_parameters=experts.parameters,
+        norms_layer=norms.parameters,
+        dense_layer_total=dense_layer.parameters,
+        moe_layer_total=moe_layer.parameters,
+        encoder_layer=encoder_layer.parameters,
+        linear_parameters=layers.weights,
+        tensors_per_layer=dense_layer.tensors,
+        tensors_per_moe_layer=moe_layer.tensors,
+        tensors=whole.tensors,
+    )
+
+
+def attention_matrices(model: Model) -> tuple[Matrix, ...]:
+    """The products of one attention layer: q, k, v and output, or the low-rank chain of latent attention."""
+    if model.mla:
+        return _latent_matrices(model, model.mla)
+    h, queries, keys = model.hidden_size, model.heads * model.head_dim, model.kv_heads * model.head_dim
+    query_bias, key_bias = model.qkv_bias != "none", model.qkv_bias == "all"
+    return (
+        Matrix("q_proj", h, queries, query_bias),
+        Matrix("k_proj", h, keys, key_bias),
+        Matrix("v_proj", h, keys, query_bias),
+        Matrix("o_proj", queries, h, model.has_output_bias),
+    )
+
+
+def mlp_matrices(model: Model, width: int) -> tuple[Matrix, ...]:
+    """The products of an MLP of `width` hidden values (gate, up, down); none where the width is zero."""
+    if not width:
+        return ()
+    h, bias = model.hidden_size, model.has_mlp_bias
+    gate = (Matrix("gate_proj", h, width, bias),) if model.is_gated_mlp else ()
+    return (*gate, Matrix("up_proj", h, width, bias), Matrix("down_proj", width, h, bias))
+
+
+def trainable(
+    model: Model,
+    task: Task,
+    head: Head = Head.LANGUAGE_MODEL,
+    lora_rank: Ints = 0,
+    lora_targets: Collection[str] = (),
+) -> Ints:
+    """How many parameters a task trains [count].
+
+    LoRA of rank r adds r (inputs + outputs) to every adapted matrix (arXiv 2106.09685), and trains a classification or
+    span head beside them; FREEZE trains the head alone; the other tasks train everything that stands under the head.
+
+    lora_targets: names of the adapted products; none named: all products inside the layers, experts with them.
+    Raises: UnsupportedError for a target that the model does not have.
+    """
+    task_head = 0 if head is Head.LANGUAGE_MODEL else head_parameters(model, head)
+    if task in (Task.LORA, Task.QLORA):
+        return adapter_parameters(model, lora_rank, lora_targets) + task_head
+    if task is Task.FREEZE:
+        return head_parameters(model, head)
+    return parameters_with_head(model, head)
+
+
+def parameters_with_head(model: Model, head: Head) -> int:
+    """All parameters when `head` stands on the last layer, an untied vocabulary projection left out for other heads."""
+    counted = count(model)
+    if head is Head.LANGUAGE_MODEL:
+        return counted.total
+    return counted.total - counted.head + head_parameters(model, head)
+
+
+def head_parameters(model: Model, head: Head) -> int:
+    """Parameters of the head: the vocabulary projection (tied or not), a small projection, or nothing [count]."""
+    match head:
+        case Head.LANGUAGE_MODEL:
+            return model.vocab_size * (model.hidden_size + (1 if model.has_head_bias else 0))
+        case Head.NONE:
+            return 0
+        case _:
+            return TASK_HEAD_OUTPUTS * (model.hidden_size + 1)
+
+
+def adapter_parameters(model: Model, rank: Ints, targets: Collection[str] = ()) -> Ints:
+    """Parameters of low-rank adapters on every product that `targets` names (none named: all) [count]."""
+    layer_products = _products(model)
+    known = {matrix.name for matrix, _ in layer_products}
+    for target in targets:
+        if target not in known:
+            close = get_close_matches(target, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"its products are {', '.join(sorted(known))}"
+            raise UnsupportedError(f"{model.key} has no product {target}; {hint}")
+    return rank * sum(
+        copies * (matrix.inputs + matrix.outputs)
+        for matrix, copies in layer_products
+        if not targets or matrix.name in targets
+    )
+
+
+def _products(model: Model) -> list[tuple[Matrix, int]]:
+    """Every product inside the layers with how many copies of it the model holds; routers are not among them."""
+    attention = attention_matrices(model)
+    mlp = mlp_matrices(model, model.ffn_hidden_size)
+    decoder_attentions = model.layers * (2 if model.encoder_layers else 1)
+    products = [(matrix, decoder_attentions + model.encoder_layers) for matrix in attention]
+    products += [(matrix, model.layers - model.moe_layers + model.encoder_layers) for matrix in mlp]
+    if moe := model.moe:
+        expert = mlp_matrices(model, moe.expert_ffn_hidden_size)
+        shared = mlp_matrices(model, moe.shared_ffn_hidden_size)
+        products += [(matrix, model.moe_layers * moe.experts) for matrix in expert]
+        products += [(matrix, model.moe_layers) for matrix in shared]
+    return products
+
+
+def _latent_matrices(model: Model, mla: Mla) -> tuple[Matrix, ...]:
+    h, queries = model.hidden_size, model.heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim)
+    query = (
+        (Matrix("q_a_proj", h, mla.q_lora_rank), Matrix("q_b_proj", mla.q_lora_rank, queries))
+        if mla.q_lora_rank
+        else (Matrix("q_proj", h, queries),)
+    )
+    return (
+        *query,
+        Matrix("kv_a_proj_with_mqa", h, mla.kv_lora_rank + mla.qk_rope_head_dim),
+        Matrix("kv_b_proj", mla.kv_lora_rank, model.heads * (mla.qk_nope_head_dim + mla.v_head_dim)),
+        Matrix("o_proj", model.heads * mla.v_head_dim, h),
+    )
+
+
+def _part(matrices: Iterable[Matrix]) -> Part:
+    return sum((_matrix(m) for m in matrices), Part())
+
+
+def _matrix(matrix: Matrix) -> Part:
+    bias = matrix.outputs if matrix.has_bias else 0
+    return Part(matrix.inputs * matrix.outputs, bias, 2 if matrix.has_bias else 1)
+
+
+def _norm(model: Model) -> Part:
+    """One norm over the hidden size: a scale and, for most layer norms, a bias."""
+    tensors = 0 if model.norm == "none" else 2 if model.has_norm_bias else 1
+    return Part(others=tensors * model.hidden_size, tensors=tensors)
+
+
+def _query_key_norms(model: Model) -> Part:
+    """Norms inside attention: over each head's queries and keys, or over the latent vectors."""
+    if model.mla:
+        ranks = [rank for rank in (model.mla.q_lora_rank, model.mla.kv_lora_rank) if rank]
+        return Part(others=sum(ranks), tensors=len(ranks))
+    return Part(others=2 * model.head_dim, tensors=2) if model.has_qk_norm else Part()
+
+
+def _moe(model: Model) -> tuple[Part, Part, Part]:
+    """Of one layer: all routed experts, those of them that a token does not visit, and what every token meets."""
+    if not (moe := model.moe):
+        return Part(), Part(), Part()
+    expert = _part(mlp_matrices(model, moe.expert_ffn_hidden_size))
+    router = _matrix(Matrix("router", model.hidden_size, moe.experts, moe.has_router_bias))
+    shared = _part(mlp_matrices(model, moe.shared_ffn_hidden_size))
+    return moe.experts * expert, (moe.experts - moe.experts_per_token) * expert, router + shared
+
+
+def _embedding(model: Model) -> Part:
+    tables = (model.vocab_size * model.hidden_size, model.position_parameters, model.token_types * model.hidden_size)
+    norm = _norm(model) if model.has_embedding_norm else Part()
+    return norm + Part(others=sum(tables), tensors=sum(1 for table in tables if table))
+
+
+def _head(model: Model) -> Part:
+    projection = 0 if model.has_tied_embeddings else model.vocab_size * model.hidden_size
+    bias = model.vocab_size if model.has_head_bias else 0
+    return Part(others=projection + bias, tensors=(1 if projection else 0) + (1 if bias else 0))

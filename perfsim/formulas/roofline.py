@@ -1,0 +1,115 @@
+"""Seconds of one kernel on one card: the larger of arithmetic and memory traffic, plus a fixed start.
+
+Williams, Waterman and Patterson, "Roofline" (CACM 2009), with three measured numbers a card: the share of peak that
+products sustain, the share of bandwidth that streaming kernels reach, and the fixed time of a kernel.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from perfsim.core.calibration import Calibration
+from perfsim.core.hardware import Gpu
+from perfsim.core.numbers import Bools, Floats
+from perfsim.core.software import Software
+
+Kind = Literal["product", "attention", "elementwise", "softmax", "norm", "gather", "column", "optimizer"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One launch on the GPU, or `launches` like it; every number may be an array over plans.
+
+    flops [FLOP] and bytes [B] are of one launch; contraction [elements] is the inner dimension of a product; for kind
+    "column", `rows` [rows] are walked one after another; for "attention", `rows` is the key length [tokens].
+    """
+
+    kind: Kind
+    number_format: str
+    bytes: Floats
+    flops: Floats = 0.0
+    contraction: Floats = 1.0
+    rows: Floats = 0.0
+    is_misaligned: Bools = False
+    launches: Floats = 1.0
+    efficiency: Floats = 1.0
+
+
+def kernel_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """Seconds of all the kernel's launches [s], shape broadcast of kernel and card.
+
+    t = launches·(t0 + max(arithmetic, traffic)).
+    Holds for: kernels of a training step; products below about 64 rows need tile shapes and come out too fast.
+    Source: perfsim's own fits, docs/formulas.md#roofline.
+    """
+    traffic = traffic_seconds(kernel, gpu, software, calibration)
+    if kernel.kind in ("product", "attention", "column"):
+        traffic = np.maximum(traffic, arithmetic_seconds(kernel, gpu, software, calibration))
+    return kernel.launches * (gpu.calibration.kernel_seconds + traffic)
+
+
+def arithmetic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """Seconds one launch computes [s]: F·(1 + k0/K) / (e·P).
+
+    Products with an odd dimension run at `misaligned_flops_per_clock` per multiprocessor at best: tensor cores need
+    16-byte rows. Attention: F·(1 + s0/s) / (e·P) + t. A column reduction walks its rows at a fixed rate.
+    """
+    if kernel.kind == "column":
+        return kernel.rows * calibration.column_seconds_per_row
+    peak = peak_flops_per_s(gpu, kernel.number_format)
+    if kernel.kind == "attention":
+        rate = peak * gpu.calibration.attention_fraction * kernel.efficiency
+        work = kernel.flops * (1.0 + calibration.attention_startup_tokens / kernel.rows)
+        return work / rate + calibration.attention_kernel_seconds
+    rate = peak * gpu.calibration.gemm_fraction[kernel.number_format] * software.gemm_efficiency * kernel.efficiency
+    if kernel.number_format != "fp32":
+        odd_rate = calibration.misaligned_flops_per_clock * gpu.multiprocessors * gpu.clock_hz
+        rate = np.where(kernel.is_misaligned, np.minimum(rate, odd_rate), rate)
+    return kernel.flops * (1.0 + calibration.gemm_fill / kernel.contraction) / rate
+
+
+def traffic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """Seconds one launch moves its bytes [s], part of them at L2 speed: Q·((1 - hit)/(m·W) + hit/W_L2).
+
+    hit = l2_hit / (1 + (Q / (l2_share·L2))⁴).
+    """
+    stream = gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction
+    match kernel.kind:
+        case "product":
+            stream = stream * calibration.gemm_bandwidth_share
+        case "softmax":
+            stream = stream * calibration.softmax_bandwidth_share * software.memory_efficiency
+        case "norm":
+            stream = stream * calibration.norm_bandwidth_share * software.memory_efficiency
+        case "gather":
+            stream = stream * calibration.gather_bandwidth_share * software.memory_efficiency
+        case "optimizer":
+            stream = stream * calibration.optimizer_bandwidth_share
+        case _:
+            stream = stream * software.memory_efficiency
+    size = kernel.bytes
+    if kernel.kind in ("elementwise", "softmax", "norm"):
+        size = size * software.elementwise_traffic
+    square = (size / (calibration.l2_share * gpu.l2_bytes)) ** 2
+    hit = calibration.l2_hit / (1.0 + square * square)
+    return size * ((1.0 - hit) / stream + hit / np.maximum(calibration.l2_bandwidth_bytes_per_s, stream))
+
+
+def peak_flops_per_s(gpu: Gpu, number_format: str) -> Floats:
+    """The card's dense peak for a number format [FLOP/s]; a format it lacks counts at its fp32 rate.
+
+    A plan that asks for a lacking format carries Problem.PRECISION; the rate here only keeps its numbers finite.
+    """
+    peak = gpu.peak_flops_per_s[number_format]
+    return np.where(np.asarray(peak) > 0.0, peak, gpu.peak_flops_per_s["fp32"])
+
+
+def stretch_seconds(gpu_seconds: Floats, host_seconds: Floats) -> Floats:
+    """Seconds of a stretch between two synchronisations [s]: the GPU and the host that runs ahead of it.
+
+    T = (G⁴ + H⁴)^¼, between a sum and a hard maximum. Source: perfsim's own, on 58 compiled GPT steps
+    (docs/formulas.md#host).
+    """
+    gpu_2, host_2 = gpu_seconds * gpu_seconds, host_seconds * host_seconds
+    return np.sqrt(np.sqrt(gpu_2 * gpu_2 + host_2 * host_2))

@@ -1,0 +1,258 @@
+"""What a graph costs on one GPU: kernel seconds, launches, exchanges, weights and kept activations, part by part."""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from perfsim.core.calibration import Calibration
+from perfsim.core.hardware import System
+from perfsim.core.numbers import Floats
+from perfsim.core.plan import Plan
+from perfsim.core.software import Software
+from perfsim.core.workload import Task, Workload
+from perfsim.formulas.collectives import (
+    all_to_all_seconds,
+    beside_seconds,
+    collective_seconds,
+    context_group,
+    expert_group,
+    tensor_group,
+)
+from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
+from perfsim.formulas.roofline import Kernel, kernel_seconds, stretch_seconds
+from perfsim.graphs.kernels import Lowering
+from perfsim.graphs.transformer import is_autocast, step_graphs
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One graph on one GPU, one micro-batch. Seconds of kernels alone, exchanges and launches apart.
+
+    core: the attention operation, which selective recomputation redoes; tail: what recomputation that stops early
+    leaves out (the last product and its residual sum).
+    """
+
+    forward_seconds: Floats = 0.0
+    backward_seconds: Floats = 0.0
+    core_seconds: Floats = 0.0
+    tail_seconds: Floats = 0.0
+    forward_launches: Floats = 0.0
+    backward_launches: Floats = 0.0
+    tensor_forward_seconds: Floats = 0.0
+    tensor_backward_seconds: Floats = 0.0
+    context_seconds: Floats = 0.0
+    expert_seconds: Floats = 0.0
+    forward_flops: Floats = 0.0
+    backward_flops: Floats = 0.0
+    core_flops: Floats = 0.0
+    weights: Floats = 0.0
+    expert_weights: Floats = 0.0
+    trained_weights: Floats = 0.0
+    tensors: Floats = 0.0
+    saved_bytes: Floats = 0.0
+    core_saved_bytes: Floats = 0.0
+    input_bytes: Floats = 0.0
+    logits: Floats = 0.0
+
+    def times(self, count: float) -> "Cost":
+        """`count` graphs like this one."""
+        return Cost(**{f.name: count * getattr(self, f.name) for f in fields(self)})
+
+    def plus(self, other: "Cost") -> "Cost":
+        """Both graphs."""
+        return Cost(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """The embedding, all layers together and the head; `layer` is one layer of the most common kind.
+
+    operations: seconds forward and backward of each operation of that layer, of the embedding and of the head.
+    """
+
+    embedding: Cost
+    layers: Cost
+    layer: Cost
+    head: Cost
+    layer_count: int
+    operations: dict[str, tuple[Floats, Floats]]
+
+
+class _Tally:
+    """Sums by name. Adds out of place: `+=` would write into the arrays of an operation."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Floats] = {}
+
+    def add(self, **amounts: Floats) -> None:
+        """Add to the sums of these names."""
+        for name, amount in amounts.items():
+            self.sums[name] = self.of(name) + amount
+
+    def of(self, name: str) -> Floats:
+        """The sum so far."""
+        return self.sums.get(name, 0.0)
+
+
+def step_costs(
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
+) -> StepCosts:
+    """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
+    lowering = Lowering(
+        software, calibration, workload.precision.matmul, is_autocast(workload, software), workload.task is not Task.FREEZE
+    )
+    operations: dict[str, tuple[Floats, Floats]] = {}
+    found: dict[str, tuple[int, Cost]] = {}
+    for part, count, graph in step_graphs(workload, plan, software, software.attention):
+        prefix = f"{part}." if part in ("embedding", "head") or "encoder" in part else "layer."
+        costs = _graph_cost(graph, system, plan, software, calibration, lowering)
+        found[part] = count, costs[0]
+        operations |= {prefix + name: seconds for name, seconds in costs[1].items()}
+    layers = [entry for part, entry in found.items() if part not in ("embedding", "head")]
+    total = Cost()
+    for count, cost in layers:
+        total = total.plus(cost.times(count))
+    _, common = max(layers, key=lambda entry: entry[0])
+    return StepCosts(
+        found["embedding"][1], total, common, found["head"][1], sum(count for count, _ in layers), operations
+    )
+
+
+def _graph_cost(
+    graph: "nx.DiGraph[str]", system: System, plan: Plan, software: Software, calibration: Calibration,
+    lowering: Lowering,
+) -> tuple[Cost, dict[str, tuple[Floats, Floats]]]:  # fmt: skip
+    """One graph's cost, and the seconds of each of its operations."""
+
+    def seconds_of(kernels: tuple[Kernel, ...]) -> tuple[Floats, Floats]:
+        total: Floats = 0.0
+        launches: Floats = 0.0
+        for kernel in kernels:
+            total = total + kernel_seconds(kernel, system.gpu, software, calibration)
+            launches = launches + kernel.launches
+        return total, launches
+
+    tally = _Tally()
+    seconds: dict[str, tuple[Floats, Floats]] = {}
+    split_forward: Floats = 0.0
+    split_backward: Floats = 0.0
+    for name in graph:
+        operation: Operation = graph.nodes[name]["operation"]
+        lowered = lowering.lower(operation)
+        forward, launched = seconds_of(lowered.forward)
+        backward, launched_back = seconds_of(lowered.backward)
+        seconds[name] = forward, backward
+        tally.add(forward_seconds=forward)
+        tally.add(backward_seconds=backward)
+        tally.add(forward_launches=launched)
+        tally.add(backward_launches=launched_back)
+        tally.add(forward_flops=operation.forward_flops)
+        tally.add(backward_flops=operation.backward_flops if lowering.has_backward else 0.0)
+        match operation:
+            case Attention():
+                tally.add(core_seconds=forward)
+                tally.add(core_flops=operation.forward_flops)
+                tally.add(core_saved_bytes=0.0 if operation.is_flash else operation.saved_bytes)
+            case Linear():
+                _count_weights(operation, name, tally)
+                if name.endswith(("qkv", "query", "_up")):
+                    split_forward, split_backward = split_forward + forward, split_backward + backward
+            case Norm():
+                tally.add(weights=operation.width)
+                tally.add(trained_weights=operation.width * operation.is_trained)
+                tally.add(tensors=2.0)
+            case Lookup():
+                tally.add(weights=operation.table_values)
+                tally.add(trained_weights=operation.table_values * operation.is_trained)
+                tally.add(tensors=operation.tables)
+            case Loss():
+                tally.add(logits=operation.logits)
+        if name in ("mlp_down", "experts_down", "mlp_residual"):
+            tally.add(tail_seconds=forward)
+    _exchanges(graph, system, plan, software, calibration, tally, split_forward, split_backward)
+    tally.add(saved_bytes=saved_bytes(graph))
+    tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
+    return Cost(**tally.sums), {name: s for name, s in seconds.items() if name != "input"}
+
+
+def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
+    weights = operation.weights + operation.count * operation.columns * operation.has_bias
+    adapter = operation.count * operation.adapter_rank * (operation.columns + operation.contraction)
+    is_tied = name.startswith("logits") and operation.is_vocabulary
+    tally.add(tensors=1.0 + operation.has_bias)
+    if is_tied:
+        return
+    tally.add(weights=weights)
+    tally.add(trained_weights=adapter if operation.adapter_rank else weights * operation.is_trained)
+    if name.startswith("experts_"):
+        tally.add(expert_weights=weights)
+
+
+def _exchanges(
+    graph: "nx.DiGraph[str]", system: System, plan: Plan, software: Software, calibration: Calibration,
+    tally: "_Tally", split_forward: Floats, split_backward: Floats,
+) -> None:  # fmt: skip
+    """Seconds of the graph's collectives that are not hidden behind its kernels.
+
+    Tensor parallel: an all-reduce a sublayer each way; with sequence parallel its two halves, and backward one more
+    gather. Overlap "backward" runs the exchanges of the column-split products beside their gradients, "all" the
+    forward ones too. Source: Korthikanti et al. 2022 (arXiv 2205.05198).
+    """
+    group, share = tensor_group(plan), calibration.communication_multiprocessor_share
+    whole: Floats = 0.0
+    half: Floats = 0.0
+    for name in graph:
+        operation = graph.nodes[name]["operation"]
+        if not isinstance(operation, Exchange):
+            continue
+        match operation.group:
+            case "tensor":
+                whole = whole + collective_seconds(system, group, operation.size_bytes, 2.0)
+                half = half + collective_seconds(system, group, operation.size_bytes, 1.0)
+            case "expert":
+                once = all_to_all_seconds(system, expert_group(plan), operation.size_bytes)
+                tally.add(expert_seconds=2.0 * once)
+            case "context":
+                ring = collective_seconds(system, context_group(plan), operation.size_bytes, 1.0)
+                hidden = 3.0 * tally.of("core_seconds")
+                tally.add(context_seconds=np.maximum(3.0 * ring - hidden, 0.0) + np.where(ring > 0, share * 3.0 * ring, 0.0))
+    forward = np.where(plan.sequence_parallel, 2.0 * half, whole)
+    beside = np.where(plan.sequence_parallel, 2.0 * half, whole)
+    exposed = np.where(plan.sequence_parallel, half, 0.0)
+    if software.tensor_parallel_overlap == "none":
+        exposed, beside = exposed + beside, 0.0 * beside
+    exposed = exposed + beside_seconds(split_backward, beside, share) - split_backward
+    if software.tensor_parallel_overlap == "all":
+        forward = beside_seconds(split_forward, forward, share) - split_forward
+    tally.add(tensor_forward_seconds=forward)
+    tally.add(tensor_backward_seconds=exposed)
+
+
+def saved_bytes(graph: "nx.DiGraph[str]") -> Floats:
+    """Bytes of a graph's tensors that autograd keeps for the backward pass, each counted once [B].
+
+    An operation keeps its inputs, its output or both, and private extras (masks, statistics, probabilities).
+    """
+    kept: dict[str, None] = {}
+    total: Floats = 0.0
+    for name in graph:
+        operation: Operation = graph.nodes[name]["operation"]
+        if operation.saves in ("input", "both"):
+            kept.update(dict.fromkeys(graph.predecessors(name)))
+        if operation.saves in ("output", "both"):
+            kept[name] = None
+        total = total + operation.saved_bytes
+    for name in kept:
+        total = total + graph.nodes[name]["values"] * graph.nodes[name]["operation"].activation_bytes
+    return total
+
+
+def pass_seconds(cost: Cost, software: Software, is_forward: bool) -> Floats:
+    """Seconds of a graph's forward or backward pass with the host that launches it [s]."""
+    gpu = cost.forward_seconds if is_forward else cost.backward_seconds
+    launches = cost.forward_launches if is_forward else cost.backward_launches
+    return stretch_seconds(gpu, launches * software.host_seconds)

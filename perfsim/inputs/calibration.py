@@ -1,0 +1,139 @@
+"""specs/calibration/*.toml: the measured numbers that all cards share, the rules for each class of card, the links."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from perfsim.core.calibration import Calibration, CardCalibration
+from perfsim.core.hardware import Protocol
+from perfsim.errors import InputError
+from perfsim.inputs.files import Line, Sourced, Spec, Texts, load
+from perfsim.inputs.gpu import FORMATS, GpuSpec
+from perfsim.inputs.records import schema_of, values_of
+from perfsim.units import MICRO, printable
+
+Fraction = Annotated[float, Field(gt=0, le=2)]  # real clocks exceed the printed boost, so more than 1 is possible
+Micro = Annotated[float, Field(ge=0, le=1e6)]
+Basis = Literal["measured", "fitted", "rule"]
+_WEAKNESS: tuple[Basis, ...] = ("measured", "fitted", "rule")
+
+
+CalibrationSpec = schema_of(Calibration, {})  # specs/calibration/shared.toml
+
+
+class Match(Spec):
+    """Which cards a rule is for: every list that is given must hold the card's value."""
+
+    keys: Texts = ()
+    series: Texts = ()
+    architecture: Texts = ()
+    memory_type: Texts = ()
+
+    def holds(self, key: str, spec: GpuSpec) -> bool:
+        """Whether the card is one of them; an empty match holds for every card."""
+        pairs = (
+            (self.keys, key),
+            (self.series, spec.series),
+            (self.architecture, spec.architecture),
+            (self.memory_type, spec.memory_type),
+        )
+        return all(not allowed or value in allowed for allowed, value in pairs)
+
+
+class Rule(Spec):
+    """What a class of cards reaches of its datasheet; the first rule that matches and has a quantity decides it."""
+
+    match: Match = Match()
+    fp32: Fraction | None = None
+    tf32: Fraction | None = None
+    fp16: Fraction | None = None
+    bf16: Fraction | None = None
+    fp8: Fraction | None = None
+    fp4: Fraction | None = None
+    bandwidth_fraction: Fraction | None = None
+    attention_fraction: Fraction | None = None
+    kernel_us: Micro | None = None
+    basis: Basis
+    source: Line
+
+
+class CardRules(Sourced):
+    """specs/calibration/cards.toml."""
+
+    rule: Annotated[tuple[Rule, ...], Field(strict=False)]
+
+
+class ProtocolSpec(Spec):
+    """One way of moving bytes over a link: a fixed time, a time per further rank, a share of the bandwidth."""
+
+    base_us: Micro
+    hop_us: Micro
+    fraction: Fraction
+
+    def to_protocol(self) -> Protocol:
+        """The record that formulas take."""
+        return Protocol(self.base_us * MICRO, self.hop_us * MICRO, self.fraction)
+
+
+class LinkSpec(Spec):
+    """The two protocols of one kind of link."""
+
+    low_latency: ProtocolSpec
+    simple: ProtocolSpec
+    basis: Basis
+    source: Line
+
+
+class Links(Sourced):
+    """specs/calibration/links.toml: a table for each kind of link."""
+
+    nvswitch: LinkSpec
+    nvlink: LinkSpec
+    nvlink_mesh: Annotated[LinkSpec, Field(alias="nvlink-mesh")]
+    nvlink_bridge: Annotated[LinkSpec, Field(alias="nvlink-bridge")]
+    pcie: LinkSpec
+    pcie_host: Annotated[LinkSpec, Field(alias="pcie-host")]
+    network: LinkSpec
+
+    def of(self, kind: str) -> LinkSpec:
+        """The link of that name, e.g. "nvlink-bridge"."""
+        link: LinkSpec = getattr(self, kind.replace("-", "_"))
+        return link
+
+
+def to_calibration(path: Path) -> Calibration:
+    """The record in specs/calibration/shared.toml.
+
+    Raises: InputError that lists every problem of the file.
+    """
+    return Calibration(**values_of(load(path, CalibrationSpec)))
+
+
+def card_calibration(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> CardCalibration:
+    """What the card reaches of its datasheet, by the first rule for each quantity; basis is the weakest of theirs.
+
+    Raises: InputError that names the quantities no rule covers.
+    """
+    rules = [rule for rule in rules if rule.match.holds(key, spec)]
+    formats = [name for name in FORMATS if getattr(spec.peak_tflops, name) is not None]
+    deciding = {
+        quantity: next((rule for rule in rules if getattr(rule, quantity) is not None), None)
+        for quantity in (*formats, "bandwidth_fraction", "attention_fraction", "kernel_us")
+    }
+    missing = [quantity for quantity, rule in deciding.items() if rule is None]
+    if missing:
+        raise InputError(
+            f"calibration/cards.toml: no rule gives {', '.join(missing)} for {printable(spec.name)}; "
+            f'add a [[rule]] with match = {{ keys = ["{printable(key)}"] }}'
+        )
+    decided = {quantity: getattr(rule, quantity) for quantity, rule in deciding.items()}
+    used = {rule.basis for quantity, rule in deciding.items() if rule is not None and quantity != "kernel_us"}
+    return CardCalibration(
+        gemm_fraction={name: decided.get(name, 1.0) for name in FORMATS},
+        bandwidth_fraction=decided["bandwidth_fraction"],
+        attention_fraction=decided["attention_fraction"],
+        kernel_seconds=decided["kernel_us"] * MICRO,
+        basis=max(used, key=_WEAKNESS.index),
+    )

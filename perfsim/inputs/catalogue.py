@@ -1,0 +1,252 @@
+"""Everything in the spec folders by name. Listing reads folder names only; a file is read when it is asked for."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perfsim import paths
+from perfsim.core.calibration import Calibration
+from perfsim.core.hardware import Gpu, System
+from perfsim.core.model import Model
+from perfsim.core.software import Software
+from perfsim.errors import InputError, UnknownNameError, UnsupportedError
+from perfsim.inputs.calibration import CardRules, Links, Rule, card_calibration, to_calibration
+from perfsim.inputs.explain import nearest
+from perfsim.inputs.files import NAME, load, problem, read_toml
+from perfsim.inputs.gpu import GpuSpec, to_gpu
+from perfsim.inputs.names import matching
+from perfsim.inputs.software import to_software
+from perfsim.inputs.system import SystemSpec, box_spec, load_system, price_basis, to_system
+from perfsim.units import printable
+
+KINDS = ("gpus", "systems", "models", "software")
+MAX_BOX_GPUS = 8
+T = TypeVar("T")
+
+
+class Catalogue:
+    """The specs of some folders; of two files with the same name, the one in the earlier folder counts."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = tuple(folders)
+        self._tables: dict[str, dict[str, Path]] = {}
+        self._loaded: dict[tuple[str, str], Any] = {}
+
+    def names(self, kind: str) -> list[str]:
+        """The keys of a kind: "gpus", "systems", "models" or "software"."""
+        return list(self._table(kind))
+
+    def path(self, kind: str, key: str) -> Path:
+        """The file of a key.
+
+        Raises: UnknownNameError; InputError for a link that leads out of its folder.
+        """
+        if key not in self._table(kind):
+            raise self._unknown(kind, key)
+        path = self._table(kind)[key]
+        is_own = path.is_relative_to(paths.builtin("specs"))
+        if not is_own and not path.resolve().is_relative_to(path.parent.resolve()):
+            raise InputError(problem(path, None, "is a link out of its folder", "copy the file there"))
+        return path
+
+    def overrides(self) -> list[Path]:
+        """The files that were used so far and are not perfsim's own: an answer must name them."""
+        own = paths.builtin("specs")
+        used = {self._table(kind)[key] for kind, key in self._loaded if kind in KINDS and key in self._table(kind)}
+        shared = {path for name in ("cards", "links", "shared") for path in self._calibration_files(name)}
+        return sorted(path for path in used | shared if not path.is_relative_to(own))
+
+    def candidates(self, kind: str, name: str) -> list[str]:
+        """The keys that a person's name can mean; a file's own name or alias decides between several."""
+        table = self._table(kind)
+        if name in table:
+            return [name]
+        meant = matching(name, table) if kind == "gpus" else []
+        return meant if len(meant) == 1 else self._by_alias(kind, name) or meant
+
+    def find(self, kind: str, name: str) -> str:
+        """The key that a person's name means.
+
+        Raises: UnknownNameError with the candidates when it is ambiguous, with the nearest names when unknown.
+        """
+        candidates = self.candidates(kind, name)
+        if len(candidates) > 1:
+            listed = ", ".join(sorted(candidates))
+            raise UnknownNameError(f"{printable(name)}: can mean {listed}; write one of these")
+        if not candidates:
+            raise self._unknown(kind, name)
+        return candidates[0]
+
+    def gpu(self, name: str) -> Gpu:
+        """The card that a name means, e.g. "RTX 4090" or "a100 sxm 80gb".
+
+        Raises: UnknownNameError, InputError.
+        """
+        return self._gpu(self.find("gpus", name))
+
+    def gpu_spec(self, key: str) -> GpuSpec:
+        """The card's file as it is written."""
+        return self._once("gpu file", key, lambda: load(self.path("gpus", key), GpuSpec))
+
+    def system(self, name: str) -> System:
+        """The listed system that a name means.
+
+        Raises: UnknownNameError, InputError.
+        """
+        key = self.find("systems", name)
+        return self._once("systems", key, lambda: self._system(key, self.system_spec(key)))
+
+    def system_spec(self, key: str) -> SystemSpec:
+        """The system's file as it is written."""
+        return self._once("system file", key, lambda: load_system(self.path("systems", key), self._table("gpus")))
+
+    def systems_with(self, gpu_key: str) -> list[str]:
+        """Keys of the listed systems that hold this card."""
+        return [key for key in self.names("systems") if self.system_spec(key).gpu == gpu_key]
+
+    def templates(self, gpu_key: str) -> list[System]:
+        """The listed nodes and machines with this card that are nobody's offer: all but the cloud's."""
+        return [self.system(key) for key in self.systems_with(gpu_key) if self.system_spec(key).kind != "cloud"]
+
+    def box(self, gpu: str | Gpu, count: int) -> System:
+        """A plain machine with `count` cards [1..8] of a kind, for cards that no listed system has.
+
+        Raises: UnsupportedError beyond 8 cards.
+        """
+        key = gpu.key if isinstance(gpu, Gpu) else self.find("gpus", gpu)
+        if not 1 <= count <= MAX_BOX_GPUS:
+            raise UnsupportedError(
+                f"{count} GPUs in one machine; a plain machine holds 1 to {MAX_BOX_GPUS}: name a system instead"
+            )
+        box_key = f"box-{count}x-{key}"
+        return self._once("box", box_key, lambda: self._system(box_key, box_spec(key, self.gpu_spec(key), count)))
+
+    def cheapest_price(self, gpu_key: str) -> tuple[float, str] | None:
+        """The lowest rent of this card [USD per GPU hour] among the listed systems and where it was asked."""
+        prices = []
+        for key in self.systems_with(gpu_key):
+            spec = self.system_spec(key)
+            if spec.price:
+                prices.append((spec.price.usd_per_hour / spec.gpus_per_node, price_basis(spec)))
+        return min(prices, default=None)
+
+    def model(self, name: str | Path) -> Model:
+        """The model that a name means, or the one in a file: a spec (.toml), a Hugging Face config.json or its folder.
+
+        Raises: UnknownNameError, InputError.
+        """
+        from perfsim.inputs.huggingface import model_from_config
+        from perfsim.inputs.model import load_model
+
+        if isinstance(name, str):
+            known = self.candidates("models", name)
+            is_path = "/" in name or "\\" in name or name.endswith((".json", ".toml"))
+            if known or not is_path or "\0" in name or not Path(name).exists():
+                key = self.find("models", name)
+                return self._once("models", key, lambda: load_model(self.path("models", key)))
+        path = Path(name)
+        return load_model(path) if path.suffix == ".toml" else model_from_config(path)
+
+    def software(self, name: str) -> Software:
+        """The software entry of a key.
+
+        Raises: UnknownNameError, InputError.
+        """
+        key = self.find("software", name)
+        return self._once("software", key, lambda: to_software(key, read_toml(self.path("software", key))))
+
+    def calibration(self) -> Calibration:
+        """The measured numbers that all cards share."""
+        return self._once("calibration", "shared", lambda: to_calibration(self._shared("shared")))
+
+    @cached_property
+    def links(self) -> Links:
+        """The constants of each kind of link."""
+        return load(self._shared("links"), Links)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """What classes of cards reach of their datasheets, the earlier folder's rules first."""
+        files = self._calibration_files("cards")
+        return tuple(rule for path in files for rule in load(path, CardRules).rule)
+
+    def _gpu(self, key: str) -> Gpu:
+        def build() -> Gpu:
+            spec = self.gpu_spec(key)
+            return to_gpu(key, spec, card_calibration(key, spec, self.rules))
+
+        return self._once("gpus", key, build)
+
+    def _system(self, key: str, spec: SystemSpec) -> System:
+        return to_system(key, spec, self._gpu(spec.gpu), self.gpu_spec(spec.gpu), self.links)
+
+    def _shared(self, name: str) -> Path:
+        files = self._calibration_files(name)
+        if not files:
+            raise InputError(f"calibration/{name}.toml: in none of the spec folders; reinstall perfsim")
+        return files[0]
+
+    def _calibration_files(self, name: str) -> list[Path]:
+        files = (folder / "calibration" / f"{name}.toml" for folder in self._folders)
+        return [path for path in files if path.is_file()]
+
+    def _table(self, kind: str) -> dict[str, Path]:
+        """The files of a kind by key. Names are only looked up in here, never joined to a path."""
+        if kind not in self._tables:
+            found: dict[str, Path] = {}
+            for folder in self._folders:
+                for path in sorted((folder / kind).glob("*.toml")):
+                    if re.match(NAME, path.stem):
+                        found.setdefault(path.stem, path)
+            self._tables[kind] = dict(sorted(found.items()))
+        return self._tables[kind]
+
+    def _by_alias(self, kind: str, name: str) -> list[str]:
+        """Keys of the files whose `name` or `aliases` say `name`, in any case."""
+        wanted = _plain(name)
+        return [key for key in self._table(kind) if wanted in self._aliases(kind, key)]
+
+    def _aliases(self, kind: str, key: str) -> frozenset[str]:
+        path = self._table(kind)[key]
+        return self._once(f"{kind} aliases", key, lambda: frozenset(map(_plain, _titles(path))))
+
+    def _once(self, kind: str, key: str, build: Callable[[], T]) -> T:
+        if (kind, key) not in self._loaded:
+            self._loaded[kind, key] = build()
+        value: T = self._loaded[kind, key]
+        return value
+
+    def _unknown(self, kind: str, name: str) -> UnknownNameError:
+        close = nearest(name.lower().replace(" ", "-"), self.names(kind), 3, 0.45)
+        nearby = f"; nearest: {', '.join(close)}" if close else ""
+        return UnknownNameError(
+            f"{printable(name[:100])}: not among the {kind}{nearby}; `perfsim specs list {kind}` shows all"
+        )
+
+
+def catalogue(extra_folders: Sequence[Path] = ()) -> Catalogue:
+    """The catalogue of the user's folders (`extra_folders`, then $PERFSIM_PATH) and perfsim's own; one a process."""
+    return _catalogue(tuple(paths.spec_folders(extra_folders)))
+
+
+@lru_cache(maxsize=8)
+def _catalogue(folders: tuple[Path, ...]) -> Catalogue:
+    return Catalogue(folders)
+
+
+def _titles(path: Path) -> Iterator[str]:
+    """The name and aliases that a file gives itself; nothing for a broken file, whose errors show when it is used."""
+    try:
+        data = read_toml(path).data
+    except InputError:
+        return
+    aliases = data.get("aliases")
+    titles = [data.get("name"), *(aliases if isinstance(aliases, list) else [])]
+    yield from (title for title in titles if isinstance(title, str))
+
+
+def _plain(name: str) -> str:
+    """A name without case and without the marks people write in different ways."""
+    return re.sub(r"[\s_]+", "-", name.strip().lower())

@@ -1,0 +1,154 @@
+"""What a command line says about one plan: its cards, its degrees, and the micro-batch where none is given."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from perfsim.core.hardware import System
+from perfsim.core.plan import Plan, Recompute
+from perfsim.core.results import Estimate
+from perfsim.core.workload import Workload
+from perfsim.errors import InputError
+from perfsim.inputs.catalogue import Catalogue
+from perfsim.inputs.choice import divisors_text, systems_for, with_price
+
+MAX_DEGREE = 10**6
+WORKLOAD_KEYS = (
+    "task",
+    "head",
+    "seq_len",
+    "decoder_seq_len",
+    "global_batch_size",
+    "samples",
+    "epochs",
+    "steps",
+    "precision",
+    "optimizer",
+    "dropout",
+    "lora_rank",
+)
+DEGREES = ("tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel", "virtual_stages")
+
+
+def split_count(name: str) -> tuple[int | None, str]:
+    """The count and the card of "2x RTX 4090", "RTX 4090:2" or "RTX 4090".
+
+    >>> split_count("2x RTX 4090"), split_count("A100:8"), split_count("T4")
+    ((2, 'RTX 4090'), (8, 'A100'), (None, 'T4'))
+    """
+    if found := re.fullmatch(r"\s*(\d{1,7})\s*[x×*]\s*(.+)", name, re.ASCII):
+        return int(found[1]), found[2]
+    if found := re.fullmatch(r"(.+?)\s*:\s*(\d{1,7})", name, re.ASCII):
+        return int(found[2]), found[1]
+    return None, name
+
+
+def choose_system(catalogue: Catalogue, gpu: str | None, count: int | None, name: str | None) -> tuple[System, int]:
+    """The system that the options name and how many of its GPUs are used.
+
+    Raises: InputError, UnknownNameError.
+    """
+    if (gpu is None) == (name is None):
+        raise InputError('--gpu: name a card, such as --gpu "RTX 4090", or a system with --system, not both')
+    if name is not None:
+        system = with_price(catalogue.system(name), catalogue)
+        gpus = count or int(system.gpus_per_node)
+    else:
+        said, card = split_count(gpu or "")
+        if said and count and said != count:
+            raise InputError(f"--gpus: {count} here and {said} in --gpu; keep one of them")
+        gpus = said or count or 1
+        system = None  # type: ignore[assignment]
+    if not 1 <= gpus <= MAX_DEGREE:
+        raise InputError(f"--gpus: {gpus} is not allowed; write a number from 1 to {MAX_DEGREE:,}")
+    if name is None:
+        system = systems_for(catalogue.gpu(card), [gpus], catalogue)[0]
+    if gpus > system.max_gpus:
+        todo = f"write at most {int(system.max_gpus):,}, or name a larger system with --system"
+        raise InputError(f"--gpus: {gpus:,} GPUs are more than {system.name} can hold; {todo}")
+    return system, gpus
+
+
+def checked_degrees(workload: Workload, **degrees: int) -> None:
+    """Refuses degrees that are no positive number or do not divide what they split.
+
+    Raises: InputError that lists every one of them.
+    """
+    found = _degree_problems(workload, degrees)
+    if found:
+        raise InputError("\n".join(found))
+
+
+def one_plan(
+    workload: Workload,
+    system: System,
+    gpus: int,
+    predict: Callable[[Plan], Estimate],
+    options: Mapping[str, Any],
+) -> Plan:
+    """The plan of the options; without a micro-batch size the fastest one that fits.
+
+    Raises: InputError that lists every option that cannot be used.
+    """
+    degrees = {key: int(options[key]) for key in DEGREES}
+    found = _degree_problems(workload, degrees)
+    if found:
+        raise InputError("\n".join(found))
+    data = _data_parallel(gpus, options.get("data_parallel"), degrees)
+    batch = int(workload.global_batch_size)
+    micro = options.get("micro_batch_size")
+    if batch % data or (micro is not None and (micro < 1 or batch % (data * micro))):
+        asked = f"{data} data-parallel ranks" + (f" of {micro} sequences" if micro is not None else "")
+        todo = f"choose a global batch that is a multiple of {data * max(1, micro or 1)}"
+        raise InputError(f"--global-batch-size: {batch} cannot be split over {asked}; {todo}")
+    plan = Plan(
+        **degrees,
+        data_parallel=data,
+        micro_batch_size=micro or 1,
+        sequence_parallel=degrees["tensor_parallel"] > 1,
+        zero_stage=int(options["zero_stage"]),
+        recompute=Recompute[str(options["recompute"]).upper()],
+    )
+    return plan if micro else replace(plan, micro_batch_size=_fastest(plan, batch // data, predict))
+
+
+def _fastest(plan: Plan, share: int, predict: Callable[[Plan], Estimate]) -> int:
+    """The micro-batch size of the quickest step among those that fit; 1 where none fits."""
+    sizes = np.array([n for n in range(1, min(share, 1024) + 1) if share % n == 0])
+    found = predict(replace(plan, micro_batch_size=sizes))
+    seconds = np.where(np.broadcast_to(found.problems, sizes.shape) == 0, found.time.total_seconds, np.inf)
+    best = int(np.argmin(seconds))
+    return int(sizes[best]) if np.isfinite(seconds[best]) else 1
+
+
+def _data_parallel(gpus: int, asked: int | None, degrees: Mapping[str, int]) -> int:
+    others = degrees["tensor_parallel"] * degrees["pipeline_parallel"] * degrees["context_parallel"]
+    if asked is None and gpus % others == 0:
+        return gpus // others
+    if asked is not None and asked >= 1 and asked * others == gpus:
+        return asked
+    shown = f"{others}" if asked is None else f"{others} x {asked}"
+    todo = f"let tp x pp x cp x dp be {gpus}, or use another --gpus"
+    raise InputError(f"--gpus: the degrees multiply to {shown}, which does not make {gpus} GPUs; {todo}")
+
+
+def _degree_problems(workload: Workload, degrees: Mapping[str, int]) -> list[str]:
+    model = workload.model
+    wholes = {
+        "tensor_parallel": (model.heads, "attention heads"),
+        "pipeline_parallel": (model.layers + model.encoder_layers, "layers"),
+        "context_parallel": (int(workload.seq_len), "tokens of a sequence"),
+        "expert_parallel": (model.moe.experts if model.moe else 1, "experts"),
+    }
+    found = []
+    for key, degree in degrees.items():
+        option = f"--{key.replace('_', '-')}"
+        if not 1 <= degree <= MAX_DEGREE:
+            found.append(f"{option}: {degree} is not allowed; write a number from 1 to {MAX_DEGREE:,}")
+        elif key in wholes and wholes[key][0] % degree:
+            whole, noun = wholes[key]
+            found.append(f"{option}: {degree} does not divide the {whole:,} {noun}; write {divisors_text(whole)}")
+    return found

@@ -1,0 +1,190 @@
+"""Scenario files: one question to perfsim, checked as a whole and turned into the records that a search takes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from perfsim.core.calibration import Calibration
+from perfsim.core.hardware import System
+from perfsim.core.model import Model
+from perfsim.core.plan import Recompute, Schedule
+from perfsim.core.site import Site
+from perfsim.core.software import Software
+from perfsim.core.workload import Workload
+from perfsim.errors import UnknownNameError
+from perfsim.inputs import explain
+from perfsim.inputs.catalogue import Catalogue
+from perfsim.inputs.choice import cards_named, divisors_text, systems_for, with_price
+from perfsim.inputs.files import Document, raise_problems, read_toml
+from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
+from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
+from perfsim.search.space import Space
+
+__all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
+
+_RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
+_SCHEDULE = {"gpipe": Schedule.GPIPE, "1f1b": Schedule.ONE_F_ONE_B}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One question: what to train, on which systems, with which plans, and what is best."""
+
+    name: str
+    path: Path
+    workload: Workload
+    software: Software
+    calibration: Calibration
+    systems: tuple[System, ...]
+    space: Space
+    site: Site
+    objective: Objective
+
+
+def scenario(path: Path, catalogue: Catalogue) -> Scenario:
+    """The scenario of a TOML file with one task.
+
+    Raises: InputError that lists every problem of the file with its line.
+    """
+    document, spec = _checked(path, catalogue)
+    if len(spec.workload.task) > 1:
+        tasks = ", ".join(spec.workload.task)
+        raise_problems(document, [(("workload", "task"), f"asks for {tasks}", "name one, or use `perfsim sweep`")])
+    return next(_scenarios(document, spec, catalogue))
+
+
+def scenarios(path: Path, catalogue: Catalogue) -> tuple[Scenario, ...]:
+    """The scenarios of a TOML file, one for each of its tasks.
+
+    Raises: InputError that lists every problem of the file with its line.
+    """
+    document, spec = _checked(path, catalogue)
+    return tuple(_scenarios(document, spec, catalogue))
+
+
+def _scenarios(document: Document, spec: ScenarioFile, catalogue: Catalogue) -> Iterator[Scenario]:
+    model = catalogue.model(spec.workload.model)
+    systems = _systems(spec.search, catalogue)
+    for task in spec.workload.task:
+        yield Scenario(
+            name=spec.title or document.path.stem,
+            path=document.path,
+            workload=workload_of(spec.workload, task, model),
+            software=catalogue.software(spec.software),
+            calibration=catalogue.calibration(),
+            systems=systems,
+            space=_space(spec.search),
+            site=_site(spec.site),
+            objective=spec.search.objective,
+        )
+
+
+def _checked(path: Path, catalogue: Catalogue) -> tuple[Document, ScenarioFile]:
+    """The document and its checked keys; all that is wrong with keys, names and divisors is raised at once."""
+    document = read_toml(path)
+    found: list[Found] = []
+    spec: ScenarioFile | None = None
+    try:
+        spec = ScenarioFile.model_validate(document.data)
+        found += spec.problems()
+    except ValidationError as error:
+        found += with_aliases(explain.explain(error, ScenarioFile))
+    found += _unknown_names(document.data, catalogue)
+    if spec and not found:
+        model = catalogue.model(spec.workload.model)
+        found += [(("workload", *loc), what, todo) for loc, what, todo in misfits(spec.workload, model)]
+        found += _no_divisors(spec, model)
+        found += _too_many_gpus(spec.search, catalogue)
+    raise_problems(document, found)
+    assert spec is not None  # noqa: S101 (no problems were found, so the validation has passed)
+    return document, spec
+
+
+def _unknown_names(data: dict[str, Any], catalogue: Catalogue) -> Iterator[Found]:
+    """Names that the specs lack; from the raw data, so that they are told together with misspelt keys."""
+    places: list[tuple[tuple[str | int, ...], Any, Callable[[str], object]]] = [
+        (("software",), data.get("software"), catalogue.software),
+        (("workload", "model"), _inside(data, "workload", "model"), catalogue.model),
+    ]
+    for key, look_up in (("gpus", lambda name: cards_named(name, catalogue)), ("systems", catalogue.system)):
+        names = _inside(data, "search", key)
+        if isinstance(names, list):
+            places += [(("search", key, i), name, look_up) for i, name in enumerate(names[:512])]
+        else:
+            places.append((("search", key), None if names == "auto" else names, look_up))
+    for loc, name, look_up in places:
+        if isinstance(name, str) and name:
+            try:
+                look_up(name)
+            except UnknownNameError as error:
+                what, _, todo = str(error).partition("; ")
+                yield loc, what, todo
+
+
+def _inside(data: dict[str, Any], table: str, key: str) -> Any:
+    inner = data.get(table)
+    return inner.get(key) if isinstance(inner, dict) else None
+
+
+def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
+    """Choices of which no value can work, whatever the rest of the plan."""
+    search, experts = spec.search, model.moe.experts if model.moe else 1
+    rules = (
+        ("tensor_parallel", model.heads, "attention heads"),
+        ("pipeline_parallel", model.layers + model.encoder_layers, "layers"),
+        ("context_parallel", spec.workload.seq_len, "tokens of a sequence"),
+        ("expert_parallel", experts, "experts"),
+        ("micro_batch_size", spec.workload.global_batch_size, "sequences of the global batch"),
+    )
+    for key, whole, noun in rules:
+        values: tuple[int, ...] = getattr(search, key)
+        if values and not any(whole % value == 0 for value in values):
+            listed = ", ".join(map(str, values))
+            yield ("search", key), f"{listed}: divides not the {whole:,} {noun}", f"write {divisors_text(whole)}"
+
+
+def _too_many_gpus(search: SearchKeys, catalogue: Catalogue) -> Iterator[Found]:
+    """Counts that none of the named systems holds, and named systems that hold none of the counts."""
+    sizes = [int(catalogue.system(name).max_gpus) for name in search.systems]
+    if not sizes:
+        return
+    for i, count in enumerate(search.counts):
+        if count > max(sizes):
+            what = f"{count:,} GPUs are more than the systems named can hold"
+            yield ("search", "counts", i), what, f"write at most {max(sizes):,}, or name a larger system"
+    for i, size in enumerate(sizes):
+        if size < min(search.counts):
+            what = f"holds at most {size:,} GPUs, fewer than any of counts"
+            yield ("search", "systems", i), what, "add a smaller count, or name a larger system"
+
+
+def _systems(search: SearchKeys, catalogue: Catalogue) -> tuple[System, ...]:
+    if search.systems:
+        return tuple(with_price(catalogue.system(name), catalogue) for name in search.systems)
+    gpus = dict.fromkeys(gpu.key for name in search.gpus for gpu in cards_named(name, catalogue))
+    return tuple(system for key in gpus for system in systems_for(catalogue.gpu(key), search.counts, catalogue))
+
+
+def _space(search: SearchKeys) -> Space:
+    def ordered(values: Sequence[int]) -> tuple[int, ...]:
+        return tuple(sorted(set(values)))
+
+    return Space(
+        counts=ordered(search.counts),
+        tensor_parallel=ordered(search.tensor_parallel),
+        pipeline_parallel=ordered(search.pipeline_parallel),
+        context_parallel=ordered(search.context_parallel),
+        expert_parallel=ordered(search.expert_parallel),
+        micro_batch_size=ordered(search.micro_batch_size),
+        virtual_stages=ordered(search.virtual_stages),
+        zero_stage=ordered(search.zero_stage),
+        recompute=ordered([_RECOMPUTE[name] for name in search.recompute]),
+        schedule=ordered([_SCHEDULE[name] for name in search.schedule]),
+    )
+
+
+def _site(keys: SiteKeys) -> Site:
+    return replace(Site(), **{name: value for name, value in keys if value is not None})

@@ -1,0 +1,156 @@
+"""specs/systems/*.toml: one kind of node, its links and its price, and its conversion to core.System."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from perfsim.core.hardware import Gpu, Link, System
+from perfsim.inputs.calibration import Links
+from perfsim.inputs.explain import nearest
+from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
+from perfsim.inputs.gpu import GpuSpec, PeerToPeer
+from perfsim.inputs.positions import Loc
+from perfsim.units import BITS_PER_BYTE, GIGA
+
+Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
+
+# One direction of 16 lanes after encoding [bytes/s], by PCIe generation.
+X16_BYTES_PER_S = {1: 4e9, 2: 8e9, 3: 15.75e9, 4: 31.5e9, 5: 63e9, 6: 126e9, 7: 252e9}
+
+# Assumed where a file says nothing: a node without known NICs has plain 10 Gbit/s Ethernet; beside its GPUs a server
+# draws 100 W for each of them, a self-built machine 150 W in all.
+ETHERNET_BYTES_PER_S = 10 * GIGA / BITS_PER_BYTE
+SERVER_WATTS_PER_GPU = 100.0
+DESKTOP_WATTS = 150.0
+MAX_NODES = 4096
+
+
+class Price(Spec):
+    """What one node costs to rent."""
+
+    usd_per_hour: Annotated[float, Field(gt=0, le=1e6)]
+    date: Line
+    source: Line
+
+
+class SystemSpec(Sourced):
+    """One kind of node; a rack whose nodes share NVLink is told by `nvlink_domain_gpus`."""
+
+    name: Line
+    kind: Literal["node", "pcie-box", "cloud"]
+    gpu: Name
+    gpus_per_node: Annotated[int, Field(ge=1, le=1024)]
+    topology: Topology
+    nvlink_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    nvlink_domain_gpus: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    peer_to_peer: PeerToPeer = "no"
+    nics: Annotated[int, Field(ge=0, le=1024)] = 0
+    nic_gbit_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    fabric: Line | None = None
+    pcie_generation: Annotated[int, Field(ge=1, le=7)] | None = None
+    pcie_lanes: Annotated[int, Field(ge=1, le=32)] | None = None
+    node_power_watts: Annotated[float, Field(ge=10, le=1e7)] | None = None
+    max_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    price: Price | None = None
+
+    def problems(self) -> Iterator[tuple[Loc, str, str]]:
+        """NVLink needs a rate, NICs need a rate, a system has at most a million GPUs."""
+        if self.topology != "pcie" and self.nvlink_gb_per_s is None:
+            yield ("topology",), f"{self.topology} without a rate", "add nvlink_gb_per_s (both directions, per GPU)"
+        if self.nics and self.nic_gbit_per_s is None:
+            yield ("nics",), "NICs without a rate", "add nic_gbit_per_s"
+        if (self.max_nodes or 1) * self.gpus_per_node > 1_000_000:
+            yield ("max_nodes",), "more than 1,000,000 GPUs", "write fewer nodes"
+
+    @property
+    def is_desktop(self) -> bool:
+        """A self-built machine without a cluster network."""
+        return self.kind == "pcie-box" and not self.nics
+
+
+def load_system(path: Path, gpus: Collection[str]) -> SystemSpec:
+    """The system in the file at `path`, whose card must be among the keys `gpus`.
+
+    Raises: InputError that lists every problem of the file.
+    """
+    document = read_toml(path)
+    spec = check(document, SystemSpec)
+    if spec.gpu not in gpus:
+        close = nearest(spec.gpu, list(gpus), 3, 0.4)
+        todo = f"did you mean {', '.join(close)}?" if close else "write the name of a file in gpus/, without .toml"
+        raise_problems(document, [(("gpu",), f"{spec.gpu} is not among the GPUs", todo)])
+    return spec
+
+
+def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, links: Links) -> System:
+    """The system in SI units, with `gpu` as its card and `card` as that card's file."""
+    node_bandwidth = spec.nics * (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE or ETHERNET_BYTES_PER_S
+    nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
+    return System(
+        key=key,
+        name=spec.name,
+        gpu=gpu,
+        gpus_per_node=spec.gpus_per_node,
+        gpus_per_domain=max(spec.nvlink_domain_gpus, spec.gpus_per_node),
+        max_gpus=nodes * spec.gpus_per_node,
+        within=_within(spec, card, links),
+        between=_link(links, "network", node_bandwidth / spec.gpus_per_node),
+        node_bandwidth_bytes_per_s=node_bandwidth,
+        host_watts_per_gpu=_host_watts(spec, card),
+        usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
+        has_price=spec.price is not None,
+        price_basis=price_basis(spec),
+    )
+
+
+def price_basis(spec: SystemSpec) -> str:
+    """Where and when the price was asked; empty without one."""
+    return f"{spec.name}, {spec.price.date}" if spec.price else ""
+
+
+def box_spec(key: str, card: GpuSpec, count: int) -> SystemSpec:
+    """A machine with `count` cards of a kind, for cards that no listed system has; all but the card is assumed.
+
+    SXM cards sit on the board of their generation. GeForce pairs get 8 lanes each, as desktop boards have it.
+    """
+    is_board = card.form_factor.startswith(("SXM", "Superchip")) and card.nvlink_gb_per_s is not None
+    has_mesh = card.architecture in ("pascal", "volta")
+    is_consumer = card.series.startswith(("GTX", "RTX 2", "RTX 3", "RTX 4", "RTX 5", "Titan"))
+    return SystemSpec(
+        name=f"{count}x {card.name}",
+        kind="node" if is_board else "pcie-box",
+        gpu=key,
+        gpus_per_node=count,
+        topology=("nvlink-mesh" if has_mesh else "nvswitch") if is_board else "pcie",
+        nvlink_gb_per_s=card.nvlink_gb_per_s if is_board else None,
+        nvlink_domain_gpus=count if is_board else 1,
+        peer_to_peer=card.peer_to_peer,
+        pcie_generation=card.pcie_generation,
+        pcie_lanes=min(card.pcie_lanes, 8) if is_consumer and count == 2 else card.pcie_lanes,
+    )
+
+
+def _within(spec: SystemSpec, card: GpuSpec, links: Links) -> Link:
+    """The link between the GPUs of a node: NVLink where it joins all of them, else the PCIe path."""
+    if spec.nvlink_gb_per_s is not None and spec.topology != "pcie" and spec.nvlink_domain_gpus >= spec.gpus_per_node:
+        return _link(links, spec.topology, spec.nvlink_gb_per_s * GIGA / 2)
+    generation = min(spec.pcie_generation or card.pcie_generation, card.pcie_generation)
+    lanes = min(spec.pcie_lanes or card.pcie_lanes, card.pcie_lanes)
+    kind = "pcie" if spec.peer_to_peer == "yes" else "pcie-host"
+    return _link(links, kind, lanes / 16 * X16_BYTES_PER_S[generation])
+
+
+def _link(links: Links, kind: str, bandwidth_bytes_per_s: float) -> Link:
+    protocols = links.of(kind)
+    return Link(bandwidth_bytes_per_s, protocols.low_latency.to_protocol(), protocols.simple.to_protocol())
+
+
+def _host_watts(spec: SystemSpec, card: GpuSpec) -> float:
+    """Power beside the GPUs, per GPU: what the node's figure leaves, else the assumption above."""
+    if spec.node_power_watts is not None:
+        rest = spec.node_power_watts / spec.gpus_per_node - card.power_limit_watts
+        if rest > 0:
+            return rest
+    return DESKTOP_WATTS / spec.gpus_per_node if spec.is_desktop else SERVER_WATTS_PER_GPU

@@ -1,0 +1,103 @@
+"""What a sweep of one or more tasks answers, in every form: lines for people, JSON, CSV, Markdown."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from perfsim.report.columns import columns, records
+from perfsim.report.export import csv_text, json_text, markdown_text
+from perfsim.report.table import CARDS_SHOWN, HEADER, cells, override_lines, rows_to_show, table_lines
+from perfsim.report.text import TASK_TEXTS, reason_lines, workload_text
+
+if TYPE_CHECKING:
+    from perfsim.search.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sweep with the rows of it that are told, best first."""
+
+    name: str
+    sweep: "Sweep"
+    rows: tuple[int, ...]
+
+    @classmethod
+    def of(cls, name: str, sweep: "Sweep", show_all: bool = False, top: int | None = None) -> "Answer":
+        """The best plan of each card, or with `show_all` every plan that runs; of them the first `top`."""
+        return cls(name, sweep, tuple(rows_to_show(sweep, show_all, top)))
+
+    @property
+    def has_met(self) -> bool:
+        """Something runs, inside deadline and budget."""
+        return bool(self.rows) and bool(self.sweep.meets_site[self.rows[0]])
+
+
+def lines_of(
+    answers: Sequence[Answer], overrides: Iterable[Path] = (), is_limited: bool = True
+) -> Iterator[RenderableType]:
+    """The answers for people; with `is_limited` only the first cards of each."""
+    yield from override_lines(overrides)
+    most = max(4, CARDS_SHOWN // len(answers)) if is_limited else None
+    for i, answer in enumerate(answers):
+        if i:
+            yield Text("")
+        if len(answers) > 1:
+            yield Text(f"== {TASK_TEXTS[answer.sweep.workload.task]}", style="bold")
+        if answer.rows:
+            shown = answer.rows[:most]
+            yield from table_lines(answer.sweep, shown, left_out=len(answer.rows) - len(shown))
+        else:
+            yield from _nothing_lines(answer.sweep)
+
+
+def json_of(answers: Sequence[Answer]) -> str:
+    """Rows of all tasks, and what cannot run."""
+    from perfsim import __version__
+
+    return json_text(
+        {
+            "perfsim": __version__,
+            "scenario": answers[0].name,
+            "objective": answers[0].sweep.objective,
+            "software": answers[0].sweep.software.key,
+            "rows": [record for answer in answers for record in records(columns(answer.sweep, answer.rows))],
+            "considered": {str(answer.sweep.workload.task): answer.sweep.considered for answer in answers},
+            "reasons": [
+                {"task": str(answer.sweep.workload.task), "plans": int(count), "reason": problem.text}
+                for answer in answers
+                for problem, count in answer.sweep.problems.items()
+                if count
+            ],
+        }
+    )
+
+
+def csv_of(answers: Sequence[Answer]) -> str:
+    """Rows of all tasks as CSV."""
+    table: dict[str, list[Any]] = {}
+    for answer in answers:
+        for name, values in columns(answer.sweep, answer.rows).items():
+            table.setdefault(name, []).extend(values)
+    return csv_text(table)
+
+
+def markdown_of(answers: Sequence[Answer]) -> str:
+    """One Markdown table of all tasks, with the columns that people see."""
+    rows = []
+    for answer in answers:
+        shown = records(columns(answer.sweep, answer.rows))
+        rows += [(str(answer.sweep.workload.task), *line) for line in cells(answer.sweep, shown)]
+    return markdown_text(("task", *HEADER), rows)
+
+
+def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
+    yield Text(f"Nothing fits: none of {sweep.considered:,} plans can run", style="bold")
+    yield Text(workload_text(sweep.workload))
+    for change, _ in sweep.nearest_fit():
+        yield Text(f"nearest change that fits: {change}")
+    for line in reason_lines(sweep.problems, most=4):
+        yield Text(line, style="dim")

@@ -1,0 +1,143 @@
+"""One plan, part by part: does it fit, how long, what for, and in which words each part is told."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from perfsim.core.plan import Problem
+from perfsim.report.case import Case
+from perfsim.report.columns import has_price, plan_row, price_text
+from perfsim.report.text import card_text, hours_text, memory_text, money_text, plan_text, workload_text
+from perfsim.report.words import BOUNDS, part_words
+from perfsim.units import (
+    GIB,
+    MILLI,
+    count_text,
+    number_text,
+    percent_text,
+    printable,
+    seconds_text,
+    usd_text,
+    watts_text,
+)
+
+BAR = 24
+
+
+def breakdown(case: Case, explain: bool = False) -> Iterator[RenderableType]:
+    """The lines of an estimate: verdict, memory parts, time parts with what bounds each, and the basis."""
+    yield from (Text(line, style="bold" if i == 0 else "") for i, line in enumerate(_verdict(case)))
+    yield Text("")
+    yield _parts_table(case, "memory of the fullest GPU", "GiB", case.estimate.memory.parts(), GIB, explain)
+    yield Text("")
+    yield _parts_table(case, "one step", "ms", case.estimate.time.parts(), MILLI, explain)
+    if explain:
+        yield Text("")
+        yield _operations_table(case)
+    yield Text("")
+    yield from (Text(line, style="dim") for line in _basis(case))
+
+
+def case_record(case: Case) -> dict[str, Any]:
+    """The estimate as one flat record, as `perfsim sweep --json` has them, with `problems` in words."""
+    record = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
+    return record | {
+        "software": case.software.key,
+        "precision": case.workload.precision.key,
+        "problems": [problem.text for problem in case.problems],
+        "operations": {
+            name: {"forward_seconds": float(forward), "backward_seconds": float(backward)}
+            for name, (forward, backward) in case.estimate.operations.items()
+        },
+    }
+
+
+def _verdict(case: Case) -> Iterator[str]:
+    estimate = case.estimate
+    row = plan_row(case.workload, case.system, case.plan, estimate, case.site)
+    what = f"{row['gpus']}x {card_text(case.system.gpu.name)}, {plan_text(row)}"
+    for problem in case.problems:
+        need = f": needs {memory_text(row)} a GPU" if problem is Problem.MEMORY else ""
+        yield f"Cannot run: {what}: {problem.text}{need}; {problem.remedy}"
+    if not case.problems:
+        step = f"{seconds_text(row['step_seconds'])} a step, {number_text(row['samples_per_s'])} samples/s"
+        yield f"Fits: {what}: {memory_text(row)} a GPU, {step}"
+    yield workload_text(case.workload)
+    if not case.problems:
+        rates = (
+            f"MFU {percent_text(row['mfu'])}, HFU {percent_text(row['hfu'])}, {watts_text(row['watts_per_gpu'])} a GPU"
+        )
+        if float(case.workload.steps) > 1:
+            rates = f"{_job_text(row)}; {rates}"
+        yield rates
+
+
+def _job_text(row: Mapping[str, Any]) -> str:
+    return f"the job: {hours_text(row['job_hours'])}, {money_text(row['job_usd'])}, {number_text(row['job_kwh'])} kWh"
+
+
+def _parts_table(case: Case, title: str, unit: str, parts: Mapping[str, Any], scale: float, explain: bool) -> Table:
+    """The parts that are not zero, with bars; with `explain` what each is made of."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column(title, no_wrap=True)
+    table.add_column(unit, justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("made of" if explain else "", no_wrap=not explain)
+    is_time = unit == "ms"
+    if is_time:
+        table.add_column("bound by", no_wrap=True)
+    total = sum(float(part) for part in parts.values())
+    for name, value in parts.items():
+        part = float(value)
+        if part <= 0 or part < 5e-5 * total:
+            continue
+        last = part_words(name, case.workload, case.plan) if explain else "#" * max(1, round(BAR * part / total))
+        cells = [_part_name(name), number_text(part / scale), percent_text(part / total), last]
+        table.add_row(*cells, *([_bound(case, name)] if is_time else []))
+    table.add_row(Text("total", style="bold"), number_text(total / scale), "", "", *([""] if is_time else []))
+    return table
+
+
+def _part_name(name: str) -> str:
+    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
+
+
+def _bound(case: Case, part: str) -> str:
+    """What bounds a part of the step; for forward and backward what most of a layer's time is bound by."""
+    if part in BOUNDS:
+        return BOUNDS[part]
+    side = 0 if part == "forward_seconds" else 1
+    seconds = {"compute": 0.0, "memory": 0.0}
+    for name, times in case.estimate.operations.items():
+        seconds[case.operation_bounds.get(name, "memory")] += float(times[side])
+    total = sum(seconds.values())
+    if not total:
+        return "compute"
+    most = max(seconds, key=lambda bound: seconds[bound])
+    return f"{most} {percent_text(seconds[most] / total)}"
+
+
+def _operations_table(case: Case) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("one layer, one micro-batch", no_wrap=True)
+    for header in ("forward ms", "backward ms"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("bound by", no_wrap=True)
+    for name, (forward, backward) in case.estimate.operations.items():
+        if float(forward) + float(backward) > 0:
+            bound = case.operation_bounds.get(name, "")
+            table.add_row(Text(printable(name)), *(number_text(float(s) / MILLI) for s in (forward, backward)), bound)
+    return table
+
+
+def _basis(case: Case) -> Iterator[str]:
+    gpu = case.system.gpu
+    yield (
+        f"basis: {printable(gpu.name)} {count_text(float(gpu.multiprocessors))} multiprocessors, efficiency"
+        f" {printable(gpu.calibration.basis)}; {printable(case.software.name)}; system {printable(case.system.name)}"
+    )
+    price = printable(price_text(case.system, case.site)) if has_price(case.system, case.site) else "none known"
+    yield f"price: {price}; electricity {usd_text(case.site.usd_per_kwh)}/kWh, PUE {case.site.pue:g}"

@@ -1,0 +1,107 @@
+"""A sweep's plans as tidy columns: one row a plan, SI units in the names; what JSON and CSV hold."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from perfsim.core.arrays import take
+from perfsim.core.hardware import System
+from perfsim.core.plan import Plan, Recompute, Schedule
+from perfsim.core.results import Estimate, Parts
+from perfsim.core.site import Site
+from perfsim.core.workload import Workload
+
+if TYPE_CHECKING:
+    from perfsim.search.sweep import Sweep
+
+SCHEDULE_NAMES = {Schedule.GPIPE: "gpipe", Schedule.ONE_F_ONE_B: "1f1b"}
+DEGREES = (
+    "tensor_parallel",
+    "pipeline_parallel",
+    "data_parallel",
+    "context_parallel",
+    "expert_parallel",
+    "micro_batch_size",
+    "virtual_stages",
+    "sequence_parallel",
+    "zero_stage",
+    "hybrid_shard",
+)
+FIGURES = ("tokens_per_s", "samples_per_s", "mfu", "hfu", "watts_per_gpu", "job_hours", "job_usd", "job_kwh")
+
+
+def columns(sweep: "Sweep", rows: Sequence[int]) -> dict[str, list[Any]]:
+    """The sweep's `rows` as columns of plain numbers and texts; None where there is no such number (a price)."""
+    index = np.asarray(rows, dtype=np.int64)
+    shape = np.shape(sweep.system_index)
+    plans, estimates = take(sweep.plans, index, shape), take(sweep.estimates, index, shape)
+    systems = [sweep.systems[i] for i in sweep.system_index[index]]
+    table = _plan_columns(sweep.workload, systems, plans, estimates, sweep.site)
+    return table | {"meets_site": _plain(sweep.meets_site[index], len(index))}
+
+
+def plan_row(workload: Workload, system: System, plan: Plan, estimate: Estimate, site: Site) -> dict[str, Any]:
+    """One plan's figures under the same names."""
+    return records(_plan_columns(workload, [system], plan, estimate, site))[0]
+
+
+def _plan_columns(
+    workload: Workload, systems: Sequence[System], plans: Plan, estimates: Estimate, site: Site
+) -> dict[str, list[Any]]:
+    n = len(systems)
+    priced = [has_price(system, site) for system in systems]
+    microbatches = np.asarray(workload.global_batch_size) // (plans.data_parallel * plans.micro_batch_size)
+    figures = _figures(estimates, n)
+    figures["job_usd"] = [usd if known else None for usd, known in zip(figures["job_usd"], priced, strict=True)]
+    return {
+        "model": [workload.model.key] * n,
+        "task": [str(workload.task)] * n,
+        "gpu": [system.gpu.key for system in systems],
+        "gpu_name": [system.gpu.name for system in systems],
+        "gpus": _plain(plans.gpus, n),
+        "system": [system.key for system in systems],
+        **{name: _plain(getattr(plans, name), n) for name in DEGREES},
+        "microbatches": _plain(microbatches, n),
+        "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
+        "schedule": [SCHEDULE_NAMES[Schedule(s)] for s in _plain(plans.schedule, n)],
+        "price_basis": [price_text(system, site) for system in systems],
+        **figures,
+    }
+
+
+def records(table: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """The columns as one dict a row."""
+    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+
+
+def has_price(system: System, site: Site) -> bool:
+    """Whether dollars can be told for this system under the site's way of paying."""
+    return bool(system.has_price) if site.price == "rent" else float(system.gpu.price_usd) > 0
+
+
+def price_text(system: System, site: Site) -> str:
+    """Where the system's price comes from, "" when none is known."""
+    if not has_price(system, site):
+        return ""
+    return system.price_basis if site.price == "rent" else "launch price of the card"
+
+
+def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
+    figures: dict[str, list[Any]] = {
+        "step_seconds": _plain(estimates.time.total_seconds, n),
+        **{name: _plain(getattr(estimates, name), n) for name in FIGURES},
+        "memory_bytes": _plain(estimates.memory.total_bytes, n),
+        "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
+    }
+    groups: dict[str, Parts] = {"time": estimates.time, "memory": estimates.memory}
+    for group, parts in groups.items():
+        figures |= {f"{group}.{name}": _plain(part, n) for name, part in parts.parts().items()}
+    return figures
+
+
+def _plain(values: Any, n: int) -> list[Any]:
+    """`n` Python numbers; what is not finite is None, because JSON and spreadsheets cannot say it."""
+    plain: list[Any] = np.broadcast_to(values, n).tolist()
+    return [None if isinstance(value, float) and not math.isfinite(value) else value for value in plain]

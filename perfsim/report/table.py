@@ -1,0 +1,188 @@
+"""A sweep as a table for people: the verdict first, then one row a card, what cannot run, and what it rests on."""
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from perfsim.core.site import Site
+from perfsim.report.columns import columns, records
+from perfsim.report.export import write
+from perfsim.report.text import (
+    cards_text,
+    hours_text,
+    memory_text,
+    miss_text,
+    money_text,
+    plan_text,
+    reason_lines,
+    workload_text,
+)
+from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, printable, usd_text
+
+if TYPE_CHECKING:
+    from perfsim.search.sweep import Sweep
+
+CARDS_SHOWN = 14
+WIDE = 100
+HEADER = ("#", "GPUs", "plan", "GiB/GPU", "step ms", "samples/s", "hours", "$", "kWh", "note")
+_WIDE_ONLY = ("samples/s", "note")
+_TEXTS = ("GPUs", "plan", "note")
+_WINNERS = {"job_hours": "fastest", "job_usd": "cheapest", "job_kwh": "least energy"}
+
+Row = dict[str, Any]
+
+
+def console() -> Console:
+    """A console on standard output, at most 100 columns wide; no markup in data, no colours when piped."""
+    out = Console(highlight=False, markup=False, emoji=False)
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = WIDE
+    out.width = min(out.width, WIDE)
+    return out
+
+
+def plain_text(lines: Iterable[RenderableType], width: int = WIDE) -> str:
+    """The lines as they stand in a file: no colours, no blanks at the end of a line."""
+    buffer = io.StringIO()
+    out = Console(file=buffer, width=width, highlight=False, markup=False, emoji=False, no_color=True)
+    for line in lines:
+        out.print(line)
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+
+
+def show(lines: Iterable[RenderableType], target: str = "-") -> None:
+    """Prints the lines, or writes them to the file `target`."""
+    if target != "-":
+        write(target, plain_text(lines))
+        return
+    out = console()
+    if not out.is_terminal:
+        write("-", plain_text(lines, out.width))
+        return
+    for line in lines:
+        out.print(line)
+
+
+def override_lines(files: Iterable[Path]) -> Iterator[Text]:
+    """The user's own spec files that went into an answer: it must not change silently."""
+    for file in files:
+        yield _line(f"own specs: {file}", "yellow")
+
+
+def rows_to_show(sweep: "Sweep", show_all: bool = False, top: int | None = None) -> list[int]:
+    """Rows of the answer, best first: the best plan of each card, or every kept plan; the first `top` of them."""
+    rows: Sequence[int] = range(len(sweep.system_index)) if show_all else sweep.best_per_gpu()
+    return [int(row) for row in rows[:top]]
+
+
+def table_lines(sweep: "Sweep", rows: Sequence[int], left_out: int = 0) -> Iterator[RenderableType]:
+    """The lines of one answer: `rows` as a table, between its verdict and what it rests on."""
+    shown = records(columns(sweep, rows))
+    yield from (_line(line, style) for line, style in _verdict(sweep, shown))
+    yield Text("")
+    yield SweepTable(shown, cells(sweep, shown))
+    if left_out:
+        yield _line(f"... {left_out} more cards: --top {len(rows) + left_out}; every plan: --all", "dim")
+    for line in [*reason_lines(sweep.problems, most=2), *basis_lines(sweep, shown)]:
+        yield _line(line, "dim")
+
+
+def cells(sweep: "Sweep", shown: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The table's cells as text, in the order of HEADER."""
+    notes = _notes(sweep.site, shown)
+    ranks = iter(range(1, len(shown) + 1))
+    return [
+        (
+            str(next(ranks)) if row["meets_site"] else NO_NUMBER,
+            cards_text(row),
+            plan_text(row),
+            number_text(row["memory_bytes"] / GIB),
+            number_text(row["step_seconds"] / MILLI),
+            number_text(row["samples_per_s"]),
+            number_text(row["job_hours"]),
+            NO_NUMBER if row["job_usd"] is None else usd_text(row["job_usd"]).removeprefix("$"),
+            number_text(row["job_kwh"]),
+            note,
+        )
+        for row, note in zip(shown, notes, strict=True)
+    ]
+
+
+def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+    """What the figures rest on: software, the cards' calibration, prices."""
+    gpus = {system.gpu.key: system.gpu for system in sweep.systems}
+    bases = Counter(gpus[key].calibration.basis for key in dict.fromkeys(row["gpu"] for row in shown))
+    cards = ", ".join(f"{count} {printable(basis)}" for basis, count in bases.most_common())
+    prices = printable(shown[0]["price_basis"]) or "none known"
+    return [
+        f"basis: {printable(sweep.workload.precision.key)} on {printable(sweep.software.name)};"
+        f" efficiency of the cards shown: {cards}",
+        f"price of the first row: {prices}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}",
+    ]
+
+
+def _verdict(sweep: "Sweep", shown: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    best, site = shown[0], sweep.site
+    miss = miss_text(best, site)
+    figures = f"{hours_text(best['job_hours'])}, {money_text(best['job_usd'])}, {memory_text(best)} a GPU"
+    head = f"Nothing meets the limits; nearest, {miss}" if miss else _BEST[sweep.objective]
+    yield f"{head}: {cards_text(best)}, {plan_text(best)}: {figures}", "bold"
+    yield f"{workload_text(sweep.workload)}; {sweep.considered:,} plans", ""
+    others = [
+        f"{name}: {cards_text(row)}, {money_text(row['job_usd'])}, {hours_text(row['job_hours'])}"
+        for key, name in _WINNERS.items()
+        if (row := _least(shown, key)) is not None and row is not best
+    ]
+    if others:
+        text = "; ".join(others)
+        yield text[0].upper() + text[1:], ""
+
+
+_BEST = {"time": "Fastest", "money": "Cheapest", "energy": "Least energy"}
+
+
+def _least(shown: Sequence[Row], key: str) -> Row | None:
+    """The row with the least of `key` among those inside the site's limits."""
+    known = [row for row in shown if row["meets_site"] and row[key] is not None]
+    return min(known, key=lambda row: float(row[key])) if known else None
+
+
+def _notes(site: Site, shown: Sequence[Row]) -> list[str]:
+    winners = [(_least(shown, key), name) for key, name in _WINNERS.items()]
+    return [
+        ", ".join([*(name for winner, name in winners if winner is row), *filter(None, [miss_text(row, site)])])
+        for row in shown
+    ]
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """The rows of a sweep; on a console narrower than 100 columns without the columns that can be missed."""
+
+    shown: Sequence[Row]
+    lines: Sequence[tuple[str, ...]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table for the width at hand."""
+        kept = [i for i, name in enumerate(HEADER) if options.max_width >= WIDE or name not in _WIDE_ONLY]
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for i in kept:
+            name = HEADER[i]
+            overflow: OverflowMethod = "ellipsis" if name == "GPUs" else "fold"
+            justify: JustifyMethod = "left" if name in _TEXTS else "right"
+            table.add_column(name, justify=justify, no_wrap=name not in ("plan", "note"), overflow=overflow)
+        for row, line in zip(self.shown, self.lines, strict=True):
+            table.add_row(*(Text(line[i]) for i in kept), style="" if row["meets_site"] else "dim")
+        yield table
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style, overflow="fold")

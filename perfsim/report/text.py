@@ -1,0 +1,119 @@
+"""The words of an answer: cards, plans, jobs and verdicts in a line each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from perfsim.core.plan import Problem
+from perfsim.core.site import Site
+from perfsim.core.workload import Workload
+from perfsim.units import GIB, NO_NUMBER, number_text, printable, usd_text
+
+TASK_TEXTS = {
+    "pretrain": "pre-training",
+    "finetune": "fine-tuning",
+    "lora": "LoRA",
+    "qlora": "QLoRA",
+    "freeze": "training of the head alone",
+}
+_SHORT_FORMS = (
+    ("NVIDIA ", ""),
+    ("GeForce ", ""),
+    ("Tesla ", ""),
+    (" Generation", ""),
+    (" Blackwell", ""),
+    (" GB", "GB"),
+)
+
+
+def card_text(name: str) -> str:
+    """A card's name without the words that no one says.
+
+    >>> card_text("GeForce RTX 4090"), card_text("A100 SXM4 80 GB")
+    ('RTX 4090', 'A100 SXM4 80GB')
+    """
+    for long, short in _SHORT_FORMS:
+        name = name.replace(long, short)
+    return printable(name)
+
+
+def cards_text(row: Mapping[str, Any]) -> str:
+    """How many of which card a row is about.
+
+    >>> cards_text({"gpus": 2, "gpu_name": "GeForce RTX 4090"})
+    '2x RTX 4090'
+    """
+    return f"{row['gpus']}x {card_text(row['gpu_name'])}"
+
+
+def plan_text(row: Mapping[str, Any]) -> str:
+    """A plan as practitioners write it; degrees of 1 are left out, mb is the micro-batch of a GPU."""
+    degrees = (
+        ("TP", row["tensor_parallel"]),
+        ("CP", row["context_parallel"]),
+        ("PP", row["pipeline_parallel"]),
+        ("DP", row["data_parallel"]),
+        ("EP", row["expert_parallel"]),
+    )
+    words = [f"{name}{degree}" for name, degree in degrees if degree > 1]
+    if len(words) == 1 and row["data_parallel"] > 1:
+        words = [f"FSDP{row['data_parallel']}" if row["zero_stage"] == 3 else f"DDP{row['data_parallel']}"]
+    if row["zero_stage"] and row["data_parallel"] > 1 and not words[0].startswith("FSDP"):
+        words = [word.replace("DDP", "DP") for word in words] + [f"ZeRO-{row['zero_stage']}"]
+    if row["virtual_stages"] > 1:
+        words.append(f"v{row['virtual_stages']}")
+    words.append(f"mb{row['micro_batch_size']}")
+    words += {"none": [], "selective": ["selective"], "full": ["recompute"]}[row["recompute"]]
+    return " ".join(words)
+
+
+def hours_text(hours: float | None) -> str:
+    """A job's length in hours, in days where that is easier to read.
+
+    >>> hours_text(0.5), hours_text(480.0)
+    ('0.500 h', '20.0 days')
+    """
+    if hours is None:
+        return NO_NUMBER
+    return f"{number_text(hours / 24)} days" if hours >= 96 else f"{number_text(hours)} h"
+
+
+def money_text(usd: float | None) -> str:
+    """Dollars, or words where no price is known."""
+    return "no price known" if usd is None else usd_text(usd)
+
+
+def memory_text(row: Mapping[str, Any]) -> str:
+    """Memory of the fullest GPU against what it has."""
+    return f"{number_text(row['memory_bytes'] / GIB)} of {number_text(row['memory_capacity_bytes'] / GIB)} GiB"
+
+
+def workload_text(workload: Workload) -> str:
+    """The job in a line."""
+    return ", ".join(
+        (
+            f"{printable(workload.model.name)} {TASK_TEXTS[workload.task]}",
+            f"{workload.seq_len} tokens a sequence",
+            f"batch {workload.global_batch_size:,}",
+            f"{workload.steps:,.0f} steps",
+            f"{workload.precision.key} {workload.optimizer}",
+        )
+    )
+
+
+def miss_text(row: Mapping[str, Any], site: Site) -> str:
+    """What of the site's limits a row breaks, "" when none."""
+    misses = []
+    if site.deadline_hours and (row["job_hours"] is None or row["job_hours"] > site.deadline_hours):
+        misses.append("misses the deadline")
+    if site.budget_usd and (row["job_usd"] is None or row["job_usd"] > site.budget_usd):
+        misses.append("no price known" if row["job_usd"] is None else "over budget")
+    return ", ".join(misses)
+
+
+def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
+    """Why plans cannot run, the commonest reasons first."""
+    counted = sorted(((count, problem) for problem, count in problems.items() if count), key=lambda pair: -pair[0])
+    lines = [f"{count:,} plans cannot run: {problem.text}" for count, problem in counted[:most]]
+    if len(counted) > most:
+        lines[-1] += f"; {len(counted) - most} more reasons in --json"
+    return lines

@@ -1,0 +1,131 @@
+"""What each part of an estimate is made of, in words with the numbers that went into it."""
+
+from collections.abc import Callable
+
+from perfsim.core.plan import Plan, Recompute
+from perfsim.core.workload import Workload
+from perfsim.formulas.parameters import count, trainable
+from perfsim.units import count_text, number_text
+
+BOUNDS = {  # parts whose bound does not depend on the operations
+    "launch_seconds": "launch",
+    "tensor_parallel_seconds": "communication",
+    "context_parallel_seconds": "communication",
+    "expert_parallel_seconds": "communication",
+    "parameter_gather_seconds": "communication",
+    "pipeline_bubble_seconds": "waiting",
+    "pipeline_send_seconds": "communication",
+    "gradient_reduce_seconds": "communication",
+    "optimizer_seconds": "memory",
+    "host_seconds": "host",
+    "growth_seconds": "stragglers",
+}
+
+
+def part_words(name: str, workload: Workload, plan: Plan) -> str:
+    """What the part called `name` is made of.
+
+    >>> from perfsim.core.plan import Plan
+    >>> import perfsim as ps
+    >>> part_words("pipeline_send_seconds", ps.workload("bert-large"), Plan(pipeline_parallel=2))
+    'activations and their gradients between 2 stages'
+    """
+    return _WORDS[name](workload, plan) if name in _WORDS else ""
+
+
+def _split(plan: Plan, zero_from: int) -> str:
+    """Over how many GPUs a tensor of the model is split."""
+    ways = [
+        f"{label} {degree}"
+        for label, degree in (("TP", plan.tensor_parallel), ("PP", plan.pipeline_parallel))
+        if degree > 1
+    ]
+    if plan.zero_stage >= zero_from and plan.data_parallel > 1:
+        ways.append(f"ZeRO-{plan.zero_stage} over DP {plan.data_parallel}")
+    return f", split by {' and '.join(ways)}" if ways else ""
+
+
+def _trained(workload: Workload) -> float:
+    return float(trainable(workload.model, workload.task, workload.head, workload.lora_rank))
+
+
+def _microbatches(workload: Workload, plan: Plan) -> int:
+    return int(workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
+
+
+def _weights(workload: Workload, plan: Plan) -> str:
+    total, frozen = count(workload.model).total, workload.base_bytes
+    each = f"{number_text(frozen or workload.precision.weight_bytes)} B each"
+    beside = f", and {count_text(_trained(workload))} of adapters" if workload.is_adapter else ""
+    return f"{count_text(total)} parameters, {each}{beside}{_split(plan, 3)}"
+
+
+def _gradients(workload: Workload, plan: Plan) -> str:
+    each = number_text(workload.precision.gradient_bytes)
+    return f"{count_text(_trained(workload))} trained parameters, {each} B each{_split(plan, 2)}"
+
+
+def _optimizer(workload: Workload, plan: Plan) -> str:
+    precision = workload.precision
+    master = f"a master copy of {number_text(precision.master_bytes)} B and " if precision.master_bytes else ""
+    return (
+        f"{workload.optimizer} on {count_text(_trained(workload))} trained parameters: {master}moments of"
+        f" {number_text(precision.state_bytes)} B each{_split(plan, 1)}"
+    )
+
+
+def _activations(workload: Workload, plan: Plan) -> str:
+    kept = {
+        Recompute.NONE: "all kept",
+        Recompute.SELECTIVE: "attention's core recomputed",
+        Recompute.FULL: "layer inputs",
+    }
+    return f"{plan.micro_batch_size} x {workload.seq_len} tokens through {_layers(workload, plan)}, {kept[Recompute(plan.recompute)]}"
+
+
+def _layers(workload: Workload, plan: Plan) -> str:
+    layers = (workload.model.layers + workload.model.encoder_layers) / plan.pipeline_parallel
+    return f"{layers:g} layers"
+
+
+def _pass(verb: str) -> Callable[[Workload, Plan], str]:
+    def words(workload: Workload, plan: Plan) -> str:
+        tokens = f"{plan.micro_batch_size} x {workload.seq_len} tokens"
+        return (
+            f"{_microbatches(workload, plan)} micro-batches of {tokens} {verb} {_layers(workload, plan)} and the ends"
+        )
+
+    return words
+
+
+_WORDS: dict[str, Callable[[Workload, Plan], str]] = {
+    "context_bytes": lambda w, p: "CUDA context and loaded kernels",
+    "collective_bytes": lambda w, p: "NCCL's buffers",
+    "weights_bytes": _weights,
+    "gradients_bytes": _gradients,
+    "optimizer_bytes": _optimizer,
+    "activations_bytes": _activations,
+    "logits_bytes": lambda w, p: (
+        f"{p.micro_batch_size} x {w.head_positions} positions x {count_text(w.model.vocab_size)} words"
+    ),
+    "buffers_bytes": lambda w, p: "weights in the compute format, gradient buckets, gathered layers",
+    "fragmentation_bytes": lambda w, p: "reserved by the allocator beyond what is allocated",
+    "forward_seconds": _pass("through"),
+    "backward_seconds": _pass("back through"),
+    "recompute_seconds": _pass("once more through"),
+    "launch_seconds": lambda w, p: "the GPU waits for the host to launch kernels",
+    "tensor_parallel_seconds": lambda w, p: f"activations summed over {p.tensor_parallel} ranks in every layer",
+    "context_parallel_seconds": lambda w, p: f"keys and values passed around {p.context_parallel} ranks",
+    "expert_parallel_seconds": lambda w, p: f"tokens sent to experts on {p.expert_parallel} ranks and back",
+    "parameter_gather_seconds": lambda w, p: f"ZeRO-{p.zero_stage}: parameters gathered from {p.data_parallel} ranks",
+    "pipeline_bubble_seconds": lambda w, p: (
+        f"{p.pipeline_parallel} stages fill and drain around {_microbatches(w, p)} micro-batches"
+    ),
+    "pipeline_send_seconds": lambda w, p: f"activations and their gradients between {p.pipeline_parallel} stages",
+    "gradient_reduce_seconds": lambda w, p: (
+        f"gradients of {count_text(_trained(w))} parameters over {p.data_parallel} ranks, what compute does not hide"
+    ),
+    "optimizer_seconds": lambda w, p: f"{w.optimizer} updates {count_text(_trained(w))} parameters{_split(p, 1)}",
+    "host_seconds": lambda w, p: "data, logging and synchronisation of a step",
+    "growth_seconds": lambda w, p: "stragglers over many nodes",
+}

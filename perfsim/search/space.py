@@ -1,0 +1,94 @@
+"""Which plans a search considers: the values that each choice may take, and the open grid they span."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from perfsim.core.hardware import System
+from perfsim.core.plan import Plan, Recompute, Schedule
+from perfsim.core.software import Software
+from perfsim.core.workload import Workload
+
+
+@dataclass(frozen=True)
+class Space:
+    """Every combination of these values is considered; an empty tuple is filled in by `filled`.
+
+    data_parallel is what the other degrees leave of a count.
+    """
+
+    counts: tuple[int, ...]
+    tensor_parallel: tuple[int, ...] = ()
+    pipeline_parallel: tuple[int, ...] = ()
+    context_parallel: tuple[int, ...] = (1,)
+    expert_parallel: tuple[int, ...] = ()
+    micro_batch_size: tuple[int, ...] = ()
+    virtual_stages: tuple[int, ...] = ()
+    zero_stage: tuple[int, ...] = ()
+    recompute: tuple[int, ...] = ()
+    schedule: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Plans for one system."""
+        return int(np.prod([len(getattr(self, f.name)) for f in fields(self)], dtype=np.int64))
+
+
+def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space:
+    """The space with its empty choices filled in from what the model, the batch and the systems allow.
+
+    Tensor parallel: powers of two that divide the heads, inside a node. Pipeline parallel: divisors of the layers.
+    Micro-batches: divisors of the global batch up to 64 (powers of two beyond). Anything legal beyond that is had by
+    naming it.
+    """
+    model, most = workload.model, max(space.counts)
+    layers = model.layers + model.encoder_layers
+    domain = max(int(np.max(system.gpus_per_domain)) for system in systems)
+    tensor = [t for t in _powers(min(most, domain, 16)) if model.heads % t == 0]
+    stages = [p for p in range(1, min(most, layers) + 1) if layers % p == 0]
+    batch = int(np.max(workload.global_batch_size))
+    micro = [b for b in range(1, min(batch, 64) + 1) if batch % b == 0 and (b & (b - 1) == 0 or b % 3 == 0)]
+    micro += [b for b in _powers(min(batch, 1024)) if b > 64 and batch % b == 0]
+    experts = [e for e in _powers(min(most, model.moe.experts)) if model.moe.experts % e == 0] if model.moe else [1]
+    has_stages = max(space.pipeline_parallel or tuple(stages)) > 1
+    virtual = [v for v in (1, 2, 3, 4, 6, 8) if layers % v == 0 and v <= layers] if has_stages else [1]
+    auto = {
+        "tensor_parallel": tensor,
+        "pipeline_parallel": stages,
+        "context_parallel": [1],
+        "expert_parallel": experts,
+        "micro_batch_size": micro,
+        "virtual_stages": virtual,
+        "zero_stage": [0, 1, 2, 3] if most > 1 else [0],
+        "recompute": list(Recompute),
+        "schedule": [Schedule.ONE_F_ONE_B],
+    }
+    return replace(space, **{name: tuple(values) for name, values in auto.items() if not getattr(space, name)})
+
+
+def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
+    """(plans, counts) of a filled space as an open grid: each choice on an axis of its own, after one for systems.
+
+    Sequence parallelism goes with tensor parallelism in software that splits norms (fused kernels).
+    """
+    axes = np.ix_([0], *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space)))
+    count, tensor, stages, context, expert, micro, virtual, zero, recompute, schedule = axes[1:]
+    plan = Plan(
+        tensor_parallel=tensor,
+        pipeline_parallel=stages,
+        data_parallel=np.maximum(1, count // (tensor * stages * context)),
+        context_parallel=context,
+        expert_parallel=expert,
+        micro_batch_size=micro,
+        virtual_stages=virtual,
+        sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
+        zero_stage=zero,
+        recompute=recompute,
+        schedule=schedule,
+    )
+    return plan, count
+
+
+def _powers(most: int) -> list[int]:
+    return [2**i for i in range(int(most).bit_length()) if 2**i <= most]

@@ -1,0 +1,218 @@
+"""Every plan of a space on every system, costed on open grids; what cannot run is counted, the rest is ranked."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from perfsim.core.arrays import concatenate, rows, stack, take
+from perfsim.core.calibration import Calibration
+from perfsim.core.hardware import System
+from perfsim.core.plan import Plan, Problem
+from perfsim.core.results import Estimate
+from perfsim.core.site import Site
+from perfsim.core.software import Software
+from perfsim.core.workload import Workload
+from perfsim.estimate import estimate
+from perfsim.formulas.cost import has_price
+from perfsim.search.pareto import pareto_front
+from perfsim.search.space import Space, filled, grid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Objective = Literal["time", "money", "energy"]
+OBJECTIVES: dict[Objective, str] = {"time": "job_hours", "money": "job_usd", "energy": "job_kwh"}
+PLANS_AT_ONCE = 400_000
+KEPT_PER_COUNT = 50  # of each system and count, the fastest
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The plans of a space that can run, best first; arrays have one entry a kept plan.
+
+    considered counts all plans, problems how many each problem stops (a plan may have several). Kept are, of every
+    system and count, the fastest KEPT_PER_COUNT and all that no other beats in both time and energy.
+    """
+
+    workload: Workload
+    software: Software
+    calibration: Calibration
+    site: Site
+    objective: Objective
+    systems: tuple[System, ...]
+    space: Space
+    considered: int
+    runnable: int
+    problems: dict[Problem, int]
+    system_index: np.ndarray
+    plans: Plan
+    estimates: Estimate
+    meets_site: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.system_index)
+
+    def row(self, i: int) -> tuple[System, Plan, Estimate]:
+        """System, plan and estimate of row i, as scalars."""
+        return self.systems[int(self.system_index[i])], take(self.plans, i), take(self.estimates, i)
+
+    def best(self) -> tuple[System, Plan, Estimate]:
+        """The first row.
+
+        Raises: IndexError when nothing runs.
+        """
+        if not len(self):
+            raise IndexError("nothing fits: see nearest_fit()")
+        return self.row(0)
+
+    def best_per_gpu(self) -> np.ndarray:
+        """Indices of the best row of every card, best first."""
+        seen: dict[str, int] = {}
+        for i, system in enumerate(self.system_index):
+            seen.setdefault(self.systems[int(system)].gpu.key, i)
+        return np.fromiter(seen.values(), dtype=np.int64)
+
+    def pareto(self, *figures: str) -> np.ndarray:
+        """Indices of rows that no other row beats in all of `figures` (default job_hours, job_usd, job_kwh)."""
+        names = figures or tuple(OBJECTIVES.values())
+        return pareto_front(np.column_stack([np.asarray(getattr(self.estimates, name)) for name in names]))
+
+    def records(self) -> dict[str, Any]:
+        """Columns, one entry a row: system, plan and every figure, SI units in the names."""
+        of_row = [self.systems[int(i)] for i in self.system_index]
+        columns: dict[str, Any] = {
+            "gpu": [s.gpu.key for s in of_row],
+            "system": [s.key for s in of_row],
+            "gpus": np.asarray(self.plans.gpus),
+        }
+        columns |= {f.name: np.asarray(getattr(self.plans, f.name)) for f in fields(Plan)}
+        for part in (self.estimates.time, self.estimates.memory, self.estimates.energy):
+            columns |= {name: np.asarray(value) for name, value in part.parts().items()}
+        columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
+        columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
+        names = ("memory_capacity_bytes", "mfu", "hfu", "tokens_per_s", "samples_per_s", "watts_per_gpu")
+        columns |= {name: np.asarray(getattr(self.estimates, name)) for name in (*names, *OBJECTIVES.values())}
+        columns["has_price"] = np.array([bool(has_price(s, self.site)) for s in of_row], dtype=bool)
+        columns["meets_site"] = self.meets_site
+        return columns
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A tidy table, one row a plan (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
+
+    def nearest_fit(self) -> list[tuple[str, System, Plan, Estimate]]:
+        """When nothing runs: single changes to the space that make something run, each with its best plan."""
+        from perfsim.search.nearest import nearest_fit
+
+        return nearest_fit(self)
+
+
+def sweep(
+    workload: Workload, software: Software, calibration: Calibration, systems: Sequence[System], space: Space,
+    site: Site | None = None, objective: Objective = "time", progress: Callable[[int, int], None] | None = None,
+) -> Sweep:  # fmt: skip
+    """Cost every plan of `space` on every system and rank those that run by `objective`.
+
+    progress(done, all) is called as systems are finished. Ties go to fewer GPUs, then to the plan that comes first.
+    """
+    site = site or Site()
+    space = filled(space, workload, systems)
+    plan, count = grid(space, software)
+    found: list[tuple[np.ndarray, Plan, Estimate]] = []
+    problems = dict.fromkeys(Problem, 0)
+    runnable = 0
+    for start, part in _chunks(systems, space.size):
+        shape, estimates, bits = _costed(workload, software, calibration, part, plan, count, site)
+        for problem in Problem:
+            problems[problem] += int(np.count_nonzero(bits & int(problem)))
+        runs = bits == 0
+        runnable += int(np.count_nonzero(runs))
+        keep = _kept(estimates, runs, shape)
+        if len(keep):
+            index = np.unravel_index(keep, shape)
+            found.append((index[0] + start, rows(plan, index, shape), rows(estimates, index, shape)))
+        if progress:
+            progress(start + len(part), len(systems))
+    index, plans, kept = _joined(found, plan)
+    ranked, meets = _ranking(systems, index, plans, kept, site, objective)
+    return Sweep(
+        workload, software, calibration, site, objective, tuple(systems), space, space.size * len(systems), runnable,
+        {p: n for p, n in problems.items() if n}, index[ranked], take(plans, ranked), take(kept, ranked), meets[ranked],
+    )  # fmt: skip
+
+
+def _chunks(systems: Sequence[System], size: int) -> Iterator[tuple[int, Sequence[System]]]:
+    at_once = max(1, PLANS_AT_ONCE // size)
+    for start in range(0, len(systems), at_once):
+        yield start, systems[start : start + at_once]
+
+
+def _costed(
+    workload: Workload, software: Software, calibration: Calibration, systems: Sequence[System], plan: Plan,
+    count: np.ndarray, site: Site,
+) -> tuple[tuple[int, ...], Estimate, np.ndarray]:  # fmt: skip
+    """(shape, estimates, problem bits of every plan) of a few systems on the first axis of the grid."""
+    stacked = stack(systems, (-1,) + (1,) * (len(fields(Space))))
+    estimates = replace(estimate(workload, stacked, plan, software, calibration, site), operations={})
+    misfit = np.where(plan.gpus != count, int(Problem.GPUS), 0)
+    shape = np.broadcast_shapes((len(systems),) + (1,) * len(fields(Space)), *(np.shape(getattr(plan, f.name)) for f in fields(Plan)), count.shape)
+    return shape, estimates, np.broadcast_to(estimates.problems | misfit, shape)
+
+
+def _kept(estimates: Estimate, runs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Flat indices of the plans worth keeping: per system and count the fastest, and the time-energy front."""
+    flat = np.flatnonzero(runs)
+    if not len(flat):
+        return flat
+    hours = np.broadcast_to(estimates.job_hours, shape).ravel()[flat]
+    joules = np.broadcast_to(estimates.job_kwh, shape).ravel()[flat]
+    group = flat // int(np.prod(shape[2:], dtype=np.int64))
+    order = np.lexsort((joules, hours, group))
+    group, joules = group[order], joules[order]
+    first = np.concatenate([[True], group[1:] != group[:-1]])
+    starts = np.flatnonzero(first)
+    place = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
+    keep = place < KEPT_PER_COUNT
+    for start, end in zip(starts, np.append(starts[1:], len(group)), strict=True):
+        least = np.minimum.accumulate(joules[start:end])
+        keep[start:end] |= np.concatenate([[True], joules[start + 1 : end] < least[:-1]])
+    return np.sort(flat[order[keep]])
+
+
+def _joined(found: list[tuple[np.ndarray, Plan, Estimate]], plan: Plan) -> tuple[np.ndarray, Plan, Estimate]:
+    if found:
+        indices, plans, estimates = zip(*found, strict=True)
+        return np.concatenate(indices), concatenate(plans), concatenate(estimates)
+    empty = np.zeros(0, dtype=np.int64)
+    return empty, rows(Plan(), empty, (1,)), rows(_nothing(), empty, (1,))
+
+
+def _nothing() -> Estimate:
+    """An estimate of zeros, whose empty selection stands for no plan at all."""
+    from perfsim.core.results import Cost, Energy, Memory, StepTime
+
+    def zeros(kind: Any) -> Any:
+        return kind(*(0.0 for _ in fields(kind)))
+
+    return Estimate(zeros(StepTime), zeros(Memory), zeros(Energy), zeros(Cost), 0, *(0.0 for _ in range(11)), {})
+
+
+def _ranking(
+    systems: Sequence[System], index: np.ndarray, plans: Plan, estimates: Estimate, site: Site, objective: Objective
+) -> tuple[np.ndarray, np.ndarray]:
+    """(order, whether each row meets deadline and budget): those that do come first, then by objective, then GPUs."""
+    priced = np.array([bool(has_price(systems[int(i)], site)) for i in index], dtype=bool)
+    hours, dollars = np.asarray(estimates.job_hours), np.asarray(estimates.job_usd)
+    meets = np.ones(len(index), dtype=bool)
+    if site.deadline_hours:
+        meets &= hours <= site.deadline_hours
+    if site.budget_usd:
+        meets &= priced & (dollars <= site.budget_usd)
+    figure = np.asarray(getattr(estimates, OBJECTIVES[objective]))
+    unpriced = ~priced if objective == "money" else np.zeros(len(index), dtype=bool)
+    rounded = np.array([float(f"{x:.9e}") for x in figure])
+    return np.lexsort((np.arange(len(index)), np.asarray(plans.gpus), rounded, unpriced, ~meets)), meets

@@ -1,0 +1,171 @@
+"""SI constants, and the only code that writes numbers and foreign text for people."""
+
+import math
+
+KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
+MILLI, MICRO = 1e-3, 1e-6
+KIB, MIB, GIB, TIB = 2.0**10, 2.0**20, 2.0**30, 2.0**40
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+BITS_PER_BYTE = 8
+JOULES_PER_KWH = 3.6e6
+
+NO_NUMBER = "-"
+
+_DECIMAL = ((1e18, "E"), (PETA, "P"), (TERA, "T"), (GIGA, "G"), (MEGA, "M"), (KILO, "k"))
+_COUNTS = ((TERA, "T"), (GIGA, "B"), (MEGA, "M"), (KILO, "k"))
+_BINARY = ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
+
+
+def printable(text: str) -> str:
+    r"""`text` on one line, safe for a terminal: control, C1, bidi and other invisible characters as escapes.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """`value` with `digits` significant digits and never an exponent below a million million.
+
+    >>> number_text(1234.5), number_text(0.01234)
+    ('1,230', '0.0123')
+    """
+    value = float(value)
+    if not math.isfinite(value):
+        return NO_NUMBER
+    if value == 0:
+        return "0"
+    if not 1e-6 <= abs(value) < 1e12:
+        return f"{value:.{digits - 1}e}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A time [s] as a person says it.
+
+    >>> seconds_text(0.00123), seconds_text(75), seconds_text(7500)
+    ('1.23 ms', '1 min 15 s', '2 h 05 min')
+    """
+    seconds = float(seconds)
+    if not math.isfinite(seconds):
+        return NO_NUMBER
+    if abs(seconds) < 0.9995:
+        scale, unit = (MILLI, "ms") if abs(seconds) >= 0.9995 * MILLI or seconds == 0 else (MICRO, "us")
+        return f"{number_text(seconds / scale)} {unit}"
+    if abs(seconds) < MINUTE:
+        return f"{number_text(seconds)} s"
+    if abs(seconds) < HOUR:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s" if minutes < 60 else "1 h 00 min"
+    if abs(seconds) < 2 * DAY:
+        hours, rest = divmod(round(seconds / MINUTE), 60)
+        return f"{hours} h {rest:02d} min"
+    return f"{number_text(seconds / DAY)} days"
+
+
+def bytes_text(size: float) -> str:
+    """A size [bytes] in binary units.
+
+    >>> bytes_text(14.1 * 2**30)
+    '14.1 GiB'
+    """
+    return _scaled(size, _BINARY, "B")
+
+
+def bytes_per_s_text(rate: float) -> str:
+    """A rate [bytes/s] in the decimal units of datasheets.
+
+    >>> bytes_per_s_text(1008e9)
+    '1.01 TB/s'
+    """
+    return _prefixed(rate, "B/s")
+
+
+def flops_text(flops: float) -> str:
+    """A count of floating-point operations.
+
+    >>> flops_text(6.2e15)
+    '6.20 PFLOP'
+    """
+    return _prefixed(flops, "FLOP")
+
+
+def flops_per_s_text(rate: float) -> str:
+    """A rate [FLOP/s].
+
+    >>> flops_per_s_text(312e12)
+    '312 TFLOP/s'
+    """
+    return _prefixed(rate, "FLOP/s")
+
+
+def watts_text(watts: float) -> str:
+    """A power [W].
+
+    >>> watts_text(700)
+    '700 W'
+    """
+    return _prefixed(watts, "W", least=KILO)
+
+
+def joules_text(joules: float) -> str:
+    """An energy [J], in kWh from one up.
+
+    >>> joules_text(7.2e6), joules_text(512)
+    ('2.00 kWh', '512 J')
+    """
+    if abs(joules) >= JOULES_PER_KWH:
+        return f"{number_text(joules / JOULES_PER_KWH)} kWh"
+    return _prefixed(joules, "J")
+
+
+def usd_text(usd: float) -> str:
+    """An amount [US dollars].
+
+    >>> usd_text(0.004), usd_text(12.3), usd_text(1234567)
+    ('$0.0040', '$12.30', '$1,234,567')
+    """
+    usd = float(usd)
+    if not math.isfinite(usd):
+        return NO_NUMBER
+    decimals = 4 if 0 < abs(usd) < 0.1 else 2 if abs(usd) < 1000 else 0
+    return f"{'-' if usd < 0 else ''}${abs(usd):,.{decimals}f}"
+
+
+def count_text(count: float) -> str:
+    """A large count, as parameters and tokens are named.
+
+    >>> count_text(335_141_888), count_text(6.7e9), count_text(12)
+    ('335 M', '6.70 B', '12')
+    """
+    count = float(count)
+    if math.isfinite(count) and abs(count) < KILO and count == int(count):
+        return f"{int(count)}"
+    return _scaled(count, _COUNTS, "")
+
+
+def percent_text(share: float) -> str:
+    """A share of one, in per cent.
+
+    >>> percent_text(0.4567)
+    '45.7 %'
+    """
+    return NO_NUMBER if not math.isfinite(share) else f"{100 * float(share):.1f} %"
+
+
+def _prefixed(value: float, unit: str, least: float = KILO) -> str:
+    return _scaled(value, tuple((size, prefix + unit) for size, prefix in _DECIMAL if size >= least), unit)
+
+
+def _scaled(value: float, units: tuple[tuple[float, str], ...], unit: str) -> str:
+    value = float(value)
+    if not math.isfinite(value):
+        return NO_NUMBER
+    for size, name in units:
+        if abs(value) >= 0.9995 * size:
+            return f"{number_text(value / size)} {name}"
+    return f"{number_text(value)} {unit}".rstrip()
