@@ -40,7 +40,7 @@ def number_text(value: float, digits: int = 3) -> str:
         return "0"
     if not 1e-6 <= abs(value) < 1e12:
         return f"{value:.{digits - 1}e}"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    decimals = digits - 1 - int(f"{value:.{digits - 1}e}".partition("e")[2])
     return f"{round(value, decimals):,.{max(decimals, 0)}f}"
 
 

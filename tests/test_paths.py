@@ -48,7 +48,7 @@ def test_scenarios_by_path_and_by_name(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv(paths.VARIABLE, str(tmp_path))
     for name in ("mine", "mine.toml", "scenarios/mine.toml"):
         assert paths.find_scenario(name) == mine
-    with pytest.raises(UnknownNameError, match="minne: no such scenario file; .*mine"):
+    with pytest.raises(UnknownNameError, match=r"minne: no such scenario file; .*mine"):
         paths.find_scenario("minne")
 
 

@@ -114,16 +114,13 @@ def _find(catalogue: "Catalogue", name: str) -> tuple[str, str]:
 
     Raises: UnknownNameError.
     """
-    from perfsim.inputs.explain import nearest
-
     found = [(kind, key) for kind in KINDS.choices for key in catalogue.candidates(kind, name)]
     exact = [(kind, key) for kind, key in found if key == name]
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
         raise UnknownNameError(f"{printable(name)}: can mean {', '.join(key for _, key in found)}; write one of these")
-    known = [key for kind in KINDS.choices for key in catalogue.names(kind)]
-    close = nearest(name.lower().replace(" ", "-"), known, 3, 0.45)
+    close = catalogue.nearest(name)
     nearby = f"nearest: {', '.join(close)}; " if close else ""
     raise UnknownNameError(f"{printable(name)}: not in the specs; {nearby}`perfsim specs list gpus` shows all cards")
 
@@ -197,6 +194,7 @@ def _shown(loc: tuple[str, ...], value: Any, data: Row, sources: list[str]) -> l
     told, basis = data.get("sources", {}), data.get("basis", {})
     about = [
         *(table[key] for table in (basis, told) for key in (name, loc[0]) if key in table),
+        *([data[loc[0]]["source"]] if len(loc) > 1 and "source" in data[loc[0]] else []),
         *([told["*"]] if "*" in told else []),
     ]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,6 +1,7 @@
 """What an estimate consists of: frozen records of named parts, each a scalar or an array over plans."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 from perfsim.core.numbers import Floats, Ints
 
@@ -38,7 +39,7 @@ class StepTime(Parts):
     host_seconds: Floats  # fixed work of a step: data, logging, synchronisation
     growth_seconds: Floats  # stragglers over many nodes
 
-    @property
+    @cached_property
     def total_seconds(self) -> Floats:
         """The step."""
         return self._sum()
@@ -58,7 +59,7 @@ class Memory(Parts):
     buffers_bytes: Floats
     fragmentation_bytes: Floats
 
-    @property
+    @cached_property
     def total_bytes(self) -> Floats:
         """What nvidia-smi shows."""
         return self._sum()
@@ -77,7 +78,7 @@ class Energy(Parts):
     host_joules: Floats
     cooling_joules: Floats
 
-    @property
+    @cached_property
     def total_joules(self) -> Floats:
         """At the meter."""
         return self._sum()
@@ -90,7 +91,7 @@ class Cost(Parts):
     hardware_usd: Floats  # rent, or the card's price spread over its life
     electricity_usd: Floats  # 0 when rented: the rent holds it
 
-    @property
+    @cached_property
     def total_usd(self) -> Floats:
         """The step."""
         return self._sum()

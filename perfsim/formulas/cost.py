@@ -3,20 +3,18 @@
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats, Ints
+from perfsim.core.numbers import Floats
 from perfsim.core.results import Cost, Energy
 from perfsim.core.site import Site
-
-JOULES_PER_KWH = 3.6e6
-SECONDS_PER_HOUR = 3600.0
+from perfsim.units import HOUR, JOULES_PER_KWH
 
 
-def cost(system: System, gpus: Ints, seconds: Floats, energy: Energy, site: Site) -> Cost:
-    """US dollars of `seconds` on `gpus` GPUs [USD]; all 0 where the system has no price.
+def cost(system: System, gpu_seconds: Floats, energy: Energy, site: Site) -> Cost:
+    """US dollars of `gpu_seconds` GPUs x seconds [USD]; all 0 where the system has no price.
 
     rent: gpus·hours·usd_per_gpu_hour. own: gpus·price/ownership_hours·hours + kWh·usd_per_kwh.
     """
-    hours = gpus * seconds / SECONDS_PER_HOUR
+    hours = gpu_seconds / HOUR
     if site.price == "rent":
         return Cost(hours * system.usd_per_gpu_hour, 0.0 * hours)
     has_price = np.asarray(system.gpu.price_usd) > 0.0

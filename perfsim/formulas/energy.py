@@ -4,7 +4,7 @@ import numpy as np
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats, Ints
+from perfsim.core.numbers import Floats
 from perfsim.core.results import Energy, StepTime
 
 
@@ -21,9 +21,11 @@ def gpu_watts(system: System, time: StepTime, calibration: Calibration) -> Float
     return system.gpu.power_limit_watts * (idle + (full - idle) * busy)
 
 
-def energy(system: System, gpus: Ints, time: StepTime, calibration: Calibration, pue: float) -> Energy:
-    """Joules of one step over all GPUs, their hosts and the building [J]; `pue` multiplies what the machines draw."""
-    seconds = time.total_seconds
-    boards = gpus * seconds * gpu_watts(system, time, calibration)
-    hosts = gpus * seconds * system.host_watts_per_gpu
+def energy(system: System, gpu_seconds: Floats, watts: Floats, pue: float) -> Energy:
+    """Joules of one step over all GPUs, their hosts and the building [J].
+
+    gpu_seconds: GPUs x seconds; watts: of one board; `pue` multiplies what the machines draw.
+    """
+    boards = gpu_seconds * watts
+    hosts = gpu_seconds * system.host_watts_per_gpu
     return Energy(boards, hosts, (pue - 1.0) * (boards + hosts))

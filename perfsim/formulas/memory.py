@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfsim.core.numbers import Bools, Floats, Ints
-from perfsim.core.plan import Plan, Recompute, Schedule
+from perfsim.core.numbers import Floats, Ints
+from perfsim.core.plan import Plan, Schedule
 from perfsim.core.results import Memory
 from perfsim.core.software import Software
 from perfsim.core.workload import Precision
@@ -14,63 +14,61 @@ from perfsim.formulas.pipeline import in_flight
 
 @dataclass(frozen=True)
 class Held:
-    """What one pipeline stage holds, per GPU: parameters [count] and activations of one micro-batch [B].
+    """What the stages hold, per GPU: parameters [count] of the fullest stage, activations of one micro-batch [B].
 
-    unit_parameters: the largest group that ZeRO-3 gathers at once.
+    unit_parameters: the largest group that ZeRO-3 gathers at once. kept_bytes: of one stage's layers; redone_bytes: of
+    the layer that is being recomputed; first and last: what the first and the last stage keep besides.
     """
 
     parameters: Floats
     expert_parameters: Floats
     trained_parameters: Floats
     unit_parameters: Floats
-    layers_saved_bytes: Floats
-    layers_core_bytes: Floats
-    layers_input_bytes: Floats
-    layer_saved_bytes: Floats  # one layer's, while it is recomputed
-    ends_saved_bytes: Floats
+    kept_bytes: Floats
+    redone_bytes: Floats
+    first_bytes: Floats
+    last_bytes: Floats
     logits: Floats
-    stage: Ints
 
 
 def memory(
     held: Held, plan: Plan, software: Software, precision: Precision, microbatches: Ints, states: float,
     base_bytes: float,
 ) -> Memory:  # fmt: skip
-    """Bytes on a GPU of the stage that `held` describes [B].
+    """Bytes on the fullest GPU [B]: states of the fullest stage, activations of the fuller of first and last stage.
 
     states: optimizer moments per trained parameter, in units of the precision's state format. base_bytes: bytes of a
     frozen parameter (0: the precision's). Activations: kept bytes x micro-batches in flight x activation_reserve;
     full recomputation keeps each layer's input and one layer's whole set.
     Source: docs/formulas.md#memory; ZeRO: Rajbhandari et al. 2020 (arXiv 1910.02054).
     """
-    experts = held.expert_parameters
-    others = held.parameters - experts
-    replicas, copies = _shards(plan)
+    stage = np.asarray(plan.zero_stage)
+    replicas = _shard_ranks(plan)
+    experts, others = held.expert_parameters, held.parameters - held.expert_parameters
+    expert_ranks = np.maximum(replicas / plan.expert_parallel, 1.0)
 
-    def sharded(bytes_each: Floats, from_stage: int, share: Floats) -> Floats:
-        is_sharded: Bools = np.asarray(plan.zero_stage) >= from_stage
-        split = others / np.where(is_sharded, replicas, 1.0) + experts / np.where(is_sharded, copies, 1.0)
-        return bytes_each * split * share
+    def on_rank(from_stage: int) -> Floats:
+        """Parameters whose state this rank holds when it is sharded from a ZeRO stage on."""
+        is_sharded = stage >= from_stage
+        return others / np.where(is_sharded, replicas, 1.0) + experts / np.where(is_sharded, expert_ranks, 1.0)
 
     trained = held.trained_parameters / held.parameters
+    is_adapter = trained < 0.5  # adapters sit beside the frozen weights
     frozen_bytes = base_bytes or precision.weight_bytes
-    adapters = np.where(trained < 0.5, trained, 0.0)  # adapters sit beside the frozen weights
-    weights = sharded(np.where(trained < 1.0, frozen_bytes, precision.weight_bytes), 3, 1.0)
-    weights = weights + sharded(precision.weight_bytes, 3, adapters)
-    gradients = sharded(precision.gradient_bytes, 2, trained)
-    optimizer = sharded(precision.master_bytes + states * precision.state_bytes, 1, trained)
-    gathered = np.where(np.asarray(plan.zero_stage) >= 3, held.unit_parameters, 0.0)
-    cast = np.where(np.asarray(plan.zero_stage) >= 3, 0.0, precision.weight_copy_bytes * held.parameters)
-    is_replicated = (plan.data_parallel > 1) & (np.asarray(plan.zero_stage) < 2)
+    weight_bytes = np.where(is_adapter, frozen_bytes + precision.weight_bytes * trained, precision.weight_bytes)
+    weights = weight_bytes * on_rank(3)
+    gradients = precision.gradient_bytes * trained * on_rank(2)
+    optimizer = (precision.master_bytes + states * precision.state_bytes) * trained * on_rank(1)
+    gathered = held.unit_parameters * (2.0 * precision.activation_bytes + precision.gradient_bytes)
+    cast = precision.weight_copy_bytes * held.parameters
+    is_replicated = (np.asarray(plan.data_parallel) > 1) & (stage < 2)
     buckets = np.where(is_replicated, software.gradient_bucket_copies * gradients, 0.0)
-    buffers = gathered * (2.0 * precision.activation_bytes + precision.gradient_bytes) + cast + buckets
-    activations = _activations(held, plan, microbatches) * software.activation_reserve
-    logits = held.logits * software.logit_bytes * precision.activation_bytes / 2.0
+    buffers = np.where(stage >= 3, gathered, cast + buckets)
+    activations, logits = _activations(held, plan, software, precision, microbatches)
     allocated = weights + gradients + optimizer + buffers + activations + logits
-    has_peers = plan.gpus > np.ones_like(plan.gpus)
     return Memory(
         software.context_bytes,
-        np.where(has_peers, software.collective_bytes, 0.0),
+        np.where(np.asarray(plan.gpus) > 1, software.collective_bytes, 0.0),
         weights,
         gradients,
         optimizer,
@@ -81,19 +79,24 @@ def memory(
     )
 
 
-def _shards(plan: Plan) -> tuple[Floats, Floats]:
-    """Ranks that ZeRO splits states over: the data-parallel group, or a hybrid shard's part of it; experts' own."""
+def _shard_ranks(plan: Plan) -> Floats:
+    """Ranks that ZeRO splits states over: the data-parallel group, or a hybrid shard's part of it."""
     ranks = 1.0 * np.asarray(plan.data_parallel * plan.context_parallel)
-    hybrid = np.asarray(plan.hybrid_shard) > 0
-    ranks = np.where(hybrid, np.minimum(ranks, np.maximum(plan.hybrid_shard, 1)), ranks)
-    return ranks, np.maximum(ranks / plan.expert_parallel, 1.0)
+    hybrid = np.asarray(plan.hybrid_shard)
+    return np.where(hybrid > 0, np.minimum(ranks, np.maximum(hybrid, 1)), ranks)
 
 
-def _activations(held: Held, plan: Plan, microbatches: Ints) -> Floats:
+def _activations(
+    held: Held, plan: Plan, software: Software, precision: Precision, microbatches: Ints
+) -> tuple[Floats, Floats]:
+    """(kept activations, logits) of the fuller of the first and the last stage [B]."""
+    p, v = np.asarray(plan.pipeline_parallel), plan.virtual_stages
     is_gpipe = np.asarray(plan.schedule) == Schedule.GPIPE
-    flying = in_flight(plan.pipeline_parallel, held.stage, microbatches, plan.virtual_stages, is_gpipe)
-    recompute = np.asarray(plan.recompute)
-    kept = np.where(recompute == Recompute.SELECTIVE, held.layers_saved_bytes - held.layers_core_bytes, held.layers_saved_bytes)
-    kept = np.where(recompute == Recompute.FULL, held.layers_input_bytes, kept)
-    redone = np.where(recompute == Recompute.FULL, held.layer_saved_bytes, 0.0)
-    return kept * flying + redone + held.ends_saved_bytes
+    logits = held.logits * software.logit_bytes * precision.activation_bytes / 2.0
+    is_one = p == 1
+    reserve = software.activation_reserve
+    first = reserve * (held.kept_bytes * in_flight(p, 0, microbatches, v, is_gpipe) + held.redone_bytes + held.first_bytes)
+    first = first + np.where(is_one, reserve * held.last_bytes, 0.0)
+    last = reserve * (held.kept_bytes * in_flight(p, p - 1, microbatches, v, is_gpipe) + held.redone_bytes + held.last_bytes)
+    is_last_fuller = is_one | (last + logits > first)
+    return np.where(is_last_fuller & ~is_one, last, first), np.where(is_last_fuller, logits, 0.0)

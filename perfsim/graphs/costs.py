@@ -20,7 +20,7 @@ from perfsim.formulas.collectives import (
     tensor_group,
 )
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
-from perfsim.formulas.roofline import Kernel, kernel_seconds, stretch_seconds
+from perfsim.formulas.roofline import Kernel, kernel_seconds
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.transformer import is_autocast, step_graphs
 
@@ -249,10 +249,3 @@ def saved_bytes(graph: "nx.DiGraph[str]") -> Floats:
     for name in kept:
         total = total + graph.nodes[name]["values"] * graph.nodes[name]["operation"].activation_bytes
     return total
-
-
-def pass_seconds(cost: Cost, software: Software, is_forward: bool) -> Floats:
-    """Seconds of a graph's forward or backward pass with the host that launches it [s]."""
-    gpu = cost.forward_seconds if is_forward else cost.backward_seconds
-    launches = cost.forward_launches if is_forward else cost.backward_launches
-    return stretch_seconds(gpu, launches * software.host_seconds)

@@ -79,6 +79,12 @@ class Catalogue:
             raise self._unknown(kind, name)
         return candidates[0]
 
+    def nearest(self, name: str, kinds: Sequence[str] = KINDS) -> list[str]:
+        """The three keys whose own names or aliases look most like a name."""
+        known = {title: key for kind in kinds for key in self.names(kind) for title in self._aliases(kind, key)}
+        known |= {key: key for kind in kinds for key in self.names(kind)}
+        return list(dict.fromkeys(known[title] for title in nearest(_plain(name), list(known), 6, 0.45)))[:3]
+
     def gpu(self, name: str) -> Gpu:
         """The card that a name means, e.g. "RTX 4090" or "a100 sxm 80gb".
 
@@ -219,7 +225,7 @@ class Catalogue:
         return value
 
     def _unknown(self, kind: str, name: str) -> UnknownNameError:
-        close = nearest(name.lower().replace(" ", "-"), self.names(kind), 3, 0.45)
+        close = self.nearest(name, (kind,))
         nearby = f"; nearest: {', '.join(close)}" if close else ""
         return UnknownNameError(
             f"{printable(name[:100])}: not among the {kind}{nearby}; `perfsim specs list {kind}` shows all"

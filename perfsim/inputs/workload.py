@@ -120,7 +120,7 @@ def _steps(keys: WorkloadKeys) -> int:
 
 
 def _base_bytes(task: str, precision: Precision, model: Model) -> float:
-    """Mean bytes of a frozen weight: the compute format, but 4-bit NormalFloat for QLoRA's products inside the layers."""
+    """Mean bytes of a frozen weight: the compute format, but 4 bits for QLoRA's products inside the layers."""
     if task == Task.LORA:
         return precision.activation_bytes
     if task != Task.QLORA:

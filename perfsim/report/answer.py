@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from perfsim.report.columns import columns, records
+from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
 from perfsim.report.table import CARDS_SHOWN, HEADER, cells, override_lines, rows_to_show, table_lines
-from perfsim.report.text import TASK_TEXTS, reason_lines, workload_text
+from perfsim.report.text import (
+    TASK_TEXTS,
+    cards_text,
+    hours_text,
+    memory_text,
+    plan_text,
+    reason_lines,
+    workload_text,
+)
+from perfsim.units import printable
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -97,7 +106,12 @@ def markdown_of(answers: Sequence[Answer]) -> str:
 def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
     yield Text(f"Nothing fits: none of {sweep.considered:,} plans can run", style="bold")
     yield Text(workload_text(sweep.workload))
-    for change, _ in sweep.nearest_fit():
-        yield Text(f"nearest change that fits: {change}")
+    changes = sweep.nearest_fit()
+    for change, system, plan, estimate in changes:
+        row = plan_row(sweep.workload, system, plan, estimate, sweep.site)
+        figures = f"{hours_text(row['job_hours'])}, {memory_text(row)} a GPU"
+        yield Text(f"would fit: {printable(change)}: {cards_text(row)}, {plan_text(row)}: {figures}")
+    if not changes:
+        yield Text("no single change makes it fit; try cards with more memory, more of them, or a shorter sequence")
     for line in reason_lines(sweep.problems, most=4):
         yield Text(line, style="dim")

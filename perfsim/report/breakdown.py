@@ -9,7 +9,7 @@ from rich.text import Text
 
 from perfsim.core.plan import Problem
 from perfsim.report.case import Case
-from perfsim.report.columns import has_price, plan_row, price_text
+from perfsim.report.columns import plan_row, price_text
 from perfsim.report.text import card_text, hours_text, memory_text, money_text, plan_text, workload_text
 from perfsim.report.words import BOUNDS, part_words
 from perfsim.units import (
@@ -139,5 +139,5 @@ def _basis(case: Case) -> Iterator[str]:
         f"basis: {printable(gpu.name)} {count_text(float(gpu.multiprocessors))} multiprocessors, efficiency"
         f" {printable(gpu.calibration.basis)}; {printable(case.software.name)}; system {printable(case.system.name)}"
     )
-    price = printable(price_text(case.system, case.site)) if has_price(case.system, case.site) else "none known"
+    price = printable(price_text(case.system, case.site)) or "none known"
     yield f"price: {price}; electricity {usd_text(case.site.usd_per_kwh)}/kWh, PUE {case.site.pue:g}"

@@ -51,9 +51,9 @@ def operation_bounds(workload: Workload, system: System, plan: Plan, software: S
     peak = gpu.peak_flops_per_s[workload.precision.matmul] * gpu.calibration.gemm_fraction[workload.precision.matmul]
     ridge = peak / (gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction)
     bounds: dict[str, str] = {}
-    for _, _, graph in step_graphs(workload, plan, software, software.attention):
+    for part, _, graph in step_graphs(workload, plan, software, software.attention):
         for name in graph.nodes:
             operation = graph.nodes[name]["operation"]
             moved = operation.read_bytes + operation.written_bytes
-            bounds.setdefault(name, "compute" if operation.forward_flops > ridge * moved else "memory")
+            bounds[f"{part}.{name}"] = "compute" if operation.forward_flops > ridge * moved else "memory"
     return bounds

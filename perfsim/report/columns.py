@@ -12,6 +12,7 @@ from perfsim.core.plan import Plan, Recompute, Schedule
 from perfsim.core.results import Estimate, Parts
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
+from perfsim.formulas.cost import has_price
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -51,7 +52,7 @@ def _plan_columns(
     workload: Workload, systems: Sequence[System], plans: Plan, estimates: Estimate, site: Site
 ) -> dict[str, list[Any]]:
     n = len(systems)
-    priced = [has_price(system, site) for system in systems]
+    priced = [bool(has_price(system, site)) for system in systems]
     microbatches = np.asarray(workload.global_batch_size) // (plans.data_parallel * plans.micro_batch_size)
     figures = _figures(estimates, n)
     figures["job_usd"] = [usd if known else None for usd, known in zip(figures["job_usd"], priced, strict=True)]
@@ -76,14 +77,9 @@ def records(table: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 
-def has_price(system: System, site: Site) -> bool:
-    """Whether dollars can be told for this system under the site's way of paying."""
-    return bool(system.has_price) if site.price == "rent" else float(system.gpu.price_usd) > 0
-
-
 def price_text(system: System, site: Site) -> str:
     """Where the system's price comes from, "" when none is known."""
-    if not has_price(system, site):
+    if not bool(has_price(system, site)):
         return ""
     return system.price_basis if site.price == "rent" else "launch price of the card"
 

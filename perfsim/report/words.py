@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from perfsim.core.plan import Plan, Recompute
+from perfsim.core.plan import Plan
 from perfsim.core.workload import Workload
 from perfsim.formulas.parameters import count, trainable
 from perfsim.units import count_text, number_text
@@ -75,12 +75,12 @@ def _optimizer(workload: Workload, plan: Plan) -> str:
 
 
 def _activations(workload: Workload, plan: Plan) -> str:
-    kept = {
-        Recompute.NONE: "all kept",
-        Recompute.SELECTIVE: "attention's core recomputed",
-        Recompute.FULL: "layer inputs",
-    }
-    return f"{plan.micro_batch_size} x {workload.seq_len} tokens through {_layers(workload, plan)}, {kept[Recompute(plan.recompute)]}"
+    kept = {0: "all kept", 1: "attention's core recomputed", 2: "layer inputs kept"}[int(plan.recompute)]
+    return f"{_tokens(workload, plan)} through {_layers(workload, plan)}, {kept}"
+
+
+def _tokens(workload: Workload, plan: Plan) -> str:
+    return f"{plan.micro_batch_size} x {workload.seq_len} tokens"
 
 
 def _layers(workload: Workload, plan: Plan) -> str:
@@ -90,12 +90,24 @@ def _layers(workload: Workload, plan: Plan) -> str:
 
 def _pass(verb: str) -> Callable[[Workload, Plan], str]:
     def words(workload: Workload, plan: Plan) -> str:
-        tokens = f"{plan.micro_batch_size} x {workload.seq_len} tokens"
-        return (
-            f"{_microbatches(workload, plan)} micro-batches of {tokens} {verb} {_layers(workload, plan)} and the ends"
-        )
+        batches = f"{_microbatches(workload, plan)} micro-batches of {_tokens(workload, plan)}"
+        return f"{batches} {verb} {_layers(workload, plan)} and the ends"
 
     return words
+
+
+def _logits(workload: Workload, plan: Plan) -> str:
+    positions = f"{plan.micro_batch_size} x {workload.head_positions} positions"
+    return f"{positions} x {count_text(workload.model.vocab_size)} words"
+
+
+def _bubble(workload: Workload, plan: Plan) -> str:
+    return f"{plan.pipeline_parallel} stages fill and drain around {_microbatches(workload, plan)} micro-batches"
+
+
+def _reduce(workload: Workload, plan: Plan) -> str:
+    trained = count_text(_trained(workload))
+    return f"gradients of {trained} parameters over {plan.data_parallel} ranks, what compute does not hide"
 
 
 _WORDS: dict[str, Callable[[Workload, Plan], str]] = {
@@ -105,9 +117,7 @@ _WORDS: dict[str, Callable[[Workload, Plan], str]] = {
     "gradients_bytes": _gradients,
     "optimizer_bytes": _optimizer,
     "activations_bytes": _activations,
-    "logits_bytes": lambda w, p: (
-        f"{p.micro_batch_size} x {w.head_positions} positions x {count_text(w.model.vocab_size)} words"
-    ),
+    "logits_bytes": _logits,
     "buffers_bytes": lambda w, p: "weights in the compute format, gradient buckets, gathered layers",
     "fragmentation_bytes": lambda w, p: "reserved by the allocator beyond what is allocated",
     "forward_seconds": _pass("through"),
@@ -118,13 +128,9 @@ _WORDS: dict[str, Callable[[Workload, Plan], str]] = {
     "context_parallel_seconds": lambda w, p: f"keys and values passed around {p.context_parallel} ranks",
     "expert_parallel_seconds": lambda w, p: f"tokens sent to experts on {p.expert_parallel} ranks and back",
     "parameter_gather_seconds": lambda w, p: f"ZeRO-{p.zero_stage}: parameters gathered from {p.data_parallel} ranks",
-    "pipeline_bubble_seconds": lambda w, p: (
-        f"{p.pipeline_parallel} stages fill and drain around {_microbatches(w, p)} micro-batches"
-    ),
+    "pipeline_bubble_seconds": _bubble,
     "pipeline_send_seconds": lambda w, p: f"activations and their gradients between {p.pipeline_parallel} stages",
-    "gradient_reduce_seconds": lambda w, p: (
-        f"gradients of {count_text(_trained(w))} parameters over {p.data_parallel} ranks, what compute does not hide"
-    ),
+    "gradient_reduce_seconds": _reduce,
     "optimizer_seconds": lambda w, p: f"{w.optimizer} updates {count_text(_trained(w))} parameters{_split(p, 1)}",
     "host_seconds": lambda w, p: "data, logging and synchronisation of a step",
     "growth_seconds": lambda w, p: "stragglers over many nodes",

@@ -1,0 +1,226 @@
+import doctest
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from perfsim import paths
+from perfsim.errors import UnknownNameError
+from perfsim.inputs import catalogue as module
+from perfsim.inputs import names
+from perfsim.inputs.catalogue import Catalogue, catalogue
+from perfsim.inputs.checks import SCHEMAS, check_file, files_under, schema
+
+BUILTIN = paths.builtin("specs")
+
+
+@pytest.fixture(scope="module")
+def specs() -> Catalogue:
+    return catalogue()
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("rtx-4090", "rtx-4090"),
+        ("RTX 4090", "rtx-4090"),
+        ("4090", "rtx-4090"),
+        ("rtx4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 4090", "rtx-4090"),
+        ("4070ti", "rtx-4070-ti"),
+        ("RTX 4070 Ti SUPER", "rtx-4070-ti-super"),
+        ("gtx1080ti", "gtx-1080-ti"),
+        ("rtx 3060", "rtx-3060-12gb"),
+        ("a100 sxm 80gb", "a100-sxm4-80gb"),
+        ("A100-SXM4-80GB", "a100-sxm4-80gb"),
+        ("A100 40g pcie", "a100-pcie-40gb"),
+        ("Tesla V100-SXM2-16GB", "v100-sxm2-16gb"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm5-80gb"),
+        ("NVIDIA H100 PCIe", "h100-pcie-80gb"),
+        ("NVIDIA H200", "h200-sxm-141gb"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-6000-ada"),
+        ("Quadro RTX 6000", "quadro-rtx-6000"),
+        ("a6000", "rtx-a6000"),
+        ("Tesla T4", "t4"),
+        ("titan x", "titan-x-pascal"),
+    ],
+)
+def test_names_that_people_type(specs: Catalogue, name: str, key: str) -> None:
+    assert specs.find("gpus", name) == key
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        ("a100 80gb", ["a100-pcie-80gb", "a100-sxm4-80gb"]),
+        ("RTX 6000", ["quadro-rtx-6000", "rtx-6000-ada"]),
+        ("4060 ti", ["rtx-4060-ti-16gb", "rtx-4060-ti-8gb"]),
+        ("h200", ["h200-nvl-141gb", "h200-sxm-141gb"]),
+    ],
+)
+def test_ambiguous_names_list_the_candidates(specs: Catalogue, name: str, candidates: list[str]) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        specs.gpu(name)
+    assert str(error.value) == f"{name}: can mean {', '.join(candidates)}; write one of these"
+
+
+def test_unknown_names_are_answered_with_the_nearest(specs: Catalogue) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        specs.gpu("RTX 4900")
+    assert str(error.value) == (
+        "RTX 4900: not among the gpus; nearest: rtx-4090, rtx-4080, rtx-4070; `perfsim specs list gpus` shows all"
+    )
+
+
+def test_every_own_name_finds_its_card(specs: Catalogue) -> None:
+    for key in specs.names("gpus"):
+        assert specs.find("gpus", specs.gpu_spec(key).name) == key
+        for alias in specs.gpu_spec(key).aliases:
+            assert specs.find("gpus", alias) == key
+
+
+def test_listing_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "read_toml", None)
+    monkeypatch.setattr(module, "load", None)
+    specs = Catalogue([BUILTIN])
+    for kind in module.KINDS:
+        assert specs.names(kind)
+
+
+def test_a_users_folder_comes_first_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gpus").mkdir()
+    text = (BUILTIN / "gpus" / "rtx-4090.toml").read_text()
+    (tmp_path / "gpus" / "rtx-4090.toml").write_text(text.replace("memory_gib = 24", "memory_gib = 48"))
+    specs = Catalogue([tmp_path, BUILTIN])
+    assert specs.gpu("4090").memory_bytes == 48 * 2**30
+    assert specs.gpu("rtx-3090").memory_bytes == 24 * 2**30
+    assert specs.overrides() == [tmp_path / "gpus" / "rtx-4090.toml"]
+    assert Catalogue([BUILTIN]).overrides() == []
+
+
+def test_a_users_rules_come_before_perfsims(tmp_path: Path) -> None:
+    (tmp_path / "calibration").mkdir()
+    (tmp_path / "calibration" / "cards.toml").write_text(
+        '[[rule]]\nmatch = { keys = ["rtx-4090"] }\nfp16 = 0.5\nbasis = "measured"\nsource = "mine"\n'
+    )
+    specs = Catalogue([tmp_path, BUILTIN])
+    own = Catalogue([BUILTIN])
+    assert specs.gpu("rtx-4090").calibration.gemm_fraction["fp16"] == 0.5
+    assert specs.gpu("rtx-4090").calibration.gemm_fraction["fp32"] == own.gpu("4090").calibration.gemm_fraction["fp32"]
+    assert specs.gpu("rtx-3090").calibration == own.gpu("rtx-3090").calibration
+
+
+def test_records_are_made_once(specs: Catalogue) -> None:
+    assert specs.gpu("rtx-4090") is specs.gpu("4090")
+    assert specs.box("rtx-4090", 2).gpu is specs.gpu("rtx-4090")
+    assert catalogue() is specs
+
+
+def test_cheapest_price(specs: Catalogue) -> None:
+    found = specs.cheapest_price("h100-sxm5-80gb")
+    assert found is not None
+    usd, basis = found
+    priced = [specs.system(key) for key in specs.systems_with("h100-sxm5-80gb")]
+    assert usd == min(system.usd_per_gpu_hour for system in priced if system.has_price)
+    assert basis
+    assert specs.cheapest_price("p4") is None
+
+
+def test_templates_are_nobodys_offer(specs: Catalogue) -> None:
+    assert [system.key for system in specs.templates("a100-sxm4-80gb")] == ["dgx-a100-80gb"]
+
+
+def test_software_and_calibration(specs: Catalogue) -> None:
+    for key in specs.names("software"):
+        software = specs.software(key)
+        assert software.first_release < software.last_release
+    assert 0 < specs.calibration().gemm_bandwidth_share <= 1
+
+
+def test_models_by_alias_and_by_path(specs: Catalogue, tmp_path: Path) -> None:
+    assert specs.model("bert-large") is specs.model("bert-large-uncased")
+    copy = tmp_path / "mine.toml"
+    copy.write_text((BUILTIN / "models" / "bert-large-uncased.toml").read_text())
+    assert specs.model(str(copy)).layers == specs.model(copy).layers == 24
+
+
+def test_examples_of_names() -> None:
+    assert doctest.testmod(names).failed == 0
+
+
+def test_all_shipped_specs_pass_their_check(specs: Catalogue) -> None:
+    kinds = [check_file(path, specs) for path in files_under(BUILTIN)]
+    assert {"gpu", "system", "model", "software", "calibration"} <= set(kinds)
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_schemas(kind: str) -> None:
+    described = schema(kind)
+    assert described["additionalProperties"] is False
+    assert json.dumps(described)
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    from perfsim.cli.main import main
+
+    result = CliRunner().invoke(main, ["specs", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("kind", module.KINDS)
+def test_list_command(kind: str, specs: Catalogue) -> None:
+    code, out, _ = run("list", kind)
+    assert code == 0
+    assert len(out.splitlines()) == len(specs.names(kind)) + 1
+    code, out, _ = run("list", kind, "--json")
+    assert [next(iter(row.values())) for row in json.loads(out)] == specs.names(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (["RTX", "4090"], ["memory_bandwidth_gb_per_s  1008", "GB/s", "[1] TechPowerUp", "reached in training"]),
+        (["dgx-h100"], ["node_power_watts", "10200", "W", "[2] unanswered.io"]),
+        (["bert-large"], ["hidden_size", "1024"]),
+        (["pytorch-2-eager"], ["host_seconds", "s"]),
+    ],
+)
+def test_show_command(name: list[str], words: list[str]) -> None:
+    code, out, _ = run("show", *name)
+    assert code == 0
+    assert all(word in out for word in words)
+
+
+def test_show_command_with_names_that_are_none() -> None:
+    code, _, err = run("show", "a100")
+    assert code == 2
+    assert err.startswith("a100: can mean a100-pcie-40gb, ")
+    code, _, err = run("show", "bert-lrage")
+    assert code == 2
+    assert "nearest: bert-large" in err
+
+
+def test_check_command(tmp_path: Path) -> None:
+    (tmp_path / "gpus").mkdir()
+    text = (BUILTIN / "gpus" / "t4.toml").read_text()
+    (tmp_path / "gpus" / "good.toml").write_text(text)
+    assert run("check", str(tmp_path))[:2] == (0, f"{tmp_path}/gpus/good.toml: ok (gpu)\n")
+    (tmp_path / "gpus" / "bad.toml").write_text(text.replace("l2_mib", "l2_mb").replace('"turing"', '"turring"'))
+    (tmp_path / "what.toml").write_text("x = 1\n")
+    code, out, err = run("check", str(tmp_path))
+    assert code == 2
+    assert out == f"{tmp_path}/gpus/good.toml: ok (gpu)\n"
+    assert [line.removeprefix(f"{tmp_path}/") for line in err.splitlines()] == [
+        "gpus/bad.toml:3: architecture: 'turring' is none of pascal, volta, turing, ampere, ada, hopper, blackwell;"
+        " did you mean turing?",
+        "gpus/bad.toml:9: l2_mb: no such key; did you mean l2_mib?",
+        "what.toml:1: cannot tell what this describes; put it in a folder called gpus, systems, models, software,"
+        " calibration, scenarios",
+    ]
+
+
+def test_schema_command() -> None:
+    code, out, _ = run("schema", "gpu")
+    assert code == 0
+    assert "memory_gib" in json.loads(out)["properties"]
