@@ -20,7 +20,7 @@ from perfsim.core.plan import Plan
 from perfsim.estimate import estimate
 from perfsim.search.space import Space, filled, grid
 
-GPUS = 1024
+GPUS = (512, 1024, 2048)
 CHUNK = 65_536
 CALCULON_PLANS_PER_S = "73-191"  # calculon-ai/calculon caa4b11, llm/optimal_execution, one core of the same kind
 
@@ -43,7 +43,7 @@ def main() -> None:
     )
     system, software = catalogue.system("dgx-a100-80gb"), catalogue.software("megatron-2022")
     calibration = catalogue.calibration()
-    space = filled(Space(counts=(GPUS,)), workload, [system])
+    space = filled(Space(counts=GPUS), workload, [system])
     plans, _ = grid(space, software)
     shape = np.broadcast_shapes(*(np.shape(getattr(plans, f.name)) for f in fields(Plan)))
     flat = ravel(plans, shape)

@@ -7,7 +7,7 @@ import click
 
 @click.command()
 @click.argument("scenario")
-@click.option("--all", "show_all", is_flag=True, help="Every plan that runs, not the best one of each card.")
+@click.option("--all", "show_all", is_flag=True, help="Every plan that was kept, not the best of each card.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="The first N rows.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
@@ -24,8 +24,8 @@ def sweep(
 ) -> None:
     """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
 
-    The table holds the best plan of each card, best first by the scenario's objective. Exit code 1 says that nothing
-    fits, or that nothing that fits meets the deadline and the budget; the nearest change is printed.
+    The table holds the best plan of each card (of each count where there is one card), best first by the scenario's
+    objective. Exit code 1 says that nothing fits, or that nothing that fits meets the deadline and the budget.
     """
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.scenario import scenarios
@@ -51,5 +51,5 @@ def sweep(
             write(target, text_of(answers))
     if "-" not in targets:
         show(lines_of(answers, known.overrides(), is_limited=top is None and not show_all))
-    if any(not answer.has_met for answer in answers):
+    if not any(answer.has_met for answer in answers):
         ctx.exit(1)

@@ -1,6 +1,6 @@
 """What a pipeline stage does with one micro-batch: the graphs' costs with host, recomputation and weights put together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,7 +69,8 @@ def stage_costs(
     """The costs of a plan's stages, computed once for each distinct choice that they depend on.
 
     A long flat list of plans repeats few combinations of tensor, context and expert degrees, micro-batch and
-    recomputation: they are costed once and handed out by index, the same bits as costing every row.
+    recomputation: they are costed once and handed out by index, the same bits as costing every row (without the
+    seconds of single operations).
     """
     choices = (plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size, plan.recompute)
     columns = [np.asarray(c) for c in (*choices, plan.sequence_parallel)]
@@ -82,7 +83,7 @@ def stage_costs(
     first, index = _distinct(key)
     distinct = take(plan, first, np.broadcast_shapes(key.shape, shape_of(plan)))
     found = _put_together(step_costs(workload, system, distinct, software, calibration), distinct, software)
-    return take(found, index, first.shape)
+    return take(replace(found, operations={}), index, first.shape)
 
 
 def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,16 +3,17 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from perfsim.core.site import Site
+from perfsim.formulas.cost import has_price
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.text import (
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
 CARDS_SHOWN = 14
 WIDE = 100
-HEADER = ("#", "GPUs", "plan", "GiB/GPU", "step ms", "samples/s", "hours", "$", "kWh", "note")
+CARD_WIDTH = 22
+HEADER = ("#", "GPUs", "plan", "GiB", "step ms", "samples/s", "hours", "$", "kWh", "note")
 _WIDE_ONLY = ("samples/s", "note")
 _TEXTS = ("GPUs", "plan", "note")
-_WINNERS = {"job_hours": "fastest", "job_usd": "cheapest", "job_kwh": "least energy"}
 
 Row = dict[str, Any]
 
@@ -78,9 +79,16 @@ def override_lines(files: Iterable[Path]) -> Iterator[Text]:
 
 
 def rows_to_show(sweep: "Sweep", show_all: bool = False, top: int | None = None) -> list[int]:
-    """Rows of the answer, best first: the best plan of each card, or every kept plan; the first `top` of them."""
-    rows: Sequence[int] = range(len(sweep.system_index)) if show_all else sweep.best_per_gpu()
-    return [int(row) for row in rows[:top]]
+    """Rows of the answer, best first: of each card (of each count where there is one card) the best plan, or all."""
+    if show_all:
+        return list(range(len(sweep.system_index)))[:top]
+    cards = [system.gpu.key for system in sweep.systems]
+    counts = np.broadcast_to(sweep.plans.gpus, np.shape(sweep.system_index))
+    has_one_card = len(set(cards)) == 1
+    best: dict[tuple[str, int], int] = {}
+    for row, system in enumerate(sweep.system_index):
+        best.setdefault((cards[int(system)], int(counts[row]) if has_one_card else 0), row)
+    return list(best.values())[:top]
 
 
 def table_lines(sweep: "Sweep", rows: Sequence[int], left_out: int = 0) -> Iterator[RenderableType]:
@@ -90,14 +98,14 @@ def table_lines(sweep: "Sweep", rows: Sequence[int], left_out: int = 0) -> Itera
     yield Text("")
     yield SweepTable(shown, cells(sweep, shown))
     if left_out:
-        yield _line(f"... {left_out} more cards: --top {len(rows) + left_out}; every plan: --all", "dim")
+        yield _line(f"... {left_out} more: --top {len(rows) + left_out}; every plan: --all", "dim")
     for line in [*reason_lines(sweep.problems, most=2), *basis_lines(sweep, shown)]:
         yield _line(line, "dim")
 
 
 def cells(sweep: "Sweep", shown: Sequence[Row]) -> list[tuple[str, ...]]:
     """The table's cells as text, in the order of HEADER."""
-    notes = _notes(sweep.site, shown)
+    notes = _notes(sweep, shown)
     ranks = iter(range(1, len(shown) + 1))
     return [
         (
@@ -130,37 +138,50 @@ def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
 
 
 def _verdict(sweep: "Sweep", shown: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    best, site = shown[0], sweep.site
-    miss = miss_text(best, site)
+    best = shown[0]
+    miss = miss_text(best, sweep.site)
     figures = f"{hours_text(best['job_hours'])}, {money_text(best['job_usd'])}, {memory_text(best)} a GPU"
-    head = f"Nothing meets the limits; nearest, {miss}" if miss else _BEST[sweep.objective]
+    head = f"Nothing meets the limits; the first {miss}" if miss else _BEST[sweep.objective]
     yield f"{head}: {cards_text(best)}, {plan_text(best)}: {figures}", "bold"
     yield f"{workload_text(sweep.workload)}; {sweep.considered:,} plans", ""
     others = [
-        f"{name}: {cards_text(row)}, {money_text(row['job_usd'])}, {hours_text(row['job_hours'])}"
-        for key, name in _WINNERS.items()
-        if (row := _least(shown, key)) is not None and row is not best
+        f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}"
+        for key, row in _winners(sweep).items()
+        if key != OBJECTIVE_FIGURES[sweep.objective]
     ]
     if others:
         text = "; ".join(others)
         yield text[0].upper() + text[1:], ""
 
 
+OBJECTIVE_FIGURES = {"time": "job_hours", "money": "job_usd", "energy": "job_kwh"}
 _BEST = {"time": "Fastest", "money": "Cheapest", "energy": "Least energy"}
+_FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
+    "job_hours": ("fastest", lambda row: hours_text(row["job_hours"])),
+    "job_usd": ("cheapest", lambda row: money_text(row["job_usd"])),
+    "job_kwh": ("least energy", lambda row: f"{number_text(row['job_kwh'])} kWh"),
+}
 
 
-def _least(shown: Sequence[Row], key: str) -> Row | None:
-    """The row with the least of `key` among those inside the site's limits."""
-    known = [row for row in shown if row["meets_site"] and row[key] is not None]
-    return min(known, key=lambda row: float(row[key])) if known else None
+def _winners(sweep: "Sweep") -> dict[str, Row]:
+    """The rows with the least hours, dollars and kWh of all plans inside the site's limits."""
+    priced = np.array([bool(has_price(system, sweep.site)) for system in sweep.systems], dtype=bool)
+    winners = {}
+    for key in _FIGURES:
+        counts = np.asarray(sweep.meets_site)
+        if key == "job_usd":
+            counts = counts & priced[sweep.system_index]
+        if counts.any():
+            figure = np.where(counts, getattr(sweep.estimates, key), np.inf)
+            winners[key] = records(columns(sweep, [int(np.argmin(figure))]))[0]
+    return winners
 
 
-def _notes(site: Site, shown: Sequence[Row]) -> list[str]:
-    winners = [(_least(shown, key), name) for key, name in _WINNERS.items()]
-    return [
-        ", ".join([*(name for winner, name in winners if winner is row), *filter(None, [miss_text(row, site)])])
-        for row in shown
-    ]
+def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+    winners = _winners(sweep)
+    names = [[_FIGURES[key][0] for key, winner in winners.items() if winner == row] for row in shown]
+    misses = [miss_text(row, sweep.site) for row in shown]
+    return [", ".join([*name, *filter(None, [miss])]) for name, miss in zip(names, misses, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -178,7 +199,9 @@ class SweepTable:
             name = HEADER[i]
             overflow: OverflowMethod = "ellipsis" if name == "GPUs" else "fold"
             justify: JustifyMethod = "left" if name in _TEXTS else "right"
-            table.add_column(name, justify=justify, no_wrap=name not in ("plan", "note"), overflow=overflow)
+            most = CARD_WIDTH if name == "GPUs" else None
+            wraps = name in ("plan", "note")
+            table.add_column(name, justify=justify, no_wrap=not wraps, overflow=overflow, max_width=most)
         for row, line in zip(self.shown, self.lines, strict=True):
             table.add_row(*(Text(line[i]) for i in kept), style="" if row["meets_site"] else "dim")
         yield table

@@ -1,5 +1,6 @@
 """The words of an answer: cards, plans, jobs and verdicts in a line each."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,14 +24,16 @@ _SHORT_FORMS = (
     (" Blackwell", ""),
     (" GB", "GB"),
 )
+_REMARK = re.compile(r" \(.*?\)|,.*$")
 
 
 def card_text(name: str) -> str:
-    """A card's name without the words that no one says.
+    """A card's name without the words that no one says and without remarks.
 
-    >>> card_text("GeForce RTX 4090"), card_text("A100 SXM4 80 GB")
-    ('RTX 4090', 'A100 SXM4 80GB')
+    >>> card_text("GeForce RTX 4090"), card_text("A100 SXM4 80 GB"), card_text("GB200 (per GPU)")
+    ('RTX 4090', 'A100 SXM4 80GB', 'GB200')
     """
+    name = _REMARK.sub("", name)
     for long, short in _SHORT_FORMS:
         name = name.replace(long, short)
     return printable(name)
@@ -89,14 +92,10 @@ def memory_text(row: Mapping[str, Any]) -> str:
 
 def workload_text(workload: Workload) -> str:
     """The job in a line."""
-    return ", ".join(
-        (
-            f"{printable(workload.model.name)} {TASK_TEXTS[workload.task]}",
-            f"{workload.seq_len} tokens a sequence",
-            f"batch {workload.global_batch_size:,}",
-            f"{workload.steps:,.0f} steps",
-            f"{workload.precision.key} {workload.optimizer}",
-        )
+    steps = f", {workload.steps:,.0f} steps" if workload.steps > 1 else ""
+    return (
+        f"{printable(workload.model.name)} {TASK_TEXTS[workload.task]}, {workload.seq_len:,} tokens x"
+        f" {workload.global_batch_size:,} a step{steps}, {workload.precision.key}, {workload.optimizer}"
     )
 
 
@@ -111,9 +110,14 @@ def miss_text(row: Mapping[str, Any], site: Site) -> str:
 
 
 def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
-    """Why plans cannot run, the commonest reasons first."""
-    counted = sorted(((count, problem) for problem, count in problems.items() if count), key=lambda pair: -pair[0])
-    lines = [f"{count:,} plans cannot run: {problem.text}" for count, problem in counted[:most]]
+    """Why plans cannot run: the reasons that lie in the job and the cards first, the commonest of them first."""
+    counted = [(problem, count) for problem, count in problems.items() if count]
+    counted.sort(key=lambda pair: (pair[0] in _ARITHMETIC, -pair[1]))
+    lines = [f"{count:,} plans cannot run: {problem.text}" for problem, count in counted[:most]]
     if len(counted) > most:
-        lines[-1] += f"; {len(counted) - most} more reasons in --json"
+        rest = len(counted) - most
+        lines[-1] += f"; {rest} more {'reason' if rest == 1 else 'reasons'} in --json"
     return lines
+
+
+_ARITHMETIC = Problem.GPUS | Problem.SYSTEM | Problem.BATCH | Problem.INTERLEAVE | Problem.NODE  # degrees that do not come out even

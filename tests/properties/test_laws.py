@@ -1,0 +1,139 @@
+"""The laws of design.md section 1 and the physical ones, over random plans."""
+
+from dataclasses import fields, replace
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import perfsim as ps
+from perfsim.core.arrays import ravel, stack, take
+from perfsim.core.plan import Plan
+from perfsim.core.results import Estimate, Parts
+from perfsim.estimate import estimate
+from perfsim.search.space import Space, filled, grid
+
+powers = st.sampled_from([1, 2, 4, 8])
+plans = st.builds(
+    Plan, tensor_parallel=powers, pipeline_parallel=st.sampled_from([1, 2, 3, 4, 8]), data_parallel=powers,
+    context_parallel=st.sampled_from([1, 2]), micro_batch_size=powers, virtual_stages=st.sampled_from([1, 2, 3]),
+    sequence_parallel=st.booleans(), zero_stage=st.integers(0, 3), hybrid_shard=st.sampled_from([0, 4]),
+    recompute=st.integers(0, 2), schedule=st.integers(0, 1),
+)  # fmt: skip
+cases = st.sampled_from(
+    [
+        ("bert-large", "rtx-4090", "pytorch-2-eager", "amp-fp16"),
+        ("llama3-8b", "h100-sxm5-80gb", "megatron-core", "bf16-mixed"),
+        ("mixtral-8x7b", "b200", "nemo", "fp8"),
+        ("t5-base", "gtx-1080-ti", "pytorch-1.11", "fp32"),
+        ("deepseek-v3", "h200-sxm-141gb", "megatron-core", "bf16-mixed"),
+    ]
+)
+
+
+@cache
+def prepared(case: tuple[str, str, str, str]):
+    model, gpu, software, precision = case
+    decoder = 128 if model == "t5-base" else None
+    keys = {"seq_len": 512, "global_batch_size": 256, "precision": precision, "decoder_seq_len": decoder}
+    workload = ps.workload(ps.model(model), task="pretrain", **keys)
+    return workload, ps.catalogue().box(gpu, 8), ps.software(software), ps.catalogue().calibration()
+
+
+def cost(case: tuple[str, str, str, str], plan: Plan) -> Estimate:
+    workload, system, software, calibration = prepared(case)
+    return estimate(workload, system, plan, software, calibration)
+
+
+def figures(found: Estimate) -> dict[str, object]:
+    """Every number of an estimate by name."""
+    named: dict[str, object] = {}
+    for f in fields(found):
+        value = getattr(found, f.name)
+        if isinstance(value, Parts):
+            named |= {f"{f.name}.{k}": v for k, v in value.parts().items()}
+        elif f.name != "operations":
+            named[f.name] = value
+    return named
+
+
+@given(cases, st.lists(plans, min_size=1, max_size=12))
+def test_a_plan_costs_the_same_alone_and_in_an_array(case, many) -> None:
+    together = figures(cost(case, stack(many)))
+    for i, plan in enumerate(many):
+        for name, alone in figures(cost(case, plan)).items():
+            assert np.broadcast_to(together[name], len(many))[i] == alone, name
+
+
+@pytest.mark.parametrize("model,gpu", [("bert-large", "rtx-3090"), ("llama3-8b", "h100-sxm5-80gb"), ("mixtral-8x7b", "h100-sxm5-80gb")])
+def test_an_open_grid_equals_the_flat_list(model: str, gpu: str) -> None:
+    workload = ps.workload(ps.model(model), task="pretrain", seq_len=512, global_batch_size=64, precision="bf16-mixed")
+    system, software = ps.catalogue().box(gpu, 8), ps.software("megatron-2022" if model != "llama3-8b" else "megatron-core")
+    calibration = ps.catalogue().calibration()
+    plan, _ = grid(filled(Space(counts=(1, 2, 8)), workload, [system]), software)
+    shape = np.broadcast_shapes(*(np.shape(getattr(plan, f.name)) for f in fields(plan)))
+    opened = figures(estimate(workload, system, plan, software, calibration))
+    flat = figures(estimate(workload, system, ravel(plan, shape), software, calibration))
+    for name, value in opened.items():
+        assert np.array_equal(np.broadcast_to(value, shape).ravel(), np.broadcast_to(flat[name], int(np.prod(shape)))), name
+
+
+@given(cases, plans)
+def test_parts_are_finite_not_negative_and_add_up(case, plan) -> None:
+    found = cost(case, plan)
+    for part, total in (
+        (found.time, found.time.total_seconds), (found.memory, found.memory.total_bytes),
+        (found.energy, found.energy.total_joules), (found.cost, found.cost.total_usd),
+    ):  # fmt: skip
+        values = [float(v) for v in part.parts().values()]
+        assert all(np.isfinite(v) and v >= 0.0 for v in values)
+        assert sum(values) == pytest.approx(float(total), rel=1e-12)
+
+
+@given(cases, plans)
+def test_never_faster_than_the_hardware(case, plan) -> None:
+    _, system, _, _ = prepared(case)
+    found = cost(case, plan)
+    assert 0.0 < found.hfu <= 1.0
+    assert found.mfu <= found.hfu
+    assert found.watts_per_gpu <= system.gpu.power_limit_watts
+    per_step = found.energy.gpu_joules / (plan.gpus * found.time.total_seconds)
+    assert per_step == pytest.approx(found.watts_per_gpu, rel=1e-9)
+
+
+@given(cases, plans, st.sampled_from(["memory", "links", "peak"]), st.floats(1.0, 4.0))
+def test_better_hardware_is_never_slower(case, plan, what, factor) -> None:
+    workload, system, software, calibration = prepared(case)
+    gpu = system.gpu
+    if what == "memory":
+        better = replace(system, gpu=replace(gpu, memory_bandwidth_bytes_per_s=factor * gpu.memory_bandwidth_bytes_per_s))
+    elif what == "peak":
+        better = replace(system, gpu=replace(gpu, peak_flops_per_s={k: factor * v for k, v in gpu.peak_flops_per_s.items()}))
+    else:
+        within, between = system.within, system.between
+        better = replace(
+            system,
+            within=replace(within, bandwidth_bytes_per_s=factor * within.bandwidth_bytes_per_s),
+            between=replace(between, bandwidth_bytes_per_s=factor * between.bandwidth_bytes_per_s),
+        )
+    before = estimate(workload, system, plan, software, calibration).time.total_seconds
+    after = estimate(workload, better, plan, software, calibration).time.total_seconds
+    assert after <= before * (1 + 1e-9)
+
+
+@given(cases, plans)
+def test_sharding_and_recomputation_never_need_more_memory(case, plan) -> None:
+    states = [cost(case, replace(plan, zero_stage=z, hybrid_shard=0)).memory for z in range(4)]
+    for less, more in zip(states[1:], states, strict=False):
+        for name in ("weights_bytes", "gradients_bytes", "optimizer_bytes"):
+            assert getattr(less, name) <= getattr(more, name) * (1 + 1e-12)
+    kept = [cost(case, replace(plan, recompute=r)).memory.activations_bytes for r in (0, 1)]
+    assert kept[1] <= kept[0]
+
+
+@given(cases, plans)
+def test_taking_a_row_of_an_estimate_gives_its_numbers(case, plan) -> None:
+    found = take(cost(case, stack([plan, plan])), 1, (2,))
+    assert found.time.total_seconds == cost(case, plan).time.total_seconds
