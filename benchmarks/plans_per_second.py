@@ -3,11 +3,6 @@
 Run: python benchmarks/plans_per_second.py
 """
 
-import os
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-
 import time
 from collections.abc import Callable
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The one place where formulas are put together: a workload, a system and a plan become time, memory, energy and money."""
+"""The one place where formulas are put together: workload, system and plan become time, memory, energy and money."""
 
 from dataclasses import replace
 
@@ -27,7 +27,12 @@ ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flas
 
 
 def estimate(
-    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, site: Site | None = None
+    workload: Workload,
+    system: System,
+    plan: Plan,
+    software: Software,
+    calibration: Calibration,
+    site: Site | None = None,
 ) -> Estimate:
     """Predict one optimizer step, and the job of `workload.steps` of them, for one plan or an array of plans.
 
@@ -78,9 +83,9 @@ def _step_time(
     m = 1.0 * np.asarray(microbatches)
     per_stage = costs.layer_count / np.asarray(plan.pipeline_parallel)
     accumulated = _accumulation_seconds(system, plan, software, costs, microbatches)
-    compute = layer.total + accumulated
+    compute = layer.total + accumulated + costs.context_seconds  # what other exchanges can hide behind
     gather = _sharded_seconds(workload, system, plan, software, calibration, costs, compute)
-    one_layer = compute + costs.tensor_seconds + costs.context_seconds + costs.expert_seconds + gather
+    one_layer = compute + costs.tensor_seconds + costs.expert_seconds + gather
     stage = per_stage * one_layer
     send = _send_seconds(workload, system, plan, calibration)
     piped = pipeline(
@@ -241,28 +246,26 @@ def _problems(
     workload: Workload, system: System, plan: Plan, software: Software, microbatches: Ints, used: Floats
 ) -> Ints:
     """Everything that stops a plan, as bits."""
-    model, t, p, v = workload.model, plan.tensor_parallel, plan.pipeline_parallel, plan.virtual_stages
+    model = workload.model
+    t, p, v = (np.asarray(d) for d in (plan.tensor_parallel, plan.pipeline_parallel, plan.virtual_stages))
     layers = model.layers + model.encoder_layers
     experts = model.moe.experts if model.moe else 1
-    ranks = plan.data_parallel * plan.context_parallel
+    e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
     needed = ATTENTION_COMPUTE_CAPABILITY[software.attention]
     checks = {
-        Problem.HEADS: (model.heads % np.asarray(t) != 0) | ((model.kv_heads % np.asarray(t) != 0) & (np.asarray(t) % model.kv_heads != 0)),
-        Problem.LAYERS: layers % np.asarray(p * v) != 0,
+        Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
+        Problem.LAYERS: layers % (p * v) != 0,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
-        Problem.INTERLEAVE: (np.asarray(v) > 1)
-        & ((np.asarray(microbatches) % p != 0) | (np.asarray(p) == 1) | (np.asarray(plan.schedule) == Schedule.GPIPE)),
+        Problem.INTERLEAVE: (v > 1) & ((microbatches % p != 0) | (p == 1) | (plan.schedule == Schedule.GPIPE)),
         Problem.MEMORY: np.asarray(used > system.gpu.memory_bytes),
         Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),
         Problem.PRECISION: np.asarray(system.gpu.peak_flops_per_s[workload.precision.matmul]) <= 0.0,
         Problem.ATTENTION: np.asarray(system.gpu.compute_capability) < needed,
         Problem.SEQUENCE: np.asarray(workload.seq_len) % plan.context_parallel != 0,
-        Problem.EXPERTS: (experts % np.asarray(plan.expert_parallel) != 0) | (np.asarray(ranks) % plan.expert_parallel != 0),
+        Problem.EXPERTS: (experts % e != 0) | (ranks % e != 0),
         Problem.NODE: np.asarray(t > system.gpus_per_domain),
     }
     bits: Ints = 0
     for problem, applies in checks.items():
         bits = bits | np.where(applies, int(problem), 0)
     return bits
-
-

@@ -35,7 +35,7 @@ class Model:
     """One architecture. Sizes are counts of values; an encoder-decoder's `layers` are the decoder's.
 
     `window` is the sliding window of attention in tokens (0: none) and `windowed_layers` how many layers have it.
-    `extra_parameters` counts what the other fields do not describe (poolers, task heads, patch embeddings, vision towers).
+    `extra_parameters` counts what no other field describes (poolers, task heads, patch embeddings, vision towers).
     """
 
     key: str

@@ -46,7 +46,7 @@ class Problem(IntFlag):
 
 @dataclass(frozen=True)
 class Plan:
-    """One plan, or many: the fields broadcast. Ranks are laid out tensor first, then context, data, pipeline, as Megatron does.
+    """One plan, or many: the fields broadcast. Ranks are laid out as Megatron does: tensor, context, data, pipeline.
 
     hybrid_shard: ZeRO shards over this many data-parallel ranks and replicates beyond (0: over all of them).
     """

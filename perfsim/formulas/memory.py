@@ -95,8 +95,9 @@ def _activations(
     logits = held.logits * software.logit_bytes * precision.activation_bytes / 2.0
     is_one = p == 1
     reserve = software.activation_reserve
-    first = reserve * (held.kept_bytes * in_flight(p, 0, microbatches, v, is_gpipe) + held.redone_bytes + held.first_bytes)
-    first = first + np.where(is_one, reserve * held.last_bytes, 0.0)
-    last = reserve * (held.kept_bytes * in_flight(p, p - 1, microbatches, v, is_gpipe) + held.redone_bytes + held.last_bytes)
+    of_first = held.first_bytes + np.where(is_one, held.last_bytes, 0.0) + held.redone_bytes
+    of_last = held.last_bytes + held.redone_bytes
+    first = reserve * (held.kept_bytes * in_flight(p, 0, microbatches, v, is_gpipe) + of_first)
+    last = reserve * (held.kept_bytes * in_flight(p, p - 1, microbatches, v, is_gpipe) + of_last)
     is_last_fuller = is_one | (last + logits > first)
     return np.where(is_last_fuller & ~is_one, last, first), np.where(is_last_fuller, logits, 0.0)

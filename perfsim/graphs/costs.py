@@ -102,9 +102,8 @@ def step_costs(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
 ) -> StepCosts:
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
-    lowering = Lowering(
-        software, calibration, workload.precision.matmul, is_autocast(workload, software), workload.task is not Task.FREEZE
-    )
+    has_backward = workload.task is not Task.FREEZE
+    lowering = Lowering(software, calibration, workload.precision.matmul, is_autocast(workload, software), has_backward)
     operations: dict[str, tuple[Floats, Floats]] = {}
     found: dict[str, tuple[int, Cost]] = {}
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
@@ -218,11 +217,11 @@ def _exchanges(
                 tally.add(expert_seconds=2.0 * once)
             case "context":
                 ring = collective_seconds(system, context_group(plan), operation.size_bytes, 1.0)
-                hidden = 3.0 * tally.of("core_seconds")
-                tally.add(context_seconds=np.maximum(3.0 * ring - hidden, 0.0) + np.where(ring > 0, share * 3.0 * ring, 0.0))
-    forward = np.where(plan.sequence_parallel, 2.0 * half, whole)
-    beside = np.where(plan.sequence_parallel, 2.0 * half, whole)
-    exposed = np.where(plan.sequence_parallel, half, 0.0)
+                beside_core = beside_seconds(3.0 * tally.of("core_seconds"), 3.0 * ring, share)
+                tally.add(context_seconds=beside_core - 3.0 * tally.of("core_seconds"))
+    forward: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
+    beside: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
+    exposed: Floats = np.where(plan.sequence_parallel, half, 0.0)
     if software.tensor_parallel_overlap == "none":
         exposed, beside = exposed + beside, 0.0 * beside
     exposed = exposed + beside_seconds(split_backward, beside, share) - split_backward

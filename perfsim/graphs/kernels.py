@@ -108,9 +108,7 @@ class Lowering:
             yield self._stream(op.weights * 6.0)  # autocast: weight to 16 bits
         yield from self._quantise(op.count * op.rows * op.contraction, value)
         odd, wide = is_misaligned(op.columns, op.contraction), op.is_vocabulary
-        yield self._product(
-            op.rows, op.columns, op.contraction, value, op.count, output if copies else 0.0, odd, wide
-        )
+        yield self._product(op.rows, op.columns, op.contraction, value, op.count, output if copies else 0.0, odd, wide)
         if op.adapter_rank:
             yield from self._adapter(op, 1.0)
 
@@ -172,7 +170,8 @@ class Lowering:
         mask = 1.0 if op.has_dropout else 0.0
         if self.software.fusion == "eager":
             upcast = 6.0 if self.is_autocast else 0.0
-            forward += [self._stream(2.0 * a * scores, launches=2.0), self._stream((2.0 * a + upcast) * scores, "softmax")]
+            forward.append(self._stream(2.0 * a * scores, launches=2.0))
+            forward.append(self._stream((2.0 * a + upcast) * scores, "softmax"))
             backward += [self._stream((3.0 * a + upcast) * scores, "softmax"), self._stream(2.0 * a * scores)]
             if op.has_dropout:
                 forward.append(self._stream((2.0 * a + 1.0) * scores))

@@ -1,4 +1,4 @@
-"""What a pipeline stage does with one micro-batch: the graphs' costs with host, recomputation and weights put together."""
+"""What a pipeline stage does with one micro-batch: the graphs' costs, the host and recomputation put together."""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +7,7 @@ import numpy as np
 from perfsim.core.arrays import shape_of, take
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats, Ints
+from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
@@ -77,7 +77,7 @@ def stage_costs(
     is_flat = max(c.ndim for c in columns) == 1 and max(c.size for c in columns) > 64
     if not is_flat or shape_of(system, workload) != ():
         return _put_together(step_costs(workload, system, plan, software, calibration), plan, software)
-    key: Ints = np.zeros(1, dtype=np.int64)
+    key = np.zeros(1, dtype=np.int64)
     for column in columns:
         key = key * (int(column.max()) + 1) + column
     first, index = _distinct(key)
@@ -87,7 +87,7 @@ def stage_costs(
 
 
 def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(first place of every distinct key, which of them each row has); by table where keys are small, else by sorting."""
+    """(first place of every distinct key, which of them each row has)."""
     largest = int(key.max())
     if largest > 50 * len(key) + 100_000:
         _, first, index = np.unique(key, return_index=True, return_inverse=True)

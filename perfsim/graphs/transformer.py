@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from perfsim.core.model import Model
-from perfsim.core.numbers import Bools, Floats, Ints
+from perfsim.core.numbers import Floats, Ints
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Head, Task, Workload
@@ -179,9 +179,7 @@ class _Builder:
             self.norm(f"{name}_norm")
 
 
-def layer_graph(
-    workload: Workload, plan: Plan, software: Software, block: Block, attention: str
-) -> "nx.DiGraph[str]":
+def layer_graph(workload: Workload, plan: Plan, software: Software, block: Block, attention: str) -> "nx.DiGraph[str]":
     """One layer of a block on one GPU, one micro-batch."""
     build = _Builder(workload, plan, software, block, attention)
     model = workload.model
@@ -229,12 +227,16 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
         else:
             produced = [
                 build.linear(f"{name}_query", heads * d, h, has_bias, source),
-                build.linear(f"{name}_key", kv_heads * d, h, has_bias and model.qkv_bias == "all", source, rows=key_rows),
+                build.linear(
+                    f"{name}_key", kv_heads * d, h, has_bias and model.qkv_bias == "all", source, rows=key_rows
+                ),
                 build.linear(f"{name}_value", kv_heads * d, h, has_bias, source, rows=key_rows),
             ]
         if model.has_qk_norm:
             width = 1.0 * d
-            produced.append(build.add(Norm(f"{name}_qk_norm", build.value, build.rows * (heads + kv_heads), width), *produced))
+            produced.append(
+                build.add(Norm(f"{name}_qk_norm", build.value, build.rows * (heads + kv_heads), width), *produced)
+            )
         if model.positions == "rope":
             is_fused = len(produced) == 1  # query, key and value come out of one product: so does the rotation's output
             rotated = (heads + kv_heads * (2.0 if is_fused else 1.0)) * d
@@ -261,9 +263,10 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
 
 
 def _mla_projections(build: _Builder, name: str, source: str, heads: Floats) -> tuple[int, int, list[str]]:
-    """DeepSeek's low-rank queries and key-values (arXiv 2405.04434): down, norm, up; the down products are replicated."""
+    """DeepSeek's low-rank queries and key-values (arXiv 2405.04434): down and up; down products are replicated."""
     mla, h = build.workload.model.mla, build.workload.model.hidden_size
-    assert mla is not None
+    if mla is None:
+        raise ValueError(f"{build.workload.model.key} has no latent attention")
     qk = mla.qk_nope_head_dim + mla.qk_rope_head_dim
     if mla.q_lora_rank:
         down = build.linear(f"{name}_query_down", float(mla.q_lora_rank), h, False, source)
@@ -319,7 +322,9 @@ def _dense_mlp(
 
 def _ends(workload: Workload, plan: Plan, software: Software) -> _Builder:
     is_encoder = bool(workload.model.encoder_layers)
-    return _Builder(workload, plan, software, Block("end", 1, is_encoder=False, has_cross_attention=is_encoder), "naive")
+    return _Builder(
+        workload, plan, software, Block("end", 1, is_encoder=False, has_cross_attention=is_encoder), "naive"
+    )
 
 
 def embedding_graph(workload: Workload, plan: Plan, software: Software) -> "nx.DiGraph[str]":
@@ -328,7 +333,9 @@ def embedding_graph(workload: Workload, plan: Plan, software: Software) -> "nx.D
     model = workload.model
     tables = 1 + (model.positions == "learned") + (model.token_types > 0)
     table_values = 1.0 * model.vocab_size * model.hidden_size / plan.tensor_parallel
-    build.add(Lookup("embedding", build.residual, build.rows, 1.0 * model.hidden_size, table_values, tables, build.is_trained))
+    build.add(
+        Lookup("embedding", build.residual, build.rows, 1.0 * model.hidden_size, table_values, tables, build.is_trained)
+    )
     values = build.rows / build.shard * model.hidden_size
     if model.has_embedding_norm:
         build.norm("embedding_norm")
@@ -367,7 +374,9 @@ def _vocabulary(build: _Builder, rows: Floats, more: dict[str, Any]) -> None:
     for name, classes, share in softmax_clusters(model):
         name = f"logits{name}"
         cluster = rows * share
-        build.linear(name, classes / t, model.hidden_size, model.has_head_bias, rows=cluster, is_vocabulary=True, **more)
+        build.linear(
+            name, classes / t, model.hidden_size, model.has_head_bias, rows=cluster, is_vocabulary=True, **more
+        )
         build.add(Loss(f"{name}_loss", build.value, cluster, classes / t))
 
 

@@ -12,6 +12,8 @@ from perfsim.inputs.positions import Loc
 
 Problem = tuple[Loc, str, str]
 
+MAX_OFFERED = 6  # keys in one message
+
 _BOUNDS = {
     "greater_than": ("gt", "a number greater than"),
     "greater_than_equal": ("ge", "a number of at least"),
@@ -111,7 +113,7 @@ def _words(detail: ErrorDetails, kind: type[BaseModel], missing: list[Loc]) -> t
         return "is missing", "add it"
     if error_type == "extra_forbidden":
         meant = _meant(loc, kind, missing)
-        return "no such key", f"did you mean {meant}?" if meant else _offer(_keys(kind, loc[:-1]))
+        return "no such key", f"did you mean {meant}?" if meant else _offer(str(loc[-1]), _keys(kind, loc[:-1]))
     if error_type in ("literal_error", "enum"):
         return _choice(got, context["expected"])
     if error_type in _BOUNDS:
@@ -127,8 +129,10 @@ def _words(detail: ErrorDetails, kind: type[BaseModel], missing: list[Loc]) -> t
     return f"{what}, got {shown(got)}", todo or "correct it"
 
 
-def _offer(keys: list[str]) -> str:
-    return f"remove it, or write one of {', '.join(keys)}" if 0 < len(keys) <= 12 else "remove it"
+def _offer(name: str, keys: list[str]) -> str:
+    """What to do about an unknown key: the keys of its table, or the nearest of them where they are many."""
+    offered = keys if len(keys) <= MAX_OFFERED else nearest(name, keys, MAX_OFFERED, 0.4)
+    return f"remove it, or write one of {', '.join(offered)}" if offered else "remove it"
 
 
 def _choice(got: Any, expected: str) -> tuple[str, str]:

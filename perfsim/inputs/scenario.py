@@ -143,7 +143,8 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
         values: tuple[int, ...] = getattr(search, key)
         if values and not any(whole % value == 0 for value in values):
             listed = ", ".join(map(str, values))
-            yield ("search", key), f"{listed}: divides not the {whole:,} {noun}", f"write {divisors_text(whole)}"
+            what = f"none of {listed} divides the {whole:,} {noun}" if whole > 1 else f"{model.key} has no {noun}"
+            yield ("search", key), what, f"write {divisors_text(whole)}"
 
 
 def _too_many_gpus(search: SearchKeys, catalogue: Catalogue) -> Iterator[Found]:

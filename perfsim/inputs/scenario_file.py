@@ -106,7 +106,7 @@ class WorkloadKeys(Spec):
     def problems(self) -> Iterator[tuple[Loc, str, str]]:
         """Keys that exclude or need each other."""
         lengths = [name for name in ("samples", "tokens", "steps") if getattr(self, name) is not None]
-        if not lengths:
+        if not lengths and self.epochs is None:
             yield (), "the length of the job is missing", "add samples (and epochs), tokens or steps"
         if len(lengths) > 1:
             yield (lengths[1],), f"the job's length is given twice, by {' and '.join(lengths)}", "keep one of them"

@@ -53,7 +53,7 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
     experts = [e for e in _powers(min(most, model.moe.experts)) if model.moe.experts % e == 0] if model.moe else [1]
     has_stages = max(space.pipeline_parallel or tuple(stages)) > 1
     virtual = [v for v in (1, 2, 3, 4, 6, 8) if layers % v == 0 and v <= layers] if has_stages else [1]
-    auto = {
+    auto: dict[str, list[int]] = {
         "tensor_parallel": tensor,
         "pipeline_parallel": stages,
         "context_parallel": [1],
@@ -61,7 +61,7 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
         "micro_batch_size": micro,
         "virtual_stages": virtual,
         "zero_stage": [0, 1, 2, 3] if most > 1 else [0],
-        "recompute": list(Recompute),
+        "recompute": [int(r) for r in Recompute],
         "schedule": [Schedule.ONE_F_ONE_B],
     }
     return replace(space, **{name: tuple(values) for name, values in auto.items() if not getattr(space, name)})
@@ -72,7 +72,9 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
 
     Sequence parallelism goes with tensor parallelism in software that splits norms (fused kernels).
     """
-    axes = np.ix_([0], *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space)))
+    axes = np.ix_(
+        np.zeros(1, dtype=np.int64), *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space))
+    )
     count, tensor, stages, context, expert, micro, virtual, zero, recompute, schedule = axes[1:]
     plan = Plan(
         tensor_parallel=tensor,

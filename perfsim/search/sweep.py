@@ -132,12 +132,12 @@ def sweep(
         runs = bits == 0
         runnable += int(np.count_nonzero(runs))
         keep = _kept(estimates, runs, shape)
-        if len(keep):
-            index = np.unravel_index(keep, shape)
-            found.append((index[0] + start, rows(plan, index, shape), rows(estimates, index, shape)))
+        place = np.unravel_index(keep, shape)
+        found.append((place[0] + start, rows(plan, place, shape), rows(estimates, place, shape)))
         if progress:
             progress(start + len(part), len(systems))
-    index, plans, kept = _joined(found, plan)
+    of_system, of_plan, of_estimate = zip(*found, strict=True)
+    index, plans, kept = np.concatenate(of_system), concatenate(of_plan), concatenate(of_estimate)
     ranked, meets = _ranking(systems, index, plans, kept, site, objective)
     return Sweep(
         workload, software, calibration, site, objective, tuple(systems), space, space.size * len(systems), runnable,
@@ -159,7 +159,8 @@ def _costed(
     stacked = stack(systems, (-1,) + (1,) * (len(fields(Space))))
     estimates = replace(estimate(workload, stacked, plan, software, calibration, site), operations={})
     misfit = np.where(plan.gpus != count, int(Problem.GPUS), 0)
-    shape = np.broadcast_shapes((len(systems),) + (1,) * len(fields(Space)), *(np.shape(getattr(plan, f.name)) for f in fields(Plan)), count.shape)
+    choices = (np.shape(getattr(plan, f.name)) for f in fields(Plan))
+    shape = np.broadcast_shapes((len(systems),) + (1,) * len(fields(Space)), count.shape, *choices)
     return shape, estimates, np.broadcast_to(estimates.problems | misfit, shape)
 
 
@@ -181,24 +182,6 @@ def _kept(estimates: Estimate, runs: np.ndarray, shape: tuple[int, ...]) -> np.n
         least = np.minimum.accumulate(joules[start:end])
         keep[start:end] |= np.concatenate([[True], joules[start + 1 : end] < least[:-1]])
     return np.sort(flat[order[keep]])
-
-
-def _joined(found: list[tuple[np.ndarray, Plan, Estimate]], plan: Plan) -> tuple[np.ndarray, Plan, Estimate]:
-    if found:
-        indices, plans, estimates = zip(*found, strict=True)
-        return np.concatenate(indices), concatenate(plans), concatenate(estimates)
-    empty = np.zeros(0, dtype=np.int64)
-    return empty, rows(Plan(), empty, (1,)), rows(_nothing(), empty, (1,))
-
-
-def _nothing() -> Estimate:
-    """An estimate of zeros, whose empty selection stands for no plan at all."""
-    from perfsim.core.results import Cost, Energy, Memory, StepTime
-
-    def zeros(kind: Any) -> Any:
-        return kind(*(0.0 for _ in fields(kind)))
-
-    return Estimate(zeros(StepTime), zeros(Memory), zeros(Energy), zeros(Cost), 0, *(0.0 for _ in range(11)), {})
 
 
 def _ranking(

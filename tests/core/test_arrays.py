@@ -6,7 +6,8 @@ from perfsim.core.arrays import concatenate, ravel, rows, shape_of, stack, take
 from perfsim.core.plan import Plan
 
 degrees = st.integers(1, 64)
-plans = st.lists(st.builds(Plan, tensor_parallel=degrees, data_parallel=degrees, micro_batch_size=degrees), min_size=1, max_size=9)
+plan = st.builds(Plan, tensor_parallel=degrees, data_parallel=degrees, micro_batch_size=degrees)
+plans = st.lists(plan, min_size=1, max_size=9)
 
 
 @given(plans)

@@ -16,7 +16,9 @@ def test_equal_stages_without_sends_are_narayanans(work: float, stages: int, mic
 
 
 @given(some, some, some, st.integers(2, 16), st.integers(1, 32))
-def test_never_less_than_the_busiest_stage(work: float, head: float, embedding: float, stages: int, microbatches: int) -> None:
+def test_never_less_than_the_busiest_stage(
+    work: float, head: float, embedding: float, stages: int, microbatches: int
+) -> None:
     found = pipeline(work, head + embedding, head, 0.0, stages, microbatches, 1)
     assert found.work_seconds >= microbatches * (work + head) * (1 - 1e-12)
 
@@ -25,6 +27,8 @@ def test_never_less_than_the_busiest_stage(work: float, head: float, embedding: 
     "stages,stage,microbatches,virtual,expected",
     [(4, 0, 8, 1, 4), (4, 3, 8, 1, 1), (4, 0, 2, 1, 2), (4, 0, 8, 2, (2 * 3 + 4 + 1) / 2), (1, 0, 8, 1, 1)],
 )
-def test_in_flight_follows_megatrons_warm_up(stages: int, stage: int, microbatches: int, virtual: int, expected: float) -> None:
+def test_in_flight_follows_megatrons_warm_up(
+    stages: int, stage: int, microbatches: int, virtual: int, expected: float
+) -> None:
     assert in_flight(stages, stage, microbatches, virtual, False) == expected
     assert in_flight(stages, stage, microbatches, virtual, True) == microbatches

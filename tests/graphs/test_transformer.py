@@ -12,9 +12,15 @@ from perfsim.graphs.transformer import blocks, layer_graph, step_graphs
 
 
 def flops(model: str, seq_len: int, batch: int, software: str = "megatron-2021", **keys: object):
-    workload = ps.workload(ps.model(model), task="pretrain", seq_len=seq_len, global_batch_size=batch, precision="bf16-mixed")
+    workload = ps.workload(
+        ps.model(model), task="pretrain", seq_len=seq_len, global_batch_size=batch, precision="bf16-mixed"
+    )
     found = estimate(
-        workload, ps.system("dgx-a100-80gb"), Plan(**keys), ps.software(software), ps.catalogue().calibration()  # type: ignore[arg-type]
+        workload,
+        ps.system("dgx-a100-80gb"),
+        Plan(**keys),
+        ps.software(software),
+        ps.catalogue().calibration(),  # type: ignore[arg-type]
     )
     return workload.model, found
 
@@ -31,9 +37,10 @@ def test_gpt3_flops_are_narayanans(recompute: int, factor: float) -> None:
 def test_llama_flops_are_palms() -> None:
     """Chowdhery et al. 2022 (arXiv 2204.02311) appendix B: 6·N + 12·L·H·Q·T FLOPs a token, N without embeddings."""
     m, found = flops("llama3-8b", 4096, 8, data_parallel=8)
-    matmul = m.layers * (
-        m.hidden_size * m.head_dim * (2 * m.heads + 2 * m.kv_heads) + 3 * m.hidden_size * m.ffn_hidden_size
-    ) + m.vocab_size * m.hidden_size
+    matmul = (
+        m.layers * (m.hidden_size * m.head_dim * (2 * m.heads + 2 * m.kv_heads) + 3 * m.hidden_size * m.ffn_hidden_size)
+        + m.vocab_size * m.hidden_size
+    )
     per_token = 6 * matmul + 12 * m.layers * m.heads * m.head_dim * 4096
     assert found.model_flops == pytest.approx(per_token * 8 * 4096, rel=1e-12)
 
@@ -66,11 +73,15 @@ def test_llama_layer_keeps_every_tensor_once() -> None:
     assert saved_bytes(graph) == pytest.approx(s * h * (12 + 4 * k + 6 * r) + extras, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["bert-base", "gpt2", "llama3-8b", "t5-base", "mixtral-8x7b", "deepseek-v3", "falcon-7b", "gemma2-9b"])
+@pytest.mark.parametrize(
+    "name", ["bert-base", "gpt2", "llama3-8b", "t5-base", "mixtral-8x7b", "deepseek-v3", "falcon-7b", "gemma2-9b"]
+)
 def test_graphs_are_acyclic_and_weigh_what_the_model_weighs(name: str) -> None:
     model = ps.model(name)
     decoder = 128 if model.encoder_layers else None
-    workload = ps.workload(model, task="pretrain", seq_len=512, global_batch_size=8, precision="bf16-mixed", decoder_seq_len=decoder)
+    workload = ps.workload(
+        model, task="pretrain", seq_len=512, global_batch_size=8, precision="bf16-mixed", decoder_seq_len=decoder
+    )
     layers = 0
     for part, count, graph in step_graphs(workload, Plan(), ps.software("pytorch-2-eager"), "sdpa"):
         assert nx.is_directed_acyclic_graph(graph)

@@ -67,17 +67,24 @@ def test_a_plan_costs_the_same_alone_and_in_an_array(case, many) -> None:
             assert np.broadcast_to(together[name], len(many))[i] == alone, name
 
 
-@pytest.mark.parametrize("model,gpu", [("bert-large", "rtx-3090"), ("llama3-8b", "h100-sxm5-80gb"), ("mixtral-8x7b", "h100-sxm5-80gb")])
+@pytest.mark.parametrize(
+    "model,gpu", [("bert-large", "rtx-3090"), ("llama3-8b", "h100-sxm5-80gb"), ("mixtral-8x7b", "h100-sxm5-80gb")]
+)
 def test_an_open_grid_equals_the_flat_list(model: str, gpu: str) -> None:
     workload = ps.workload(ps.model(model), task="pretrain", seq_len=512, global_batch_size=64, precision="bf16-mixed")
-    system, software = ps.catalogue().box(gpu, 8), ps.software("megatron-2022" if model != "llama3-8b" else "megatron-core")
+    system, software = (
+        ps.catalogue().box(gpu, 8),
+        ps.software("megatron-2022" if model != "llama3-8b" else "megatron-core"),
+    )
     calibration = ps.catalogue().calibration()
     plan, _ = grid(filled(Space(counts=(1, 2, 8)), workload, [system]), software)
     shape = np.broadcast_shapes(*(np.shape(getattr(plan, f.name)) for f in fields(plan)))
     opened = figures(estimate(workload, system, plan, software, calibration))
     flat = figures(estimate(workload, system, ravel(plan, shape), software, calibration))
     for name, value in opened.items():
-        assert np.array_equal(np.broadcast_to(value, shape).ravel(), np.broadcast_to(flat[name], int(np.prod(shape)))), name
+        assert np.array_equal(
+            np.broadcast_to(value, shape).ravel(), np.broadcast_to(flat[name], int(np.prod(shape)))
+        ), name
 
 
 @given(cases, plans)
@@ -108,9 +115,13 @@ def test_better_hardware_is_never_slower(case, plan, what, factor) -> None:
     workload, system, software, calibration = prepared(case)
     gpu = system.gpu
     if what == "memory":
-        better = replace(system, gpu=replace(gpu, memory_bandwidth_bytes_per_s=factor * gpu.memory_bandwidth_bytes_per_s))
+        better = replace(
+            system, gpu=replace(gpu, memory_bandwidth_bytes_per_s=factor * gpu.memory_bandwidth_bytes_per_s)
+        )
     elif what == "peak":
-        better = replace(system, gpu=replace(gpu, peak_flops_per_s={k: factor * v for k, v in gpu.peak_flops_per_s.items()}))
+        better = replace(
+            system, gpu=replace(gpu, peak_flops_per_s={k: factor * v for k, v in gpu.peak_flops_per_s.items()})
+        )
     else:
         within, between = system.within, system.between
         better = replace(

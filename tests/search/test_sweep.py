@@ -99,7 +99,5 @@ def test_table_has_a_row_a_plan() -> None:
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40))
 def test_pareto_front_is_brute_forces(points: list[tuple[int, int, int]]) -> None:
     costs = np.array(points, dtype=float)
-    expected = [
-        i for i, a in enumerate(costs) if not any(np.all(b <= a) and np.any(b < a) for b in costs)
-    ]
+    expected = [i for i, a in enumerate(costs) if not any(np.all(b <= a) and np.any(b < a) for b in costs)]
     assert list(pareto_front(costs)) == expected

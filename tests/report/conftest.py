@@ -1,0 +1,82 @@
+"""A sweep with figures that no formula decides, so that the reports' texts can be compared to the letter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perfsim.core.plan import Plan, Problem
+from perfsim.core.results import Cost, Energy, Estimate, Memory, StepTime
+from perfsim.core.site import Site
+from perfsim.inputs.catalogue import catalogue
+from perfsim.inputs.choice import systems_for
+from perfsim.inputs.workload import make_workload
+from perfsim.search.space import Space
+from perfsim.search.sweep import Sweep
+from perfsim.units import GIB
+
+CARDS = ("RTX 4090", "T4", "GTX 1080 Ti")
+SECONDS = np.array([0.1, 0.25, 0.3, 2.0])  # of a step, by row
+SYSTEM_OF_ROW = np.array([0, 0, 1, 2])
+
+
+@pytest.fixture
+def made() -> Callable[..., Sweep]:
+    """Four plans on three cards: two RTX 4090 and one, four T4, and a GTX 1080 Ti that nobody rents out."""
+
+    def make(site: Site | None = None, meets: Any = (True, True, True, True)) -> Sweep:
+        known = catalogue()
+        workload = make_workload(
+            known.model("bert-large"), seq_len=128, steps=36_000, global_batch_size=128, precision="amp-fp16"
+        )
+        steps = 36_000
+        return Sweep(
+            workload=workload,
+            software=known.software("pytorch-2-eager"),
+            calibration=known.calibration(),
+            site=site or Site(),
+            objective="time",
+            systems=tuple(systems_for(known.gpu(name), [2], known)[0] for name in CARDS),
+            space=Space(counts=(1, 2, 4)),
+            considered=12_345,
+            runnable=4,
+            problems={Problem.MEMORY: 1_234, Problem.GPUS: 9_999, Problem.PRECISION: 7},
+            system_index=SYSTEM_OF_ROW,
+            plans=Plan(
+                tensor_parallel=np.array([1, 1, 2, 1]),
+                data_parallel=np.array([2, 1, 2, 1]),
+                micro_batch_size=np.array([64, 128, 8, 4]),
+                zero_stage=np.array([0, 0, 1, 0]),
+                recompute=np.array([0, 0, 0, 2]),
+            ),
+            estimates=estimate(steps),
+            meets_site=np.array(meets),
+        )
+
+    return make
+
+
+def estimate(steps: int) -> Estimate:
+    """Figures that add up, out of the air."""
+    zero = np.zeros(4)
+    hours = steps * SECONDS / 3600
+    return Estimate(
+        time=StepTime(0.3 * SECONDS, 0.7 * SECONDS, *[zero] * 12),
+        memory=Memory(*[np.array([1.0, 2.0, 0.5, 1.1]) * GIB] * 9),
+        energy=Energy(100 * SECONDS, zero, zero),
+        cost=Cost(zero, zero),
+        problems=np.zeros(4, dtype=np.int64),
+        memory_capacity_bytes=np.array([24.0, 24.0, 16.0, 11.0]) * GIB,
+        model_flops=zero,
+        hardware_flops=zero,
+        mfu=zero + 0.4,
+        hfu=zero + 0.5,
+        tokens_per_s=128 * 128 / SECONDS,
+        samples_per_s=128 / SECONDS,
+        watts_per_gpu=zero + 300,
+        job_hours=hours,
+        job_usd=hours * np.array([1.5, 0.75, 0.4, 0.0]),
+        job_kwh=hours * np.array([0.9, 0.5, 0.28, 0.3]),
+        operations={},
+    )
