@@ -1,7 +1,7 @@
 """What perfsim raises.
 
 PerfsimError              anything a person can mend; the message is ready to be shown
-├── InputError            a file or option that cannot be used: `file:line: what is wrong; what to do`, one problem a line
+├── InputError            a file or option that cannot be used; a line for each problem, `file:line: what; what to do`
 ├── UnknownNameError      a card, model, system or software that is not in the specs; carries the nearest names
 └── UnsupportedError      a combination perfsim does not model; never replaced by the nearest one
 """

@@ -83,16 +83,17 @@ def _step_time(
     m = 1.0 * np.asarray(microbatches)
     per_stage = costs.layer_count / np.asarray(plan.pipeline_parallel)
     accumulated = _accumulation_seconds(system, plan, software, costs, microbatches)
-    compute = layer.total + accumulated + costs.context_seconds  # what other exchanges can hide behind
-    gather = _sharded_seconds(workload, system, plan, software, calibration, costs, compute)
-    one_layer = compute + costs.tensor_seconds + costs.expert_seconds + gather
+    # a layer with its own exchanges: what gathers and reductions over the data-parallel ranks can hide behind
+    busy = layer.total + accumulated + costs.tensor_seconds + costs.context_seconds + costs.expert_seconds
+    gather = _sharded_seconds(workload, system, plan, software, calibration, costs, busy)
+    one_layer = busy + gather
     stage = per_stage * one_layer
     send = _send_seconds(workload, system, plan, calibration)
     piped = pipeline(
         stage, ends.total, costs.head_seconds, send, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
     layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / ends.total
-    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, costs, per_stage * compute)
+    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, costs, per_stage * busy)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs)
     parts = StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,
@@ -127,20 +128,20 @@ def _accumulation_seconds(
 
 def _sharded_seconds(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
-    compute: Floats,
+    busy: Floats,
 ) -> Floats:  # fmt: skip
-    """ZeRO-3: what gathering one layer's weights and scattering its gradient adds to the layer's computation [s].
+    """ZeRO-3: what gathering one layer's weights and scattering its gradient adds to the `busy` seconds of a layer [s].
 
     Forward gather, backward gather and reduce-scatter (and one more where the software gathers again for the
-    recomputation) run beside the layer's kernels.
+    recomputation) run beside the layer's kernels and its other exchanges.
     """
     is_sharded = np.asarray(plan.zero_stage) >= 3
     if not np.any(is_sharded):
-        return 0.0 * compute
+        return 0.0 * busy
     unit = workload.precision.activation_bytes * costs.weights / costs.layer_count
     once = collective_seconds(system, _shard_group(plan), unit, 1.0, software.has_single_nic)
     passes = np.where(is_sharded, 1.0 * software.gather_passes, 0.0)
-    return beside_seconds(compute, passes * once, calibration.communication_multiprocessor_share) - compute
+    return beside_seconds(busy, passes * once, calibration.communication_multiprocessor_share) - busy
 
 
 def _shard_group(plan: Plan) -> Group:

@@ -135,7 +135,7 @@ def summary(replayed: Sequence[Replayed], by: By = "source") -> list[Group]:
     """The accuracy of each group, most runs first, after that of all runs, called "all"."""
     name_of: dict[str, Callable[[Replayed], str]] = {
         "gpu": lambda r: r.run.gpu_key,
-        "source": lambda r: r.run.source_name,
+        "source": lambda r: r.run.collection,
         "model": lambda r: r.run.model_key,
         "software": lambda r: r.run.software.key if r.run.software else "none",
     }
@@ -205,8 +205,8 @@ def _with_baseline(replayed: list[Replayed]) -> list[Replayed]:
     """Each run with the step that the mean utilisation of its company, itself left out, would give."""
     company: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, one in enumerate(replayed):
-        if one.run.measured_step_seconds > 0 and one.peak_flops_per_s > 0:
-            company[one.run.source_name, one.run.precision].append(i)
+        if one.run.workload and one.run.measured_step_seconds > 0 and one.peak_flops_per_s > 0:
+            company[one.run.collection, one.run.workload.precision.key].append(i)
     for members in company.values():
         shares = [_utilisation(replayed[i]) for i in members]
         total = sum(shares)

@@ -56,11 +56,13 @@ def list_command(folders: list[Path] | None, kind: str, is_json: bool) -> None:
 @click.pass_obj
 def show(folders: list[Path] | None, name: tuple[str, ...]) -> None:
     """Show the numbers of a card, system, model or software, with units and sources."""
+    from perfsim.inputs.checks import check_file
     from perfsim.inputs.files import read_toml
 
     catalogue = _catalogue(folders)
     kind, key = _find(catalogue, " ".join(name))
     path = catalogue.path(kind, key)
+    check_file(path, catalogue)
     data = read_toml(path).data
     sources: list[str] = []
     rows = [_shown(loc, value, data, sources) for loc, value in _values(data)]
@@ -122,7 +124,7 @@ def _find(catalogue: "Catalogue", name: str) -> tuple[str, str]:
         raise UnknownNameError(f"{printable(name)}: can mean {', '.join(key for _, key in found)}; write one of these")
     close = catalogue.nearest(name)
     nearby = f"nearest: {', '.join(close)}; " if close else ""
-    raise UnknownNameError(f"{printable(name)}: not in the specs; {nearby}`perfsim specs list gpus` shows all cards")
+    raise UnknownNameError(f"{printable(name[:100])}: not in the specs; {nearby}`perfsim specs list gpus` shows all cards")
 
 
 def _rows(catalogue: "Catalogue", kind: str) -> Iterator[Row]:

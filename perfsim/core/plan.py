@@ -39,6 +39,7 @@ class Problem(IntFlag):
     NODE = 2048, "tensor_parallel spans more GPUs than one node holds", "keep tensor_parallel inside a node"
 
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
+        """A member with its two texts; a combination of members has none."""
         member = int.__new__(cls, value)
         member._value_, member.text, member.remedy = value, text, remedy
         return member

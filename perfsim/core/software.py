@@ -1,4 +1,4 @@
-"""How a framework of a period runs a step: what it fuses, how it launches, what it overlaps, what it keeps in memory."""
+"""How a framework of a period runs a step: what it fuses, launches, overlaps and keeps in memory."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ class Software:
     """One entry of specs/software; its file tells the source and the basis of every number.
 
     fusion: "eager", one kernel an operation; "fused", hand-fused (apex, Megatron, Transformer Engine); "compiled".
-    attention: the kernel it runs; "sdpa" is PyTorch's choice among flash-2 and a memory-efficient kernel for older cards.
+    attention: the kernel it runs; "sdpa" is PyTorch's choice of flash-2 or, for older cards, a memory-efficient kernel.
     memory_efficiency: elementwise bandwidth relative to the card's bandwidth_fraction.
     gemm_efficiency: products relative to the card's gemm_fraction.
     host_seconds: the CPU's time to launch one kernel of the forward or backward pass.

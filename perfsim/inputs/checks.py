@@ -1,6 +1,5 @@
 """Check any file that perfsim reads, of whatever kind, and tell its schema."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,17 @@ _SIGNS = {  # keys that only one kind of file has
 _CALIBRATIONS: dict[str, type[Sourced]] = {"cards": CardRules, "links": Links, "shared": CalibrationSpec}
 
 
-def files_under(path: Path) -> Iterator[Path]:
-    """The file itself, or the TOML files and config.json of a folder and its subfolders."""
+def files_under(path: Path) -> list[Path]:
+    """The file itself, or the TOML files and config.json of a folder and its subfolders.
+
+    Raises: InputError for a folder without any.
+    """
     if not path.is_dir():
-        yield path
-        return
-    yield from sorted(file for file in path.rglob("*") if file.suffix == ".toml" or file.name == "config.json")
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.suffix == ".toml" or file.name == "config.json")
+    if not files:
+        raise InputError(problem(path, None, "holds no .toml file and no config.json", "check the path"))
+    return files
 
 
 def check_file(path: Path, catalogue: Catalogue) -> str:

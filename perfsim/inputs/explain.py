@@ -131,8 +131,11 @@ def _words(detail: ErrorDetails, kind: type[BaseModel], missing: list[Loc]) -> t
 
 def _offer(name: str, keys: list[str]) -> str:
     """What to do about an unknown key: the keys of its table, or the nearest of them where they are many."""
-    offered = keys if len(keys) <= MAX_OFFERED else nearest(name, keys, MAX_OFFERED, 0.4)
-    return f"remove it, or write one of {', '.join(offered)}" if offered else "remove it"
+    if not keys:
+        return "remove it"
+    if len(keys) <= MAX_OFFERED:
+        return f"remove it, or write one of {', '.join(keys)}"
+    return f"remove it, or write a known key, such as {', '.join(nearest(name, keys, MAX_OFFERED, cutoff=0.0))}"
 
 
 def _choice(got: Any, expected: str) -> tuple[str, str]:

@@ -1,117 +1,155 @@
-"""Which entry of specs/software stands for the software that a measured run names."""
+"""Which entry of specs/software ran a measured run: its own words first, then the table's columns."""
 
+import datetime
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from perfsim.core.software import Software
-from perfsim.inputs.catalogue import Catalogue
-from perfsim.inputs.run_table import Row
+from perfsim.inputs.run_row import RunRow
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Rows whose software text matches `pattern` (and whose fusion is one of `fusion`) ran on the entry `key`.
+    """Software texts that `pattern` finds belong to `framework`.
 
-    note: why the entry only comes near; empty where it describes the software.
+    entry: the key that is meant where a framework has several of the same period. optimizer: the optimizer kernels of
+    eager code. assumed: what the text itself does not say.
     """
 
     pattern: str
-    key: str
-    note: str = ""
-    fusion: tuple[str, ...] = ()
+    framework: str
+    entry: str = ""
+    optimizer: str = ""
+    assumed: str = ""
 
 
-NEAR = "the nearest entry"
-RULES = (  # the first that matches decides
-    Rule(r"Megatron-LM \+ DeepSpeed|Megatron-DeepSpeed \(", "megatron-2021", "DeepSpeed's pipeline, Megatron's layers"),
-    Rule(r"DeepSpeed ZeRO-3", "deepspeed-zero3-2021"),
-    Rule(r"Megatron-LM (PTD-P )?2021|Megatron-LM PTD-P", "megatron-2021"),
-    Rule(r"Megatron-LM 2022|Megatron-LM pretrain_\w+, torch 1", "megatron-2022"),
-    Rule(r"Megatron-LM .*\bTE\b|Megatron-Core 20|Megatron-Core (r|CI)|Megatron-LM", "megatron-core"),
-    Rule(r"MLPerf Training v[345]", "nemo", "the log names a container, not the code that ran"),
-    Rule(r"MLPerf Training v[012]", "pytorch-1.11-apex", "the log names a container, not the code that ran"),
-    Rule(r"NeMo", "nemo"),
+RULES = (  # the first that fits decides
+    Rule(r"nemo", "megatron-core", "nemo"),
+    Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
+    Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),
+    Rule(r"DeepSpeed|ZeRO-3", "deepspeed"),
+    Rule(r"Megatron-Core|Transformer Engine|\bTE \d|Megatron-LM [0-9a-f]{7,}", "megatron-core", "megatron-core"),
+    Rule(r"Megatron|PTD-P", "megatron"),
     Rule(r"MaxText|Paxml|\bJAX\b", "jax"),
-    Rule(r"DeepSpeed transformer kernel \(stochastic\)", "deepspeed-2020", "stochastic kernels save a little more"),
-    Rule(r"DeepSpeed transformer kernel", "deepspeed-2020"),
-    Rule(r"HF Trainer|Hugging Face", "huggingface-trainer"),
-    Rule(r"^PyTorch 2020", "pytorch-1.4-apex"),
-    Rule(r"PyTorch NGC 20\.06", "pytorch-1.4-apex"),
-    Rule(r"PyTorch NGC 2[01]\.", "pytorch-1.7-apex"),
-    Rule(r"PyTorch NGC 22\.", "pytorch-1.11"),
-    Rule(r"^TensorFlow NGC 19", "tensorflow-1-2019"),
-    Rule(r"^TensorFlow NGC 2", "tensorflow-1"),
-    Rule(r"TensorFlow2|TensorFlow 2", "tensorflow-2"),
-    Rule(r"Paddle", "paddle-2022"),
-    Rule(r"llm-foundry", "llm-foundry"),
-    Rule(r"torchtitan", "torchtitan"),
-    Rule(r"torchtune", "torchtune-compiled", fusion=("compiled",)),
+    Rule(r"llm-foundry|Composer", "fsdp", "llm-foundry"),
+    Rule(r"torchtitan|FSDP", "fsdp", "torchtitan"),
     Rule(r"torchtune", "torchtune"),
-    Rule(r"llm\.c", "llm-c"),
-    Rule(r"lit-?gpt", "pytorch-2-compiled", f"litgpt has no entry; {NEAR}", ("compiled",)),
-    Rule(r"lit-?gpt", "pytorch-2-eager", f"litgpt has no entry; {NEAR}"),
-    Rule(r"^PyTorch 2\.0", "pytorch-2.0-compiled", fusion=("compiled",)),
-    Rule(r"nanoGPT|nanochat|nanogpt", "pytorch-2-compiled", fusion=("compiled",)),
-    Rule(r"nanoGPT|nanochat|nanogpt", "pytorch-2-eager"),
-    Rule(r"DeepLearningExamples.*container$", "pytorch-1.4-apex", f"the version is not stated; {NEAR}", ("fused",)),
-    Rule(r"DeepLearningExamples.*container$", "pytorch-1.4", f"the version is not stated; {NEAR}"),
+    Rule(r"llm\.c", "llm.c"),
+    Rule(r"TensorFlow ?2", "tensorflow", "tensorflow-2"),
+    Rule(r"TensorFlow", "tensorflow"),
+    Rule(r"Paddle", "paddle"),
+    Rule(r"DeepLearningExamples", "pytorch", optimizer="loop"),
+    Rule(r"torch|nanoGPT|nanochat|litgpt|Lightning|Thunder|languini", "pytorch"),
 )
-TORCH_PERIODS = ((1, 7, "pytorch-1.4"), (1, 11, "pytorch-1.7"), (2, 0, "pytorch-1.11"))  # versions below: entry
-HAS_SEQUENCE_PARALLEL = ("megatron-2022", "megatron-core", "nemo")
+
+# Release dates of PyTorch (github.com/pytorch/pytorch/releases)
+TORCH_RELEASES = {
+    "1.3": "2019-10-10", "1.4": "2020-01-15", "1.5": "2020-04-21", "1.6": "2020-07-28", "1.7": "2020-10-27",
+    "1.8": "2021-03-04", "1.9": "2021-06-15", "1.10": "2021-10-21", "1.11": "2022-03-10", "1.12": "2022-06-28",
+    "1.13": "2022-10-28", "2.0": "2023-03-15", "2.1": "2023-10-04", "2.2": "2024-01-30", "2.3": "2024-04-24",
+    "2.4": "2024-07-24", "2.5": "2024-10-17", "2.6": "2025-01-29", "2.7": "2025-04-23", "2.8": "2025-08-06",
+    "2.9": "2025-10-15", "2.10": "2026-01-21",
+}  # fmt: skip
+FOREACH_SINCE = "2023-03-15"  # PyTorch 2.0: torch.optim takes many tensors at a time by default
+FLASH_2_SINCE = "2023-07-17"  # arXiv 2307.08691
+PYTORCH_LIKE = ("pytorch", "huggingface")
 
 
-def software_of(row: Row, catalogue: Catalogue) -> tuple[Software | None, str]:
-    """The entry that stands for a row's software and a note; None and why, where no entry does.
+def release_date(text: str) -> str:
+    """The ISO date that a software text tells: of its PyTorch version, its container, its tag or itself; "" for none.
 
-    A text that is itself a key of specs/software means that entry.
+    >>> release_date("torch 1.13.0a0+d0d6b1f, 2022-10-15"), release_date("PyTorch NGC 21.11"), release_date("PyTorch")
+    ('2022-10-28', '2021-11-01', '')
     """
-    key, note = _key(row, catalogue)
-    if not key:
-        return None, note
-    entry = catalogue.software(key)
-    if key.startswith("pytorch-1.4") and "NGC 20.06" in row.software and row.precision in ("fp32", "tf32"):
-        entry = catalogue.software("pytorch-1.4")
-    is_flash = row.attention in ("flash", "cudnn", "sdpa")
-    if row.attention == "naive" and entry.attention != "naive":
-        entry, note = replace(entry, attention="naive"), _and(note, "the row says attention was written out")
-    elif is_flash and entry.attention == "naive":
-        kernel = "sdpa" if row.attention == "sdpa" else "flash-2"
-        entry, note = replace(entry, attention=kernel), _and(note, f"the row says {row.attention} attention")  # type: ignore[arg-type]
-    return entry, f"{key}: {note}" if note else ""
+    if (found := re.search(r"(?i)torch (\d\.\d+)", text)) and found[1] in TORCH_RELEASES:
+        return TORCH_RELEASES[found[1]]
+    if found := re.search(r"\b(20\d\d)-(0[1-9]|1[0-2])(?:-(0[1-9]|1\d|2[0-8]))?", text):
+        return f"{found[1]}-{found[2]}-{found[3] or '01'}"
+    if found := re.search(r"(?:NGC|Release|tags?|NeMo|Nemo)\D{0,20}?v?(1[7-9]|2\d)\.(0[1-9]|1[0-2])\b", text):
+        return f"20{found[1]}-{found[2]}-01"
+    found = re.search(r"\b(20\d\d)\b", text)
+    return f"{found[1]}-07-01" if found else ""
 
 
-def _key(row: Row, catalogue: Catalogue) -> tuple[str, str]:
-    text = row.software
-    if text in catalogue.names("software"):
-        return text, ""
-    for rule in RULES:
-        if re.search(rule.pattern, text) and (not rule.fusion or row.fusion in rule.fusion):
-            return rule.key, rule.note
-    if version := re.search(r"torch[ -]?v?(\d+)\.(\d+)", text, re.IGNORECASE):
-        return _torch_key(row, (int(version[1]), int(version[2]))), ""
-    if text:
-        return "", "no entry of specs/software describes this software"
-    if row.tp > 1 or row.pp > 1:
-        return "megatron-core", "software is not stated; tensor and pipeline parallelism are Megatron's"
-    if row.sharding in ("zero3", "hsdp"):
-        return "torchtitan", "software is not stated; current FSDP is assumed"
-    if row.fusion == "compiled":
-        return "pytorch-2-compiled", "software is not stated; current PyTorch is assumed"
-    return "pytorch-2-eager", "software is not stated; current PyTorch is assumed"
+def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str]:
+    """The entry nearest to what the row says, and why it was chosen; "" when it describes the row's stack.
+
+    Where the row's own attention kernel differs from the entry's, the row's counts.
+    """
+    text = row.software or row.stack
+    rule = next((rule for rule in RULES if re.search(rule.pattern, text, re.IGNORECASE)), None)
+    framework = rule.framework if rule else "pytorch"
+    date = release_date(text)
+    fusion, optimizer = _kernels(row, rule, framework, date)
+    candidates = [entry for entry in entries if entry.framework == framework] or list(entries)
+
+    def distance(entry: Software) -> tuple[object, ...]:
+        return (
+            bool(rule and rule.entry) and entry.key != (rule.entry if rule else ""),
+            bool(fusion) and entry.fusion != fusion,
+            _days_outside(entry, date),
+            bool(optimizer) and entry.optimizer != optimizer,
+            not _agrees(row.attention, entry.attention),
+            entry.key,
+        )
+
+    chosen = min(candidates, key=distance)
+    reasons = _reasons(rule, text, date, fusion, optimizer, chosen, framework)
+    if not _agrees(row.attention, chosen.attention):
+        reasons.append(f"attention {row.attention} as in the table, not {chosen.attention}")
+        chosen = replace(chosen, attention=_kernel(row.attention, date))
+    return chosen, f"mapped to {chosen.key}: {'; '.join(reasons)}" if reasons else ""
 
 
-def _torch_key(row: Row, version: tuple[int, int]) -> str:
-    """PyTorch by version; fused rows ran apex, eager rows of DeepLearningExamples its own tensor-by-tensor optimizers."""
-    period = next((key for major, minor, key in TORCH_PERIODS if version < (major, minor)), "")
-    has_apex = row.fusion == "fused"
-    if period:
-        return f"{period}-apex" if has_apex else period
-    if row.fusion == "compiled":
-        return "pytorch-2.0-compiled" if version == (2, 0) else "pytorch-2-compiled"
-    if has_apex:
-        return "pytorch-2-apex"
-    return "pytorch-2-bertadam" if "DeepLearningExamples" in row.software else "pytorch-2-eager"
+def _kernels(row: RunRow, rule: Rule | None, framework: str, date: str) -> tuple[str, str]:
+    """The fusion and the optimizer kernels to look for, "" for any. In eager PyTorch "fused" means apex's optimizers."""
+    fusion = "" if row.fusion == "unknown" else row.fusion
+    if framework not in PYTORCH_LIKE:
+        return fusion, ""
+    if fusion == "fused":
+        return "eager", "fused"
+    if fusion == "compiled":
+        return fusion, ""
+    return fusion, (rule.optimizer if rule else "") or ("foreach" if not date or date >= FOREACH_SINCE else "loop")
 
 
-def _and(first: str, second: str) -> str:
-    return f"{first}; {second}" if first else second
+def _days_outside(entry: Software, date: str) -> int:
+    """How far the date lies from the entry's period; without a date the latest entry is nearest."""
+    first, last = map(datetime.date.fromisoformat, (entry.first_release, entry.last_release))
+    if not date:
+        return (datetime.date.max - first).days
+    day = datetime.date.fromisoformat(date)
+    return max((first - day).days, (day - last).days, 0)
+
+
+def _agrees(asked: str, kernel: str) -> bool:
+    """Whether an entry's kernel is one that the column `attention` means."""
+    if asked in ("naive", "sdpa"):
+        return kernel == asked
+    return asked == "unknown" or kernel != "naive"
+
+
+def _kernel(asked: str, date: str) -> str:
+    if asked in ("naive", "sdpa"):
+        return asked
+    return "flash-1" if asked == "flash" and date and date < FLASH_2_SINCE else "flash-2"
+
+
+def _reasons(
+    rule: Rule | None, text: str, date: str, fusion: str, optimizer: str, chosen: Software, framework: str
+) -> list[str]:
+    reasons = []
+    if not rule or chosen.framework != framework:
+        reasons.append(f"{text or 'the stack'} is not among specs/software" if text else "no software stated")
+    elif rule.assumed:
+        reasons.append(rule.assumed)
+    if not date:
+        reasons.append("no version or date stated, the latest taken")
+    elif _days_outside(chosen, date):
+        reasons.append(f"{date} lies outside {chosen.first_release} to {chosen.last_release}")
+    if fusion and chosen.fusion != fusion:
+        reasons.append(f"{chosen.fusion}, not {fusion}")
+    if optimizer and chosen.optimizer != optimizer:
+        reasons.append(f"optimizer {chosen.optimizer}, not {optimizer}")
+    return reasons

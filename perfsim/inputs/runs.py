@@ -111,10 +111,9 @@ class _Table:
         run = MeasuredRun(
             run_id=row.run_id or f"{self._path.stem}:{row.line}",
             source=row.source, role=row.role, quality=row.quality or "a", gpu_key=gpu.key, model_key=model.key,
-            precision=row.precision, software_text=row.software, stack=row.stack,
+            software_text=row.software, stack=row.stack,
             measured_step_seconds=_step_seconds(row), measured_peak_memory_bytes=row.peak_memory_gb * GIGA,
-            memory_kind=row.memory_kind or ("unknown" if row.peak_memory_gb else ""),  # type: ignore[arg-type]
-            outcome=row.outcome or "ok",  # type: ignore[arg-type]
+            memory_kind=row.memory_kind or ("unknown" if row.peak_memory_gb else ""), outcome=row.outcome or "ok",
         )  # fmt: skip
         software, note = software_of(row, self._catalogue)
         reason = _problem(row, model, own) or ("" if software else note)

@@ -9,7 +9,7 @@ import numpy as np
 from perfsim.core.arrays import take
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan, Recompute, Schedule
-from perfsim.core.results import Estimate, Parts
+from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.formulas.cost import has_price
@@ -91,9 +91,8 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
         "memory_bytes": _plain(estimates.memory.total_bytes, n),
         "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
     }
-    groups: dict[str, Parts] = {"time": estimates.time, "memory": estimates.memory}
-    for group, parts in groups.items():
-        figures |= {f"{group}.{name}": _plain(part, n) for name, part in parts.parts().items()}
+    for parts in (estimates.time, estimates.memory):
+        figures |= {name: _plain(part, n) for name, part in parts.parts().items()}
     return figures
 
 

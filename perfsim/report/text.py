@@ -120,4 +120,6 @@ def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
     return lines
 
 
-_ARITHMETIC = Problem.GPUS | Problem.SYSTEM | Problem.BATCH | Problem.INTERLEAVE | Problem.NODE  # degrees that do not come out even
+_ARITHMETIC = (
+    Problem.GPUS | Problem.SYSTEM | Problem.BATCH | Problem.INTERLEAVE | Problem.NODE
+)  # degrees that do not come out even

@@ -129,7 +129,12 @@ recompute = ["ful"]
         ("counts = [1, 2]", "counts = [1, 2]\ntensor_parallel = [3, 7]", 9, "write 1, 2, 4, 8 or 16"),
         ("counts = [1, 2]", "counts = [1, 2]\npipeline_parallel = 5", 9, "none of 5 divides the 24 layers"),
         ("counts = [1, 2]", "counts = [1, 2]\nexpert_parallel = 2", 9, "bert-large-uncased has no experts; write 1"),
-        ("counts = [1, 2]", "counts = [1, 2]\nmicro_batch_size = 64", 9, "none of 64 divides the 32 sequences of the global batch"),
+        (
+            "counts = [1, 2]",
+            "counts = [1, 2]\nmicro_batch_size = 64",
+            9,
+            "none of 64 divides the 32 sequences of the global batch",
+        ),
         ("counts = [1, 2]", 'counts = [1]\nsystems = ["dgx-h100"]', 7, "the systems already name their cards"),
         ('gpus = ["RTX 4090"]', "", 6, 'gpus are missing; add gpus = ["RTX 4090", ...]'),
         ('gpus = ["RTX 4090"]', 'gpus = ["A100"]', 7, "A100: can mean a100-pcie-40gb"),
