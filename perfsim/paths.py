@@ -59,7 +59,7 @@ def find_scenario(name: str | Path) -> Path:
         return known[stem]
     close = difflib.get_close_matches(stem, known, n=3, cutoff=0.5) or sorted(known)
     raise UnknownNameError(
-        f"{printable(str(name))}: no such scenario file; give the path of a file"
+        f"{printable(str(name)[:200])}: no such scenario file; give the path of a file"
         + (f" or one of perfsim's own: {', '.join(printable(c) for c in close)}" if close else "")
     )
 

@@ -86,8 +86,9 @@ def check(folders: list[Path] | None, paths: tuple[Path, ...]) -> None:
     from perfsim.inputs.checks import check_file, files_under
 
     catalogue = _catalogue(folders)
+    files = [file for path in paths for file in files_under(path)]
     problems: list[str] = []
-    for file in (file for path in paths for file in files_under(path)):
+    for file in files:
         try:
             click.echo(printable(f"{file}: ok ({check_file(file, catalogue)})"))
         except (InputError, UnknownNameError) as error:
@@ -124,7 +125,9 @@ def _find(catalogue: "Catalogue", name: str) -> tuple[str, str]:
         raise UnknownNameError(f"{printable(name)}: can mean {', '.join(key for _, key in found)}; write one of these")
     close = catalogue.nearest(name)
     nearby = f"nearest: {', '.join(close)}; " if close else ""
-    raise UnknownNameError(f"{printable(name[:100])}: not in the specs; {nearby}`perfsim specs list gpus` shows all cards")
+    raise UnknownNameError(
+        f"{printable(name[:100])}: not in the specs; {nearby}`perfsim specs list gpus` shows all cards"
+    )
 
 
 def _rows(catalogue: "Catalogue", kind: str) -> Iterator[Row]:

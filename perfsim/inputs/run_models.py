@@ -5,7 +5,7 @@ Each row becomes what a TOML file of specs/models or specs/gpus would hold, and 
 
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,12 +87,12 @@ def read_models(path: Path) -> dict[str, RunModel]:
     return {key: _run_model(spec.model(key), cells) for key, (spec, cells) in found.items()}
 
 
-def read_gpus(path: Path) -> dict[str, GpuSpec]:
-    """The cards of a missing_gpus.csv by key.
+def read_gpus(path: Path, known: Collection[str]) -> dict[str, GpuSpec]:
+    """The cards of a missing_gpus.csv by key; rows whose key is among the `known` cards are passed over.
 
     Raises: InputError that lists every problem of the file.
     """
-    found = _read(path, GPU_COLUMNS, _NEEDED_OF_A_GPU, GpuSpec, _GPU_NAMES, _gpu_data)
+    found = _read(path, GPU_COLUMNS, _NEEDED_OF_A_GPU, GpuSpec, _GPU_NAMES, _gpu_data, known)
     return {key: spec for key, (spec, _) in found.items()}
 
 
@@ -103,11 +103,14 @@ def _read(
     kind: type[S],
     names: dict[str, str],
     data_of: Callable[[Cells], dict[str, Any]],
+    known: Collection[str] = (),
 ) -> dict[str, tuple[S, Cells]]:
     complaints = Complaints(path)
     columns_by_name = {name: column for column, name in names.items()}
     found: dict[str, tuple[S, Cells]] = {}
     for line, cells in read_table(path, columns, needed):
+        if cells["key"] in known:
+            continue
         absent = [name for name in needed if not cells[name]]
         for name in absent:
             complaints.add(line, f"{name}: is missing", "fill it in")

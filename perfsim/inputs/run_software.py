@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from perfsim.core.software import Software
+from perfsim.core.software import AttentionKernel, Software
 from perfsim.inputs.run_row import RunRow
 
 
@@ -130,9 +130,9 @@ def _agrees(asked: str, kernel: str) -> bool:
     return asked == "unknown" or kernel != "naive"
 
 
-def _kernel(asked: str, date: str) -> str:
+def _kernel(asked: str, date: str) -> AttentionKernel:
     if asked in ("naive", "sdpa"):
-        return asked
+        return "naive" if asked == "naive" else "sdpa"
     return "flash-1" if asked == "flash" and date and date < FLASH_2_SINCE else "flash-2"
 
 

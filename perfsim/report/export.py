@@ -100,7 +100,7 @@ def _umask() -> int:
 def _inert(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
-    text = cell.replace("\0", "\\x00")
+    text = printable(cell)
     return "'" + text if cell.startswith(_FORMULA_STARTS) else text
 
 

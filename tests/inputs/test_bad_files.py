@@ -11,7 +11,7 @@ from perfsim import paths
 from perfsim.errors import InputError, UnknownNameError
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.files import load, read_json, read_toml
-from perfsim.inputs.gpu import GpuSpec
+from perfsim.inputs.gpu import GpuSpec, PeakTflops
 
 CARD = (paths.builtin("specs") / "gpus" / "rtx-4090.toml").read_text()
 
@@ -47,6 +47,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "list": (changed("= 24\n", "= [24]\n"), ":11: memory_gib: expected a number, got a list"),
     "bytes instead of GiB": (changed("= 24\n", "= 25769803776\n"), ":11: memory_gib: 25769803776 is not allowed"),
     "unknown key": (changed("memory_gib", "memory_gb"), ":11: memory_gb: no such key; did you mean memory_gib?"),
+    "unknown key like none": (changed("l2_mib = 72", "l2_mib = 72\nsofa = 1"), ":11: sofa: no such key; remove it, or"),
     "duplicate key": (
         changed("l2_mib = 72", "l2_mib = 72\nl2_mib = 73"),
         ":11: not valid TOML: Cannot overwrite",
@@ -100,6 +101,29 @@ def test_bad_json(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(content)
     assert expected in message(read_json, path)
+
+
+def test_an_unknown_key_is_answered_with_few_keys(tmp_path: Path) -> None:
+    path = tmp_path / "card.toml"
+    path.write_bytes(changed("fp8 = 330.3", "fp9 = 330.3\nint64 = 1") + b'\n[sofa]\nx = "y"\n')
+    lines = message(lambda p: load(p, GpuSpec), path).splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert sum(key in line.split("; ")[1] for key in (*GpuSpec.model_fields, *PeakTflops.model_fields)) <= 6
+
+
+def test_a_readable_folder_named_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "gpus" / "t9.toml").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"t9\.toml: is a folder; check the path"):
+        Catalogue([tmp_path]).gpu_spec("t9")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_rights(tmp_path: Path) -> None:
+    path = tmp_path / "card.toml"
+    path.write_text(CARD)
+    path.chmod(0)
+    assert "cannot be read (Permission denied); check the path and its rights" in message(read_toml, path)
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

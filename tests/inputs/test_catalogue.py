@@ -1,16 +1,13 @@
 import doctest
-import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from perfsim import paths
 from perfsim.errors import UnknownNameError
 from perfsim.inputs import catalogue as module
 from perfsim.inputs import names
 from perfsim.inputs.catalogue import Catalogue, catalogue
-from perfsim.inputs.checks import SCHEMAS, check_file, files_under, schema
 
 BUILTIN = paths.builtin("specs")
 
@@ -147,80 +144,3 @@ def test_models_by_alias_and_by_path(specs: Catalogue, tmp_path: Path) -> None:
 
 def test_examples_of_names() -> None:
     assert doctest.testmod(names).failed == 0
-
-
-def test_all_shipped_specs_pass_their_check(specs: Catalogue) -> None:
-    kinds = [check_file(path, specs) for path in files_under(BUILTIN)]
-    assert {"gpu", "system", "model", "software", "calibration"} <= set(kinds)
-
-
-@pytest.mark.parametrize("kind", SCHEMAS)
-def test_schemas(kind: str) -> None:
-    described = schema(kind)
-    assert described["additionalProperties"] is False
-    assert json.dumps(described)
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    from perfsim.cli.main import main
-
-    result = CliRunner().invoke(main, ["specs", *arguments])
-    return result.exit_code, result.stdout, result.stderr
-
-
-@pytest.mark.parametrize("kind", module.KINDS)
-def test_list_command(kind: str, specs: Catalogue) -> None:
-    code, out, _ = run("list", kind)
-    assert code == 0
-    assert len(out.splitlines()) == len(specs.names(kind)) + 1
-    code, out, _ = run("list", kind, "--json")
-    assert [next(iter(row.values())) for row in json.loads(out)] == specs.names(kind)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        (["RTX", "4090"], ["memory_bandwidth_gb_per_s  1008", "GB/s", "[1] TechPowerUp", "reached in training"]),
-        (["dgx-h100"], ["node_power_watts", "10200", "W", "[2] unanswered.io"]),
-        (["bert-large"], ["hidden_size", "1024"]),
-        (["pytorch-2-eager"], ["host_seconds", "s"]),
-    ],
-)
-def test_show_command(name: list[str], words: list[str]) -> None:
-    code, out, _ = run("show", *name)
-    assert code == 0
-    assert all(word in out for word in words)
-
-
-def test_show_command_with_names_that_are_none() -> None:
-    code, _, err = run("show", "a100")
-    assert code == 2
-    assert err.startswith("a100: can mean a100-pcie-40gb, ")
-    code, _, err = run("show", "bert-lrage")
-    assert code == 2
-    assert "nearest: bert-large" in err
-
-
-def test_check_command(tmp_path: Path) -> None:
-    (tmp_path / "gpus").mkdir()
-    text = (BUILTIN / "gpus" / "t4.toml").read_text()
-    (tmp_path / "gpus" / "good.toml").write_text(text)
-    assert run("check", str(tmp_path))[:2] == (0, f"{tmp_path}/gpus/good.toml: ok (gpu)\n")
-    (tmp_path / "gpus" / "bad.toml").write_text(text.replace("l2_mib", "l2_mb").replace('"turing"', '"turring"'))
-    (tmp_path / "what.toml").write_text("x = 1\n")
-    code, out, err = run("check", str(tmp_path))
-    assert code == 2
-    assert out == f"{tmp_path}/gpus/good.toml: ok (gpu)\n"
-    assert [line.removeprefix(f"{tmp_path}/") for line in err.splitlines()] == [
-        "gpus/bad.toml:3: architecture: 'turring' is none of pascal, volta, turing, ampere, ada, hopper, blackwell;"
-        " did you mean turing?",
-        "gpus/bad.toml:9: l2_mb: no such key; did you mean l2_mib?",
-        "what.toml:1: cannot tell what this describes; put it in a folder called gpus, systems, models, software,"
-        " calibration, scenarios",
-    ]
-
-
-def test_schema_command() -> None:
-    code, out, _ = run("schema", "gpu")
-    assert code == 0
-    assert "memory_gib" in json.loads(out)["properties"]

@@ -1,9 +1,7 @@
 import pytest
 
-from perfsim.errors import InputError
-from perfsim.inputs.calibration import CardRules, Rule, card_calibration
 from perfsim.inputs.catalogue import Catalogue, catalogue
-from perfsim.inputs.gpu import FORMATS, GpuSpec
+from perfsim.inputs.gpu import FORMATS
 from perfsim.units import GIB
 
 # Dense half-precision FLOP per clock and multiprocessor, products summed in fp32, by compute capability.
@@ -77,29 +75,3 @@ def test_every_card_is_calibrated(specs: Catalogue) -> None:
             assert not peak or 0.02 < card.calibration.gemm_fraction[name] <= 1.2
         assert 0.3 < card.calibration.bandwidth_fraction <= 1
         assert 0 < card.calibration.kernel_seconds < 1e-4
-
-
-def rule(**values: object) -> Rule:
-    return CardRules.model_validate({"rule": [{"basis": "rule", "source": "a test", **values}]}).rule[0]
-
-
-def test_the_first_rule_decides_each_quantity_and_the_weakest_basis_counts(specs: Catalogue) -> None:
-    card: GpuSpec = specs.gpu_spec("rtx-4090")
-    every = {"fp32": 0.5, "tf32": 0.5, "fp16": 0.5, "bf16": 0.5, "fp8": 0.5, "bandwidth_fraction": 0.8}
-    rules = [
-        rule(match={"series": ["RTX 30"]}, fp16=0.1),
-        rule(match={"series": ["RTX 40"], "architecture": ["ada"]}, fp16=0.9, basis="measured"),
-        rule(**every, attention_fraction=0.6, kernel_us=4.5, basis="fitted"),
-        rule(fp16=0.2),
-    ]
-    found = card_calibration("rtx-4090", card, rules)
-    assert found.gemm_fraction["fp16"] == 0.9
-    assert found.gemm_fraction["bf16"] == 0.5
-    assert found.kernel_seconds == pytest.approx(4.5e-6)
-    assert found.basis == "fitted"
-
-
-def test_a_card_that_no_rule_covers_is_an_error(specs: Catalogue) -> None:
-    card = specs.gpu_spec("rtx-4090")
-    with pytest.raises(InputError, match=r"no rule gives fp32, tf32, bf16, fp8, .*, kernel_us for GeForce RTX 4090;"):
-        card_calibration("rtx-4090", card, [rule(fp16=0.9)])

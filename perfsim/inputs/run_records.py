@@ -1,0 +1,210 @@
+"""A row of a run table as the records that formulas take, and what of a row they cannot say."""
+
+from dataclasses import replace
+from math import ceil
+
+from perfsim.core.hardware import Gpu, System
+from perfsim.core.plan import Plan, Recompute
+from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload
+from perfsim.inputs.calibration import Links
+from perfsim.inputs.gpu import GpuSpec
+from perfsim.inputs.run_models import RunModel
+from perfsim.inputs.run_row import RunRow
+from perfsim.inputs.system import box_spec, to_system
+
+DEFAULT_LORA_RANK = 8
+SHARDING_STAGES = {"": 0, "none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "hsdp": 3}
+RECOMPUTE = {
+    "none": Recompute.NONE,
+    "selective": Recompute.SELECTIVE,
+    "full": Recompute.FULL,
+    "unknown": Recompute.NONE,
+}
+TRAINS_16_BIT_WEIGHTS = ("megatron", "megatron-core", "deepspeed", "llm.c")  # unless the row says otherwise
+EXACT_OPTIMIZERS = ("adam", "adamw", "lamb", "sgd", "adafactor", "adam8bit", "muon", "none")
+
+# Bytes per frozen base parameter with its scales: QLoRA, arXiv 2305.14314, sections 2 and 3, a scale of 32 bits for
+# 64 weights, 0.127 bits a weight when quantised twice; int4 as GPTQ with groups of 128.
+NF4_BYTES, NF4_TWICE_BYTES, INT4_BYTES, INT8_BYTES = 4.5 / 8, 4.127 / 8, 4.25 / 8, 1.0
+
+# NIC rate [Gbit/s] and how many of them a node has, 0: one for each GPU
+NETWORKS = {"ib-edr": (100, 0), "ib-hdr": (200, 0), "ib-ndr": (400, 0), "efa-400": (400, 1), "efa-3200": (400, 8)}
+USUAL_NIC_GBIT = {"volta": 100, "turing": 100, "pascal": 100, "ampere": 200}  # 400 with later cards
+RACK_GPUS = 72  # GB200 and GB300 NVL72
+
+IMPOSSIBLE = {  # what a key of the column `extras` means for the model; `key=value` where only that value does
+    "generator": "a second network is trained beside the model",
+    "var_len=y": "sequences are shorter than seq_len by an unknown amount",
+    "var_batch=y": "the batch is a token budget",
+    "uneven=y": "the last micro-batch is smaller",
+    "dataparallel=y": "single-process DataParallel is not modelled yet",
+    "optimizer_timed=n": "the optimizer is not part of the timed step",
+    "activation_offload": "offload is not modelled yet",
+    "optimizer_in_backward": "an optimizer that runs inside the backward pass is not modelled yet",
+    "chunked_ce": "a loss computed in chunks is not modelled yet",
+    "power_limit_w": "cards with a lowered power limit are not modelled yet",
+    "power_limited": "cards with a lowered power limit are not modelled yet",
+    "lora_trains_embeddings=y": "adapters on embeddings are not modelled yet",
+}
+
+
+def impossible(row: RunRow) -> str:
+    """Why the row cannot be expressed, "" when it can."""
+    options = row.options
+    for condition, why in IMPOSSIBLE.items():
+        key, equals, value = condition.partition("=")
+        given = options.get(key, "n")
+        if (equals and given == value) or (not equals and given != "n"):
+            return why
+    if row.offload in ("optimizer", "params"):
+        return "offload is not modelled yet"
+    if row.optimizer not in (*EXACT_OPTIMIZERS, "unknown"):
+        return f"the optimizer {row.optimizer} is not modelled yet"
+    is_adapter = row.task in ("lora", "qlora")
+    if row.optimizer == "unknown" and not is_adapter and row.peak_memory_gb:
+        return "the optimizer is not stated, and it decides the memory"
+    if not row.seq_len:
+        return "seq_len is not stated"
+    if not row.micro_batch and not row.global_batch:
+        return "neither micro_batch nor global_batch is stated"
+    return ""
+
+
+def plan_of(row: RunRow, framework: str, assumptions: list[str]) -> Plan:
+    """Who computes what in the row's run; what had to be assumed is added to `assumptions`."""
+    micro_batch = row.micro_batch
+    if not micro_batch:
+        micro_batch = 1
+        assumptions.append("micro-batch of 1")
+    if row.recompute == "unknown":
+        assumptions.append("no recomputation")
+    if not row.sharding and row.dp > 1:
+        assumptions.append("no ZeRO")
+    if row.sharding == "hsdp":
+        assumptions.append("sharded within a node")
+    is_split = row.tp > 1
+    if row.sequence_parallel == "unknown" and is_split:
+        assumptions.append("sequence parallel" if framework == "megatron-core" else "no sequence parallelism")
+    exchanges = row.options.get("grad_sync") != "n"
+    if not exchanges:
+        assumptions.append("gradients are never exchanged: one GPU alone")
+    return Plan(
+        tensor_parallel=row.tp,
+        pipeline_parallel=row.pp,
+        data_parallel=row.dp if exchanges else 1,
+        context_parallel=row.cp,
+        expert_parallel=row.ep,
+        micro_batch_size=micro_batch,
+        virtual_stages=row.vpp,
+        sequence_parallel=is_split
+        and (row.sequence_parallel == "y" or (row.sequence_parallel == "unknown" and framework == "megatron-core")),
+        zero_stage=SHARDING_STAGES[row.sharding],
+        hybrid_shard=row.gpus_per_node if row.sharding == "hsdp" else 0,
+        recompute=RECOMPUTE[row.recompute],
+    )
+
+
+def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[str]) -> Workload:
+    """What the row's run trains; what had to be assumed is added to `assumptions`."""
+    task, options = Task(row.task), row.options
+    is_adapter = task in (Task.LORA, Task.QLORA)
+    optimizer = row.optimizer
+    if optimizer == "unknown":
+        optimizer = "adamw"
+        assumptions.append("AdamW")
+    if is_adapter and not row.lora_rank:
+        assumptions.append(f"LoRA rank {DEFAULT_LORA_RANK}")
+    model = known.model
+    if known.follows_seq_len:
+        model = replace(model, max_positions=row.seq_len, position_parameters=row.seq_len * model.hidden_size)
+    if "tied" in options:
+        model = replace(model, has_tied_embeddings=options["tied"] == "y")
+    head = _head(known, task)
+    decoder_len = row.whole("decoder_seq") or (row.seq_len if model.kind == "encoder-decoder" else 0)
+    batch = row.global_batch if options.get("grad_sync") != "n" else row.global_batch // row.dp
+    return Workload(
+        model=model,
+        task=task,
+        seq_len=row.seq_len,
+        global_batch_size=batch,
+        precision=_precision(row, framework, is_adapter),
+        optimizer=optimizer,
+        steps=1.0,
+        head=head,
+        head_positions=_head_positions(row, head, decoder_len),
+        decoder_seq_len=decoder_len,
+        memory_len=row.whole("mem_len"),
+        dropout=float(options.get("dropout", known.dropout)),
+        lora_rank=(row.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
+        base_bytes=_base_bytes(row),
+    )
+
+
+def system_of(row: RunRow, key: str, gpu: Gpu, card: GpuSpec, links: Links, assumptions: list[str]) -> System | None:
+    """The machines of the row, built from its card, fabric and network; None where the card has no such fabric."""
+    per_node = row.gpus_per_node
+    spec = box_spec(key, card, per_node)
+    if row.fabric == "unknown":
+        assumptions.append("the card's usual fabric")
+    elif row.fabric in ("nvswitch", "nvlink-mesh", "nvlink-bridge"):
+        if card.nvlink_gb_per_s is None:
+            return None
+        is_whole = row.fabric != "nvlink-bridge" or min(per_node, row.n_gpus) == 2
+        update = {"topology": row.fabric, "nvlink_gb_per_s": card.nvlink_gb_per_s}
+        spec = spec.model_copy(update=update | {"nvlink_domain_gpus": per_node if is_whole else 2})
+    elif row.fabric in ("pcie", "pcie-nop2p"):
+        peer = "yes" if row.fabric == "pcie" else "no"
+        spec = spec.model_copy(update={"topology": "pcie", "nvlink_gb_per_s": None, "peer_to_peer": peer})
+    nodes = ceil(row.n_gpus / per_node)
+    update = _network(row, card, assumptions) if nodes > 1 else {}
+    spec = spec.model_copy(update=update | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
+    return to_system(f"run-{row.run_id}", spec, gpu, card, links)
+
+
+def _network(row: RunRow, card: GpuSpec, assumptions: list[str]) -> dict[str, float]:
+    """The NICs of a node, as keys of a system file."""
+    rate, count = NETWORKS.get(row.internode, (USUAL_NIC_GBIT.get(card.architecture, 400), 0))
+    if row.internode in ("unknown", "roce", "nvl72"):
+        assumptions.append(f"a {rate} Gbit/s NIC for each GPU")
+    nics: dict[str, float] = {"nics": count or row.gpus_per_node, "nic_gbit_per_s": rate}
+    return nics | ({"nvlink_domain_gpus": RACK_GPUS} if row.internode == "nvl72" else {})
+
+
+def _head(known: RunModel, task: Task) -> Head:
+    is_pretraining = task is Task.PRETRAIN
+    if known.head == "span_qa" or (known.head == "replaced_token" and not is_pretraining):
+        return Head.SPAN
+    kind = known.model.kind
+    if kind == "diffusion":
+        return Head.NONE
+    if kind == "vit" or (kind == "encoder" and not is_pretraining):
+        return Head.CLASSIFICATION
+    return Head.LANGUAGE_MODEL
+
+
+def _head_positions(row: RunRow, head: Head, decoder_len: int) -> int:
+    tokens = decoder_len or row.seq_len
+    if head is Head.LANGUAGE_MODEL:
+        return min(row.whole("mlm_positions") or tokens, tokens)
+    return {Head.SPAN: tokens, Head.CLASSIFICATION: 1, Head.NONE: 0}[head]
+
+
+def _precision(row: RunRow, framework: str, is_adapter: bool) -> Precision:
+    """The number formats; `params=fp32` are fp32 weights that are cast for compute, without a second master copy."""
+    keeps_fp32 = row.options.get("params") == "fp32"
+    if row.precision == "bf16-mixed":
+        is_16_bit = row.options.get("params") == "bf16" or is_adapter or framework in TRAINS_16_BIT_WEIGHTS
+        return PRECISIONS["bf16-mixed" if is_16_bit and not keeps_fp32 else "amp-bf16"]
+    precision = PRECISIONS[row.precision]
+    if keeps_fp32 and row.precision in ("fp8", "nvfp4", "mxfp4"):
+        copy = precision.weight_copy_bytes + 2
+        return replace(precision, weight_bytes=4, gradient_bytes=4, master_bytes=0, weight_copy_bytes=copy)
+    return precision
+
+
+def _base_bytes(row: RunRow) -> float:
+    is_twice = row.options.get("double_quant") == "y"
+    nf4 = NF4_TWICE_BYTES if is_twice else NF4_BYTES
+    return {"none": 0.0, "nf4": nf4, "int4": INT4_BYTES, "int8": INT8_BYTES}[row.base_quant]
+
+

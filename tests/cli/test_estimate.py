@@ -1,0 +1,79 @@
+"""`perfsim estimate`: one plan; what cannot be is refused with what can."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from perfsim.cli.main import main
+
+
+def estimated(*options: str) -> Result:
+    return CliRunner().invoke(main, ["estimate", "--model", "bert-large", *options])
+
+
+def test_verdict_and_parts() -> None:
+    result = estimated("--gpu", "RTX 4090", "-n", "2", "--seq-len", "128", "--explain")
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0 and lines[0].startswith("Fits: 2x RTX 4090, DDP2 mb")
+    assert "memory of the fullest GPU" in result.stdout and "one layer, one micro-batch" in result.stdout
+
+
+@pytest.mark.parametrize("card", ["2x RTX 4090", "4090:2", "rtx-4090:2"])
+def test_cards_as_people_write_them(card: str) -> None:
+    record = json.loads(estimated("--gpu", card, "--json", "-").stdout)
+    assert (record["gpu"], record["gpus"], record["data_parallel"]) == ("rtx-4090", 2, 2)
+
+
+def test_micro_batch_is_the_fastest_that_fits() -> None:
+    chosen = json.loads(estimated("--gpu", "RTX 4090", "--json", "-").stdout)
+    others = [
+        json.loads(estimated("--gpu", "RTX 4090", "--mbs", size, "--json", "-").stdout) for size in ("1", "2", "8")
+    ]
+    assert chosen["problems"] == []
+    assert all(other["problems"] or chosen["step_seconds"] <= other["step_seconds"] for other in others)
+
+
+def test_hybrid_plan_of_a_named_system() -> None:
+    options = ("--tp", "2", "--pp", "2", "--zero", "1", "--mbs", "4", "--gbs", "64", "--seq-len", "128", "--json", "-")
+    record = json.loads(estimated("--system", "dgx-a100-80gb", *options).stdout)
+    assert (record["gpus"], record["data_parallel"], record["microbatches"]) == (8, 2, 8)
+
+
+def test_what_cannot_run_is_exit_1() -> None:
+    result = estimated("--gpu", "GTX 1060", "--mbs", "64", "--gbs", "64", "--precision", "fp32")
+    assert result.exit_code == 1 and result.stdout.startswith("Cannot run: 1x GTX 1060")
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ((), "--gpu: name a card"),
+        (("--gpu", "T4", "--system", "dgx-h100"), "not both"),
+        (("--gpu", "T5"), "T5: not among the gpus"),
+        (("--gpu", "A100"), "A100: can mean "),
+        (("--gpu", "2x T4", "-n", "4"), "--gpus: 4 here and 2 in --gpu"),
+        (("--gpu", "T4", "-n", "0"), "--gpus: 0 is not allowed"),
+        (("--gpu", "T4", "-n", "9999999"), "--gpus: 9999999 is not allowed"),
+        (("--gpu", "GTX 1070", "-n", "64"), "64 GPUs are more than"),
+        (
+            ("--gpu", "T4", "-n", "7", "--tp", "7", "--gbs", "7"),
+            "7 does not divide the 16 attention heads; write 1, 2,",
+        ),
+        (("--gpu", "T4", "-n", "8", "--tp", "16"), "the degrees multiply to 16"),
+        (("--gpu", "T4", "-n", "4", "--dp", "2"), "the degrees multiply to 1 x 2"),
+        (("--gpu", "T4", "-n", "3"), "32 cannot be split over 3 data-parallel ranks"),
+        (("--gpu", "T4", "--mbs", "5"), "choose a global batch that is a multiple of 5"),
+        (("--gpu", "T4", "--mbs", "0"), "--global-batch-size: 32 cannot be split"),
+        (("--gpu", "T4", "--seq-len", "-1"), "seq_len: -1 is not allowed"),
+        (("--gpu", "T4", "--seq-len", "1024"), "learned positions for 512 tokens"),
+        (("--gpu", "T4", "--precision", "fp17"), "'fp17' is none of"),
+        (("--gpu", "T4", "--task", "fine-tune"), "did you mean finetune?"),
+        (("--gpu", "T4", "--software", "pytorch-9"), "pytorch-9: not among the software"),
+        (("--gpu", "T4", "--tp", "0"), "--tensor-parallel: 0 is not allowed"),
+    ],
+)
+def test_options_that_cannot_be_used(options: tuple[str, ...], what: str) -> None:
+    result = estimated(*options)
+    assert result.exit_code == 2 and what in result.stderr and "Traceback" not in result.output
+    assert result.stdout == "" and all(line.isprintable() for line in result.stderr.splitlines())

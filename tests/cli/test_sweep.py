@@ -1,0 +1,125 @@
+"""`perfsim sweep`: stdout holds the answer alone, exit codes say what happened."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from perfsim.cli.main import main
+
+SMALL = """\
+[workload]
+model = "bert-large"
+seq_len = 128
+samples = 1000
+global_batch_size = 32
+precision = "amp-fp16"
+[search]
+gpus = ["RTX 4090", "GTX 1080 Ti", "T4"]
+counts = [1, 2]
+"""
+
+
+def swept(folder: Path, text: str, *options: str) -> Result:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return CliRunner().invoke(main, ["sweep", str(path), *options])
+
+
+def test_main_job_fits_a_screen() -> None:
+    result = CliRunner().invoke(main, ["sweep", "bert"])
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0 and result.stderr == ""
+    assert lines[0].startswith("Fastest: ") and " a GPU" in lines[0]
+    assert len(lines) <= 25 and max(map(len, lines)) <= 100 and "\x1b" not in result.stdout
+
+
+def test_json_alone_on_standard_output(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL, "--json", "-")
+    answer = json.loads(result.stdout)
+    assert {row["gpu"] for row in answer["rows"]} == {"rtx-4090", "gtx-1080-ti", "t4"}
+    hours = [row["job_hours"] for row in answer["rows"]]
+    assert hours == sorted(hours) and str(tmp_path) not in result.stdout
+
+
+def test_files_and_table_together(tmp_path: Path) -> None:
+    names = {option: tmp_path / f"answer.{option}" for option in ("json", "csv", "md")}
+    result = swept(tmp_path, SMALL, *(word for o, path in names.items() for word in (f"--{o}", str(path))))
+    assert result.stdout.startswith("Fastest: ")
+    rows = list(csv.DictReader(io.StringIO(names["csv"].read_text())))
+    assert len(rows) == 3 and names["md"].read_text().count("\n") == 5
+    assert [row["gpu"] for row in rows] == [row["gpu"] for row in json.loads(names["json"].read_text())["rows"]]
+
+
+def test_the_same_bytes_every_time(tmp_path: Path) -> None:
+    assert swept(tmp_path, SMALL, "--csv", "-").stdout_bytes == swept(tmp_path, SMALL, "--csv", "-").stdout_bytes
+
+
+def test_top_and_all(tmp_path: Path) -> None:
+    assert swept(tmp_path, SMALL, "--top", "1", "--md", "-").stdout.count("\n") == 3
+    all_rows = json.loads(swept(tmp_path, SMALL, "--all", "--json", "-").stdout)["rows"]
+    assert len(all_rows) > 3
+    assert swept(tmp_path, SMALL, "--top", "0").exit_code == 2
+
+
+@pytest.mark.parametrize(("objective", "figure"), [("money", "job_usd"), ("energy", "job_kwh"), ("time", "job_hours")])
+def test_ranked_by_the_objective(tmp_path: Path, objective: str, figure: str) -> None:
+    result = swept(tmp_path, SMALL + f'objective = "{objective}"\n', "--all", "--json", "-")
+    figures = [row[figure] for row in json.loads(result.stdout)["rows"] if row[figure] is not None]
+    assert figures == pytest.approx(sorted(figures))
+
+
+def test_nothing_fits_is_exit_1_with_the_nearest_change(tmp_path: Path) -> None:
+    text = SMALL.replace("bert-large", "llama3-70b").replace('"amp-fp16"', '"amp-bf16"')
+    result = swept(tmp_path, text.replace('"GTX 1080 Ti", "T4"', '"L4"'))
+    assert result.exit_code == 1 and result.stdout.startswith("Nothing fits: none of ")
+    assert "would fit: " in result.stdout or "no single change" in result.stdout
+
+
+def test_limits_that_nothing_meets_are_exit_1(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL + "[site]\ndeadline_hours = 1e-6\n")
+    assert result.exit_code == 1 and result.stdout.startswith("Nothing meets the limits")
+
+
+def test_users_files_are_exit_2_with_lines(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL.replace("seq_len", "seq_length").replace("T4", "T5"))
+    assert result.exit_code == 2 and result.stdout == ""
+    assert [line.split("mine.toml:")[1].split(":")[0] for line in result.stderr.splitlines()] == ["3", "8"]
+
+
+@pytest.mark.parametrize("name", ["nope.toml", "../../etc/passwd", "bert\0", "x" * 5000])
+def test_no_such_scenario(name: str) -> None:
+    result = CliRunner().invoke(main, ["sweep", name])
+    assert result.exit_code == 2 and "Traceback" not in result.output
+
+
+def test_two_answers_on_one_terminal(tmp_path: Path) -> None:
+    assert swept(tmp_path, SMALL, "--json", "-", "--csv", "-").exit_code == 2
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL, "--json", str(tmp_path / "no" / "x.json"))
+    assert result.exit_code == 2 and "cannot be written: no such file or directory" in result.stderr
+
+
+def test_tasks_are_told_one_after_the_other(tmp_path: Path) -> None:
+    text = SMALL.replace("[workload]", '[workload]\ntask = ["finetune", "lora"]')
+    result = swept(tmp_path, text)
+    assert result.stdout.count("\n== ") + result.stdout.startswith("== ") == 2
+    rows = json.loads(swept(tmp_path, text, "--json", "-").stdout)["rows"]
+    assert {row["task"] for row in rows} == {"finetune", "lora"}
+
+
+def test_own_specs_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "specs" / "gpus"
+    folder.mkdir(parents=True)
+    from perfsim import paths
+
+    (folder / "my-card.toml").write_bytes((paths.builtin("specs") / "gpus" / "rtx-4090.toml").read_bytes())
+    path = tmp_path / "mine.toml"
+    path.write_text(SMALL.replace('"T4"', '"my-card"'), encoding="utf-8")
+    result = CliRunner().invoke(main, ["--specs", str(folder.parent), "sweep", str(path)])
+    assert result.exit_code == 0 and "own specs: " in result.stdout and "my-card.toml" in result.stdout
