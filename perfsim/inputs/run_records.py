@@ -53,8 +53,8 @@ def impossible(row: RunRow) -> str:
     options = row.options
     for condition, why in IMPOSSIBLE.items():
         key, equals, value = condition.partition("=")
-        given = options.get(key, "n")
-        if (equals and given == value) or (not equals and given != "n"):
+        given = options.get(key, "")
+        if given == value if equals else given not in ("", "n"):
             return why
     if row.offload in ("optimizer", "params"):
         return "offload is not modelled yet"
