@@ -12,6 +12,7 @@ from perfsim.errors import InputError, UnknownNameError
 from perfsim.units import printable
 
 VARIABLE = "PERFSIM_PATH"
+LONGEST_PATH = 1000  # characters; longer names are no paths on any system
 
 
 def builtin(kind: str) -> Path:
@@ -48,7 +49,7 @@ def find_scenario(name: str | Path) -> Path:
     Raises: UnknownNameError with the nearest names.
     """
     path = Path(name)
-    if "\0" not in str(name) and path.is_file():
+    if len(str(name)) < LONGEST_PATH and "\0" not in str(name) and path.is_file():
         return path
     stem = str(name).replace("\\", "/").removeprefix("scenarios/").removesuffix(".toml")
     known: dict[str, Path] = {}

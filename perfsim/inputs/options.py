@@ -52,19 +52,18 @@ def choose_system(catalogue: Catalogue, gpu: str | None, count: int | None, name
     Raises: InputError, UnknownNameError.
     """
     if (gpu is None) == (name is None):
-        raise InputError('--gpu: name a card, such as --gpu "RTX 4090", or a system with --system, not both')
+        raise InputError('--gpu: name a card, or a system with --system, not both; write --gpu "RTX 4090"')
+    said, card = split_count(gpu or "")
+    for told in (count, said):
+        if told is not None and not 1 <= told <= MAX_DEGREE:
+            raise InputError(f"--gpus: {told} is not allowed; write a number from 1 to {MAX_DEGREE:,}")
+    if said and count and said != count:
+        raise InputError(f"--gpus: {count} here and {said} in --gpu; keep one of them")
     if name is not None:
         system = with_price(catalogue.system(name), catalogue)
         gpus = count or int(system.gpus_per_node)
     else:
-        said, card = split_count(gpu or "")
-        if said and count and said != count:
-            raise InputError(f"--gpus: {count} here and {said} in --gpu; keep one of them")
         gpus = said or count or 1
-        system = None  # type: ignore[assignment]
-    if not 1 <= gpus <= MAX_DEGREE:
-        raise InputError(f"--gpus: {gpus} is not allowed; write a number from 1 to {MAX_DEGREE:,}")
-    if name is None:
         system = systems_for(catalogue.gpu(card), [gpus], catalogue)[0]
     if gpus > system.max_gpus:
         todo = f"write at most {int(system.max_gpus):,}, or name a larger system with --system"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from perfsim.inputs import explain
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import cards_named, divisors_text, systems_for, with_price
 from perfsim.inputs.files import Document, raise_problems, read_toml
+from perfsim.inputs.positions import Loc
 from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
 from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
 from perfsim.search.space import Space
 
 __all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
+
+LookUp = Callable[[str], object]
 
 _RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
 _SCHEDULE = {"gpipe": Schedule.GPIPE, "1f1b": Schedule.ONE_F_ONE_B}
@@ -105,11 +109,12 @@ def _checked(path: Path, catalogue: Catalogue) -> tuple[Document, ScenarioFile]:
 
 def _unknown_names(data: dict[str, Any], catalogue: Catalogue) -> Iterator[Found]:
     """Names that the specs lack; from the raw data, so that they are told together with misspelt keys."""
-    places: list[tuple[tuple[str | int, ...], Any, Callable[[str], object]]] = [
+    places: list[tuple[Loc, Any, LookUp]] = [
         (("software",), data.get("software"), catalogue.software),
         (("workload", "model"), _inside(data, "workload", "model"), catalogue.model),
     ]
-    for key, look_up in (("gpus", lambda name: cards_named(name, catalogue)), ("systems", catalogue.system)):
+    searched: dict[str, LookUp] = {"gpus": partial(cards_named, catalogue=catalogue), "systems": catalogue.system}
+    for key, look_up in searched.items():
         names = _inside(data, "search", key)
         if isinstance(names, list):
             places += [(("search", key, i), name, look_up) for i, name in enumerate(names[:512])]

@@ -53,7 +53,9 @@ def mapped_line(replayed: Sequence[Replayed]) -> Text:
     """How many runs stand on a software entry that does not describe their stack exactly, and on assumptions."""
     notes = sum(bool(r.run.software_note) for r in replayed)
     assumed = sum(bool(r.assumptions) for r in replayed)
-    return Text(f"{notes:,} runs are mapped to the nearest software, {assumed:,} rest on assumptions (--json says which)")
+    return Text(
+        f"{notes:,} runs are mapped to the nearest software, {assumed:,} rest on assumptions (--json says which)"
+    )
 
 
 def validation_json(replayed: Sequence[Replayed], groups: Sequence[Group], by: str) -> str:

@@ -53,6 +53,11 @@ def _microbatches(workload: Workload, plan: Plan) -> int:
     return int(workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
 
 
+def _batches(workload: Workload, plan: Plan) -> str:
+    number = _microbatches(workload, plan)
+    return f"{number:,} micro-batch{'es' if number > 1 else ''}"
+
+
 def _weights(workload: Workload, plan: Plan) -> str:
     total, frozen = count(workload.model).total, workload.base_bytes
     each = f"{number_text(frozen or workload.precision.weight_bytes)} B each"
@@ -90,8 +95,7 @@ def _layers(workload: Workload, plan: Plan) -> str:
 
 def _pass(verb: str) -> Callable[[Workload, Plan], str]:
     def words(workload: Workload, plan: Plan) -> str:
-        batches = f"{_microbatches(workload, plan)} micro-batches of {_tokens(workload, plan)}"
-        return f"{batches} {verb} {_layers(workload, plan)} and the ends"
+        return f"{_batches(workload, plan)} of {_tokens(workload, plan)} {verb} {_layers(workload, plan)} and the ends"
 
     return words
 
@@ -102,7 +106,7 @@ def _logits(workload: Workload, plan: Plan) -> str:
 
 
 def _bubble(workload: Workload, plan: Plan) -> str:
-    return f"{plan.pipeline_parallel} stages fill and drain around {_microbatches(workload, plan)} micro-batches"
+    return f"{plan.pipeline_parallel} stages fill and drain around {_batches(workload, plan)}"
 
 
 def _reduce(workload: Workload, plan: Plan) -> str:

@@ -110,10 +110,17 @@ def test_all_problems_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert [int(line.partition(":")[0]) for line in lines] == [line_of(text, new) for _, new in wrong]
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n"])
+@pytest.mark.parametrize("text", ["", "\n\n"])
 def test_an_empty_file(tmp_path: Path, text: str) -> None:
     (line,) = refusals(swept(tmp_path, text))
     assert line.startswith("1: is empty; ")
+
+
+def test_a_file_of_remarks(tmp_path: Path) -> None:
+    assert refusals(swept(tmp_path, "# nothing\n")) == [
+        "1: workload: is missing; add it",
+        "1: search: is missing; add it",
+    ]
 
 
 def test_fifty_megabytes_are_refused_without_being_read(tmp_path: Path) -> None:
@@ -159,7 +166,7 @@ def test_answers_that_cannot_be_written(tmp_path: Path) -> None:
             ["--gpu", "RTX 4090", "--tp", "7"],
             "--tensor-parallel: 7 does not divide the 16 attention heads; write 1, 2,",
         ),
-        (["--gpu", "RTX 4090", "--gpus", "0"], "--gpus: "),
+        (["--gpu", "RTX 4090", "--gpus", "0"], "--gpus: 0 is not allowed; write a number from 1 to 1,000,000"),
         (["--gpu", "RTX 4091"], "RTX 4091: not among the gpus; nearest: rtx-4090"),
         (["--gpu", "A100"], "A100: can mean a100-pcie-40gb"),
         (["--gpu", "2x RTX 4090", "-n", "4"], "--gpus: 4 here and 2 in --gpu; keep one of them"),
@@ -175,7 +182,7 @@ def test_answers_that_cannot_be_written(tmp_path: Path) -> None:
             "--gpus: the degrees multiply to 4, which does not make 2 GPUs",
         ),
         (["--gpu", "RTX 4090", "--software", "pytorch-3"], "pytorch-3: not among the software"),
-        ([], "--gpu: name a card"),
+        ([], "--gpu: name a card, or a system with --system, not both; "),
     ],
 )
 def test_options_of_an_estimate(options: list[str], expected: str) -> None:

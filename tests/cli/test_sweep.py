@@ -33,7 +33,7 @@ def test_main_job_fits_a_screen() -> None:
     result = CliRunner().invoke(main, ["sweep", "bert"])
     lines = result.stdout.splitlines()
     assert result.exit_code == 0 and result.stderr == ""
-    assert lines[0].startswith("Fastest: ") and " a GPU" in lines[0]
+    assert lines[0].startswith("Cheapest: ") and " a GPU" in lines[0]
     assert len(lines) <= 25 and max(map(len, lines)) <= 100 and "\x1b" not in result.stdout
 
 

@@ -221,6 +221,16 @@ def test_aliases_lead_to_keys() -> None:
     assert set(ALIASES.values()) <= keys and not set(ALIASES) & keys
 
 
+def test_the_page_lists_every_key_and_its_example_reads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    schema = ScenarioFile.model_json_schema()
+    tables = [schema["$defs"][name]["properties"] for name in ("WorkloadKeys", "SearchKeys", "SiteKeys")]
+    assert [key for table in (*tables, schema["properties"]) for key in table if key not in page] == []
+    example = page.split("```toml\n")[1].split("```")[0]
+    s = scenario(written(tmp_path, example), catalogue())
+    assert s.objective == "money" and s.site.deadline_hours == 6
+
+
 def test_series_and_all() -> None:
     known = catalogue()
     assert {card.series for card in cards_named("rtx 40 series", known)} == {"RTX 40"}
