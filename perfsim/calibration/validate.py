@@ -34,7 +34,7 @@ _STACKED = ("seq_len", "global_batch_size", "head_positions", "decoder_seq_len")
 class Estimator(Protocol):
     """What predicts: perfsim.estimate.estimate, or something to compare it with."""
 
-    def __call__(
+    def __call__(  # noqa: D102 (the class says it)
         self, workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
     ) -> Estimate: ...
 
@@ -155,7 +155,8 @@ def _stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
     found: dict[Hashable, list[int]] = defaultdict(list)
     for i, run in enumerate(runs):
         if not run.problem and run.workload and run.software and run.system:
-            shape = replace(run.workload, **dict.fromkeys(_STACKED, 0))
+            numbers: Any = dict.fromkeys(_STACKED, 0)
+            shape = replace(run.workload, **numbers)
             formats = tuple(name for name, peak in run.system.gpu.peak_flops_per_s.items() if peak)
             found[shape, run.software, formats].append(i)
     return [chosen[at : at + ROWS_AT_ONCE] for chosen in found.values() for at in range(0, len(chosen), ROWS_AT_ONCE)]
@@ -164,25 +165,26 @@ def _stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
 def _replay_stack(runs: Sequence[MeasuredRun], calibration: Calibration, estimate: Estimator) -> list[Replayed]:
     """Predictions of runs that share everything but numbers, from one call."""
     first = runs[0]
-    assert first.workload and first.software  # noqa: S101 (the caller has left out runs with a problem)
+    if first.workload is None or first.software is None:
+        raise ValueError(f"{first.run_id} cannot be replayed")
     workload: Any = first.workload
     system: Any = first.system
     plan: Any = first.plan
     if len(runs) > 1:
-        columns = {name: np.array([getattr(run.workload, name) for run in runs]) for name in _STACKED}
+        columns: Any = {name: np.array([getattr(run.workload, name) for run in runs]) for name in _STACKED}
         workload = replace(first.workload, **columns)
         system, plan = stack([run.system for run in runs]), stack([run.plan for run in runs])
     answer = estimate(workload, system, plan, first.software, calibration)
     column = partial(_column, count=len(runs))
+    memory = answer.memory
+    reserved = memory.total_bytes - memory.context_bytes - memory.collective_bytes
     peak = column(plan.gpus * peak_flops_per_s(system.gpu, workload.precision.matmul))
-    return [
-        _replayed(run, *values)
-        for run, *values in zip(
-            runs, column(answer.time.total_seconds), column(answer.memory.allocated_bytes),
-            column(answer.memory.total_bytes), column(answer.memory.total_bytes - answer.memory.context_bytes
-            - answer.memory.collective_bytes), column(answer.problems), column(answer.hardware_flops), peak, strict=True,
-        )
-    ]  # fmt: skip
+    figures = (
+        answer.time.total_seconds, memory.allocated_bytes, memory.total_bytes, reserved, answer.problems,
+        answer.hardware_flops,
+    )  # fmt: skip
+    by_run = zip(*(column(figure) for figure in figures), peak, strict=True)
+    return [_replayed(run, *values) for run, values in zip(runs, by_run, strict=True)]
 
 
 def _column(values: Any, count: int) -> list[Any]:

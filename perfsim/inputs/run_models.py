@@ -20,18 +20,18 @@ from perfsim.inputs.model import ModelSpec
 from perfsim.inputs.tables import Cells, Complaints, read_table
 
 MODEL_COLUMNS = (
-    "key kind n_layers hidden heads kv_heads head_dim ffn gated act vocab tied causal positions max_positions norm biases"
-    " attention_kind window q_lora kv_lora qk_nope qk_rope v_head experts top_k moe_ffn shared_ffn dense_layers"
-    " router_bias enc_layers type_vocab norms_per_layer norm_bias emb_norm final_norm qkv_bias out_bias mlp_bias head_bias"
-    " qk_norm extra_params extras n_params_published published_source n_params_computed n_params_active diff_pct explain"
-    " spec_key"
+    "key kind n_layers hidden heads kv_heads head_dim ffn gated act vocab tied causal positions max_positions "
+    "norm biases attention_kind window q_lora kv_lora qk_nope qk_rope v_head experts top_k moe_ffn shared_ffn "
+    "dense_layers router_bias enc_layers type_vocab norms_per_layer norm_bias emb_norm final_norm qkv_bias "
+    "out_bias mlp_bias head_bias qk_norm extra_params extras n_params_published published_source "
+    "n_params_computed n_params_active diff_pct explain spec_key"
 ).split()
 GPU_COLUMNS = (
-    "key name series architecture compute_capability launch_date sms cuda_cores tensor_cores boost_mhz tensor_clock_mhz"
-    " l2_mb smem_per_sm_kb mem_gb mem_type mem_bw_gbs fp64_tflops fp32_tflops fp16_vector_tflops fp64_tensor_tflops"
-    " tf32_tensor_tflops fp16_tensor_fp16acc_tflops fp16_tensor_fp32acc_tflops bf16_tensor_tflops int8_tops"
-    " fp8_tensor_fp16acc_tflops fp8_tensor_fp32acc_tflops fp4_tensor_tflops tdp_w form_factor pcie_gen pcie_lanes"
-    " nvlink_version nvlink_gbs p2p_pcie msrp_usd tensor_basis notes source"
+    "key name series architecture compute_capability launch_date sms cuda_cores tensor_cores boost_mhz "
+    "tensor_clock_mhz l2_mb smem_per_sm_kb mem_gb mem_type mem_bw_gbs fp64_tflops fp32_tflops fp16_vector_tflops "
+    "fp64_tensor_tflops tf32_tensor_tflops fp16_tensor_fp16acc_tflops fp16_tensor_fp32acc_tflops "
+    "bf16_tensor_tflops int8_tops fp8_tensor_fp16acc_tflops fp8_tensor_fp32acc_tflops fp4_tensor_tflops tdp_w "
+    "form_factor pcie_gen pcie_lanes nvlink_version nvlink_gbs p2p_pcie msrp_usd tensor_basis notes source"
 ).split()
 # fmt: off
 _NEEDED_OF_A_MODEL = (
@@ -151,7 +151,7 @@ def _flag(cells: Cells, name: str) -> bool:
 
 def _model_data(cells: Cells) -> dict[str, Any]:
     """What a file of specs/models would hold."""
-    extras, kind = cells.get("extras", ""), cells["kind"].removesuffix("-moe")
+    kind = cells["kind"].removesuffix("-moe")
     is_transformer_xl = cells["positions"] == "relative" and kind == "decoder"
     data: dict[str, Any] = {
         "name": cells["key"],
@@ -167,9 +167,9 @@ def _model_data(cells: Cells) -> dict[str, Any]:
         "extra_parameters": {"total": _whole(cells, "extra_params")},
         "sources": {"*": "run_models.csv"},
     }
-    counts = ("n_layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "type_vocab", "enc_layers", "window")
+    counts = ("n_layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "type_vocab", "enc_layers")
     flags = ("gated", "tied", "norm_bias", "emb_norm", "final_norm", "out_bias", "mlp_bias", "head_bias", "qk_norm")
-    data |= {_MODEL_NAMES.get(name, name): _whole(cells, name) for name in counts}
+    data |= {_MODEL_NAMES.get(name, name): _whole(cells, name) for name in (*counts, "window")}
     data |= {_MODEL_NAMES[name]: _flag(cells, name) for name in flags}
     data["windowed_layers"] = _windowed_layers(cells)
     if cells["positions"] == "learned" and not _whole(cells, "max_positions"):
@@ -197,7 +197,7 @@ def _model_data(cells: Cells) -> dict[str, Any]:
 
 
 def _norm_position(cells: Cells, kind: str) -> str:
-    """Where the norms stand: the row says so, or four norms a layer, or a final norm, which only pre-norm models have."""
+    """Where the norms stand: the row says so, or four norms a layer, or a final norm (pre-norm models have one)."""
     extras = cells.get("extras", "")
     if "parallel_residual=y" in extras or cells["norms_per_layer"] == "1":
         return "parallel"
@@ -231,11 +231,11 @@ def _run_model(model: Model, cells: Cells) -> RunModel:
 
 
 def _gpu_data(cells: Cells) -> dict[str, Any]:
-    """What a file of specs/gpus would hold; half precision without tensor cores that sum in fp32 runs at fp32's rate."""
+    """What a file of specs/gpus would hold; fp16 without tensor cores that sum in fp32 runs at fp32's rate."""
     data: dict[str, Any] = {"sources": {"*": cells.get("source") or "missing_gpus.csv"}, "peak_tflops": {}}
     for column, cell in cells.items():
         name = _GPU_NAMES.get(column, column)
-        if not cell or name not in GpuSpec.model_fields and not name.startswith("peak_tflops."):
+        if not cell or (name not in GpuSpec.model_fields and not name.startswith("peak_tflops.")):
             continue
         if name.startswith("peak_tflops."):
             data["peak_tflops"][name.removeprefix("peak_tflops.")] = _plain(cell)

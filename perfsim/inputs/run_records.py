@@ -156,8 +156,8 @@ def system_of(row: RunRow, key: str, gpu: Gpu, card: GpuSpec, links: Links, assu
         peer = "yes" if row.fabric == "pcie" else "no"
         spec = spec.model_copy(update={"topology": "pcie", "nvlink_gb_per_s": None, "peer_to_peer": peer})
     nodes = ceil(row.n_gpus / per_node)
-    update = _network(row, card, assumptions) if nodes > 1 else {}
-    spec = spec.model_copy(update=update | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
+    network = _network(row, card, assumptions) if nodes > 1 else {}
+    spec = spec.model_copy(update=network | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
     return to_system(f"run-{row.run_id}", spec, gpu, card, links)
 
 
@@ -206,5 +206,3 @@ def _base_bytes(row: RunRow) -> float:
     is_twice = row.options.get("double_quant") == "y"
     nf4 = NF4_TWICE_BYTES if is_twice else NF4_BYTES
     return {"none": 0.0, "nf4": nf4, "int4": INT4_BYTES, "int8": INT8_BYTES}[row.base_quant]
-
-

@@ -103,7 +103,7 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
 
 
 def _kernels(row: RunRow, rule: Rule | None, framework: str, date: str) -> tuple[str, str]:
-    """The fusion and the optimizer kernels to look for, "" for any. In eager PyTorch "fused" means apex's optimizers."""
+    """The fusion and optimizer kernels to look for, "" for any. In eager PyTorch "fused" means apex's optimizers."""
     fusion = "" if row.fusion == "unknown" else row.fusion
     if framework not in PYTORCH_LIKE:
         return fusion, ""

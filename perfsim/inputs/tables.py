@@ -56,7 +56,7 @@ def read_table(path: Path, known: Collection[str], required: Collection[str]) ->
     else:
         _check_header(line, header, known, required, complaints)
     complaints.stop()
-    rows = []
+    rows: list[tuple[int, Cells]] = []
     for line, cells in records:
         if len(rows) >= MAX_ROWS:
             complaints.add(line, f"more than {MAX_ROWS:,} rows", "split the table")

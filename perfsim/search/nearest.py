@@ -13,7 +13,7 @@ from perfsim.search.space import Space
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-NF4_BYTES = 0.5 + 0.0159  # 4 bits a weight and double-quantised scales (Dettmers et al. 2023, arXiv 2305.14314)
+NF4_BYTES = 4.127 / 8  # 4 bits a weight and double-quantised scales (Dettmers et al. 2023, arXiv 2305.14314)
 
 
 def nearest_fit(sweep: "Sweep") -> list[tuple[str, System, Plan, Estimate]]:

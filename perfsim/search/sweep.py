@@ -197,5 +197,6 @@ def _ranking(
         meets &= priced & (dollars <= site.budget_usd)
     figure = np.asarray(getattr(estimates, OBJECTIVES[objective]))
     unpriced = ~priced if objective == "money" else np.zeros(len(index), dtype=bool)
+    figure = np.where(unpriced, np.asarray(plans.gpus) * hours, figure)  # what they would cost at one price for all
     rounded = np.array([float(f"{x:.9e}") for x in figure])
     return np.lexsort((np.arange(len(index)), np.asarray(plans.gpus), rounded, unpriced, ~meets)), meets
