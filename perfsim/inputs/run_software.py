@@ -37,6 +37,7 @@ RULES = (  # the first that fits decides
     Rule(r"torchtune", "torchtune"),
     Rule(r"llm\.c", "llm.c"),
     Rule(r"TensorFlow ?2", "tensorflow", "tensorflow-2"),
+    Rule(r"TensorFlow NGC 19", "tensorflow", "tensorflow-1-2019"),
     Rule(r"TensorFlow", "tensorflow"),
     Rule(r"Paddle", "paddle"),
     Rule(r"DeepLearningExamples", "pytorch", optimizer="loop"),
@@ -107,7 +108,7 @@ def _kernels(row: RunRow, rule: Rule | None, framework: str, date: str) -> tuple
     fusion = "" if row.fusion == "unknown" else row.fusion
     if framework not in PYTORCH_LIKE:
         return fusion, ""
-    if fusion == "fused":
+    if fusion == "fused" or (fusion == "eager" and row.precision == "fp16-o2"):  # O2 is a level of apex
         return "eager", "fused"
     if fusion == "compiled":
         return fusion, ""
