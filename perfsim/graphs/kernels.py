@@ -289,7 +289,10 @@ def optimizer_kernels(
     Bytes: the software's Adam traffic per parameter, scaled by what other optimizers move against Adam (fp32 states);
     a master copy adds the cast back to 16 bits and the unscaling of 16-bit gradients.
     """
-    size = (software.adam_bytes_per_parameter * OPTIMIZER_TRAFFIC[optimizer] + 12.0 * has_master) * parameters
+    per_parameter = software.adam_bytes_per_parameter * OPTIMIZER_TRAFFIC[optimizer]
+    if optimizer == "lamb" and software.adam_kernels_per_tensor > 0:
+        per_parameter = LAMB_LOOP_BYTES
+    size = (per_parameter + 12.0 * has_master) * parameters
     if software.adam_kernels_per_tensor > 0:
         launches = software.adam_kernels_per_tensor * tensors
     elif software.optimizer == "foreach":
@@ -299,9 +302,13 @@ def optimizer_kernels(
     return (Kernel("optimizer", "fp32", size / launches, launches=launches),)
 
 
+# HBM traffic per parameter of LAMB compiled by TorchScript, tensor by tensor (NVIDIA/DeepLearningExamples
+# PyTorch/LanguageModeling/Transformer-XL/pytorch/lamb.py: 14 passes in fp32 and three more for clipping and zeroing)
+LAMB_LOOP_BYTES = 68.0
+
 # bytes an update moves against Adam's (read gradient, weight, two moments; write weight, two moments: 28 of 28 bytes)
 OPTIMIZER_TRAFFIC = {
-    "adam": 1.0, "adamw": 1.0, "lamb": 1.3, "sgd": 0.6, "adafactor": 0.7, "adam8bit": 0.6, "adamw8bit": 0.6,
+    "adam": 1.0, "adamw": 1.0, "lamb": 1.55, "sgd": 0.6, "adafactor": 0.7, "adam8bit": 0.6, "adamw8bit": 0.6,
     "lion": 0.75, "muon": 0.9, "none": 0.0,
 }  # fmt: skip
 

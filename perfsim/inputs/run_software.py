@@ -108,7 +108,7 @@ def _kernels(row: RunRow, rule: Rule | None, framework: str, date: str) -> tuple
     fusion = "" if row.fusion == "unknown" else row.fusion
     if framework not in PYTORCH_LIKE:
         return fusion, ""
-    if fusion == "fused" or (fusion == "eager" and row.precision == "fp16-o2"):  # O2 is a level of apex
+    if fusion == "fused" or (fusion == "eager" and row.precision == "fp16-o2" and row.optimizer != "lamb"):
         return "eager", "fused"
     if fusion == "compiled":
         return fusion, ""
