@@ -23,7 +23,7 @@ from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.units import HOUR, JOULES_PER_KWH
 
 # compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
-ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0}
+ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
 
 
 def estimate(

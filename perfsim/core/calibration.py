@@ -43,6 +43,7 @@ class Calibration:
     attention_kernel_seconds: float
     attention_backward_share: float
     attention_small_head_share: float  # head dimension 64 or less
+    attention_pre_hopper_share: float  # kernels without wgmma (flash-1, flash-2) on Hopper and later
     communication_multiprocessor_share: float
     pipeline_send_seconds: float
     node_growth: float  # the step grows by this per ln(nodes)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Fusion = Literal["eager", "fused", "compiled"]
-AttentionKernel = Literal["naive", "sdpa", "flash-1", "flash-2", "flash-3"]
+AttentionKernel = Literal["naive", "sdpa", "flash-1", "flash-2", "flash-3", "cudnn"]
 OptimizerKernel = Literal["loop", "foreach", "fused"]
 
 

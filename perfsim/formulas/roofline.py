@@ -22,7 +22,8 @@ class Kernel:
     """One launch on the GPU, or `launches` like it; every number may be an array over plans.
 
     flops [FLOP] and bytes [B] are of one launch; contraction [elements] is the inner dimension of a product; for kind
-    "column", `rows` [rows] are walked one after another; for "attention", `rows` is the key length [tokens].
+    "column", `rows` [rows] are walked one after another; for "attention", `rows` is the key length [tokens], and a
+    kernel that `is_pre_hopper` does not use Hopper's matrix instructions.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class Kernel:
     is_misaligned: Bools = False
     launches: Floats = 1.0
     efficiency: Floats = 1.0
+    is_pre_hopper: bool = False
 
 
 def kernel_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
@@ -60,6 +62,10 @@ def arithmetic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration
     peak = peak_flops_per_s(gpu, kernel.number_format)
     if kernel.kind == "attention":
         rate = peak * gpu.calibration.attention_fraction * kernel.efficiency
+        if kernel.is_pre_hopper:
+            rate = rate * np.where(
+                np.asarray(gpu.compute_capability) >= 9.0, calibration.attention_pre_hopper_share, 1.0
+            )
         work = kernel.flops * (1.0 + calibration.attention_startup_tokens / kernel.rows)
         return work / rate + calibration.attention_kernel_seconds
     rate = peak * gpu.calibration.gemm_fraction[kernel.number_format] * software.gemm_efficiency * kernel.efficiency

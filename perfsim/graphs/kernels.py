@@ -130,9 +130,10 @@ class Lowering:
             yield from self._adapter(op, 2.0)
 
     def _quantise(self, values: Floats, value: float) -> Iterator[Kernel]:
-        """Casting a product's operand to 8 or 4 bits: read, write, and a transposed copy for the gradient."""
+        """Casting a product's operand to 8 or 4 bits with a transposed copy; fused code has the values at hand."""
         if self.number_format in ("fp8", "fp4"):
-            yield self._stream(values * (value + 2.0))
+            read = value if self.software.fusion == "eager" else 0.0
+            yield self._stream(values * (read + 2.0))
 
     def _adapter(self, op: Linear, factor: float) -> Iterator[Kernel]:
         """Low-rank adapter: two thin products, dropout, scale and sum; twice that backward."""
@@ -152,8 +153,11 @@ class Lowering:
         share *= self.software.attention_efficiency
         backward_share = share * self.calibration.attention_backward_share
         wide, keys = self.wide_format, op.key_len
-        forward = Kernel("attention", wide, size, executed, rows=keys, efficiency=share)
-        backward = Kernel("attention", wide, 2.5 * size, 2.5 * executed, rows=keys, efficiency=backward_share)
+        old = self.software.attention in ("sdpa", "flash-1", "flash-2")
+        forward = Kernel("attention", wide, size, executed, rows=keys, efficiency=share, is_pre_hopper=old)
+        backward = Kernel(
+            "attention", wide, 2.5 * size, 2.5 * executed, rows=keys, efficiency=backward_share, is_pre_hopper=old
+        )
         return Lowered((forward,), (backward,))
 
     def _naive(self, op: Attention) -> Lowered:

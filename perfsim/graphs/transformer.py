@@ -291,7 +291,9 @@ def _mlp(build: _Builder, source: str) -> str:
     chosen = build.rows * moe.experts_per_token
     build.linear("router", float(moe.experts), model.hidden_size, moe.has_router_bias, source, adapter_rank=0)
     build.add(Route("dispatch", build.value, chosen * model.hidden_size), source, "router")
-    size = chosen * model.hidden_size * build.value * e
+    size = (
+        chosen / build.shard * model.hidden_size * build.value * e
+    )  # with sequence parallelism each rank sends its rows
     build.add(Exchange("dispatch_exchange", build.value, "all-to-all", "expert", size, e))
     build.graph.nodes["dispatch_exchange"]["values"] = chosen * model.hidden_size
     local = moe.experts / e

@@ -1,92 +1,97 @@
-"""Replaying runs: stacked as alone, problems told, errors and baseline as by hand."""
+"""Replaying measured runs: stacked and one by one alike, the baseline leaves a run itself out, verdicts are counted."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from perfsim import paths
 from perfsim.calibration.runs import MeasuredRun
 from perfsim.calibration.validate import Replayed, replay, replay_one, summary
 from perfsim.inputs.catalogue import catalogue
 from perfsim.inputs.runs import read_runs
-from perfsim.paths import builtin
 
 
 @pytest.fixture(scope="module")
-def shipped() -> list[MeasuredRun]:
-    return read_runs([builtin("scenarios") / "validation" / "runs.csv"], catalogue())
+def runs() -> list[MeasuredRun]:
+    return read_runs([paths.builtin("scenarios") / "validation" / "runs.csv"], catalogue())
 
 
-def _timed(name: str, measured: float, predicted: float, **more: float) -> Replayed:
-    run = MeasuredRun(name, "a/b@c:d", "dev", "a", "t4", "bert", "", "", measured, 0.0, "", "ok")
-    return Replayed(run, predicted, **more)  # type: ignore[arg-type]
+@pytest.fixture(scope="module")
+def replayed(runs) -> list[Replayed]:
+    return replay(runs, catalogue().calibration())
 
 
-def test_stacked_runs_are_bit_for_bit_the_runs_alone(shipped: list[MeasuredRun]) -> None:
-    some = shipped[::7]
+def made(run_id: str, measured: float, predicted: float, **changes: Any) -> Replayed:
+    run = MeasuredRun(run_id, "me", "dev", "a", "t4", "gpt2", "", "", measured, 0.0, "", "ok")
+    fields = {"predicted_step_seconds": predicted} | changes
+    return Replayed(replace(run, outcome=fields.pop("outcome", "ok")), **fields)
+
+
+def test_the_order_stays_and_every_run_is_answered(runs, replayed):
+    assert [one.run for one in replayed] == runs
+    assert all(one.predicted_step_seconds > 0 or one.problem for one in replayed)
+    assert all(one.predicted_peak_memory_bytes > 0 or one.problem for one in replayed)
+
+
+def test_runs_costed_together_equal_runs_costed_alone(runs, replayed):
     calibration = catalogue().calibration()
-    for together, run in zip(replay(some, calibration), some, strict=True):
-        alone = replay_one(run, calibration)
-        assert replace(together, baseline_step_seconds=0.0) == alone, run.run_id
+    for stacked in replayed[::23]:
+        alone = replay_one(stacked.run, calibration)
+        assert alone.problem == stacked.problem
+        assert alone.predicted_fits == stacked.predicted_fits
+        assert alone.predicted_step_seconds == pytest.approx(stacked.predicted_step_seconds, rel=1e-12)
+        assert alone.predicted_peak_memory_bytes == pytest.approx(stacked.predicted_peak_memory_bytes, rel=1e-12)
 
 
-def test_order_stays_and_problems_carry_no_numbers(shipped: list[MeasuredRun]) -> None:
-    broken = MeasuredRun("broken", "", "dev", "a", "t4", "bert", "", "", 1.0, 0.0, "", "ok", problem="offload")
-    found = replay([broken, *shipped[:3]], catalogue().calibration())
-    assert [one.run.run_id for one in found] == ["broken", *(run.run_id for run in shipped[:3])]
-    assert (found[0].problem, found[0].predicted_step_seconds, found[0].time_error) == ("offload", 0.0, None)
+def test_four_of_five_runs_are_replayed_and_beat_constant_utilisation(replayed):
+    everything = summary(replayed)[0]
+    assert sum(everything.reasons.values()) < 0.2 * everything.runs
+    alone = [one for one in replayed if one.run.plan and one.run.plan.gpus == 1]
+    single = summary(alone)[0]
+    assert single.time.mean < single.baseline.mean
 
 
-def test_progress_ends_at_all_runs(shipped: list[MeasuredRun]) -> None:
+def test_progress_reaches_the_end(runs):
     seen: list[tuple[int, int]] = []
-    replay(shipped[:20], catalogue().calibration(), report=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (20, 20)
+    replay(runs[:60], catalogue().calibration(), report=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (60, 60)
 
 
-def test_a_plan_that_cannot_run_is_not_scored(shipped: list[MeasuredRun]) -> None:
-    run = next(run for run in shipped if run.plan and run.plan.gpus == 1 and run.workload)
-    assert run.plan is not None and run.workload is not None
-    odd = replace(run, plan=replace(run.plan, micro_batch_size=int(run.workload.global_batch_size) + 1))
-    found = replay_one(odd, catalogue().calibration())
-    assert "does not divide the global batch" in found.problem
-    assert found.predicted_step_seconds == 0.0
+def test_allocated_memory_is_less_than_what_nvidia_smi_shows(runs):
+    run = next(run for run in runs if run.memory_kind == "nvidia-smi" and not run.problem)
+    calibration = catalogue().calibration()
+    kinds = ("allocated", "reserved", "nvidia-smi")
+    sizes = [replay_one(replace(run, memory_kind=k), calibration).predicted_peak_memory_bytes for k in kinds]
+    assert sizes[0] <= sizes[1] < sizes[2]
 
 
-def test_memory_is_compared_with_what_was_read(shipped: list[MeasuredRun]) -> None:
-    run = next(run for run in shipped if run.measured_peak_memory_bytes and not run.problem)
-    sizes = [
-        replay_one(replace(run, memory_kind=kind), catalogue().calibration()).predicted_peak_memory_bytes
-        for kind in ("allocated", "reserved", "nvidia-smi")
-    ]
-    assert 0 < sizes[0] <= sizes[1] < sizes[2]
+def test_the_baseline_leaves_the_run_itself_out(runs):
+    run = next(run for run in runs if not run.problem and run.plan.gpus == 1 and run.measured_step_seconds)
+    company = [replace(run, run_id=f"x-{i}", measured_step_seconds=s) for i, s in enumerate((1.0, 2.0, 4.0))]
+    found = replay(company, catalogue().calibration())
+    # utilisations are 1, 1/2 and 1/4 of the first run's; the mean of the others decides each baseline
+    expected = (1 / 0.375, 1 / 0.625, 1 / 0.75)
+    assert [one.baseline_step_seconds for one in found] == pytest.approx(expected)
+    assert replay(company[:1], catalogue().calibration())[0].baseline_step_seconds == 0.0
 
 
-def test_errors_as_by_hand() -> None:
-    rows = [_timed("a-1", 1.0, 1.1), _timed("a-2", 2.0, 1.6), _timed("a-3", 0.0, 1.0)]
-    time = summary(rows)[0].time
-    assert time.count == 2
-    assert time.mean == pytest.approx(0.15)
-    assert time.bias == pytest.approx(-0.05)
-    assert summary(rows)[0].worst[0].run.run_id == "a-2"
+def test_errors_of_a_group_are_those_of_its_runs():
+    ones = [made("a-1", 1.0, 1.1), made("a-2", 1.0, 0.8), made("b-1", 2.0, 2.0), made("b-2", 0.0, 1.0)]
+    everything, first, second = summary(ones, "source")
+    assert (everything.name, first.name, second.name) == ("all", "a", "b")
+    assert (first.time.count, second.time.count, everything.time.count) == (2, 1, 3)
+    assert (first.time.mean, first.time.bias) == (pytest.approx(0.15), pytest.approx(-0.05))
+    assert everything.worst[0].run.run_id == "a-2"
+    assert everything.memory.mean is None
 
 
-def test_groups_hold_every_run_once(shipped: list[MeasuredRun]) -> None:
-    replayed = replay(shipped[:60], catalogue().calibration())
-    for by in ("gpu", "source", "model", "software"):
-        everything, *groups = summary(replayed, by)  # type: ignore[arg-type]
-        assert everything.runs == sum(group.runs for group in groups) == 60
-
-
-def test_the_baseline_leaves_its_own_run_out(shipped: list[MeasuredRun]) -> None:
-    """One run of a pair gets the other's utilisation: at equal work, the other's step."""
-    run = next(run for run in shipped if not run.problem and run.measured_step_seconds)
-    pair = [replace(run, run_id="pair-1"), replace(run, run_id="pair-2", measured_step_seconds=3.0)]
-    first, second = replay(pair, catalogue().calibration())
-    assert first.baseline_step_seconds == pytest.approx(3.0)
-    assert second.baseline_step_seconds == pytest.approx(run.measured_step_seconds)
-    assert replay(pair[:1], catalogue().calibration())[0].baseline_step_seconds == 0.0
-
-
-def test_predictions_beat_constant_utilisation_on_the_shipped_runs(shipped: list[MeasuredRun]) -> None:
-    everything = summary(replay(shipped, catalogue().calibration()))[0]
-    assert everything.time.mean is not None and everything.baseline.mean is not None
-    assert everything.time.mean < everything.baseline.mean
+def test_verdicts_and_reasons_are_counted():
+    ones = [
+        made("a-1", 1.0, 1.0), made("a-2", 1.0, 1.0, predicted_fits=False), made("a-3", 0.0, 1.0, outcome="oom"),
+        made("a-4", 0.0, 1.0, outcome="oom", predicted_fits=False), made("a-5", 1.0, 0.0, problem="no"),
+        made("a-6", 1.0, 0.0, problem="no"),
+    ]  # fmt: skip
+    group = summary(ones)[0]
+    assert (group.fits_right, group.fits_wrong, group.oom_right, group.oom_wrong) == (1, 1, 1, 1)
+    assert group.reasons == {"no": 2}

@@ -1,0 +1,84 @@
+"""`perfsim validate`: the table, the JSON, and exit codes."""
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from perfsim import paths
+from perfsim.cli.main import main
+
+HEADER = "run_id,gpu,n_gpus,model,seq_len,micro_batch,precision,step_time_s,quality\n"
+ROWS = (
+    "mine-1,t4,1,bert-base-uncased,128,16,amp-fp16,0.1,a\n"
+    "mine-2,t4,1,bert-base-uncased,128,8,amp-fp16,0.05,b\n"
+    "mine-3,t4,1,bert-base-uncased,128,8,amp-fp16,0.5,c\n"
+)
+
+
+def validate(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["validate", *arguments])
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(HEADER + ROWS)
+    return str(path)
+
+
+def test_json_holds_the_rows_and_the_summary_and_nothing_else_is_printed(table):
+    result = validate(table, "--json", "-")
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert [row["run_id"] for row in answer["rows"]] == ["mine-1", "mine-2"]
+    wanted = {
+        "run_id", "measured_step_seconds", "predicted_step_seconds", "predicted_peak_memory_bytes",
+        "measured_peak_memory_bytes", "predicted_fits", "problem", "software", "software_note",
+    }  # fmt: skip
+    assert wanted <= answer["rows"][0].keys()
+    assert answer["summary"][0]["runs"] == 2
+
+
+def test_quality_chooses_the_rows(table):
+    answer = json.loads(validate(table, "--quality", "c", "--json", "-").stdout)
+    assert [row["run_id"] for row in answer["rows"]] == ["mine-3"]
+
+
+@pytest.mark.parametrize(
+    ("by", "group"), [("gpu", "t4"), ("source", "mine"), ("model", "bert-base-uncased"), ("software", "pytorch-2-")]
+)
+def test_groups(table, by, group):
+    result = validate(table, "--by", by)
+    assert result.exit_code == 0
+    assert any(line.startswith(group) for line in result.stdout.splitlines())
+
+
+def test_the_shipped_runs_are_the_default():
+    result = validate()
+    assert result.exit_code == 0
+    assert "runs replayed" in result.stdout
+    assert "constant utilisation" in result.stdout
+
+
+def test_bad_files_end_with_their_lines_and_exit_code_2(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(HEADER + ROWS.replace("amp-fp16", "fp17", 1))
+    result = validate(str(path))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"{path}:2: precision: 'fp17' is none of" in result.stderr
+    missing = validate(str(tmp_path / "none.csv"))
+    assert (missing.exit_code, "no such file" in missing.stderr) == (2, True)
+
+
+def test_quality_letters_are_checked(table):
+    assert validate(table, "--quality", "abz").exit_code == 2
+
+
+def test_validation_page_lists_every_needed_column():
+    page = paths.builtin("specs").parent / "docs" / "validation.md"
+    if page.is_file():
+        from perfsim.inputs.run_row import REQUIRED
+
+        assert all(f"`{column}`" in page.read_text() for column in REQUIRED)
