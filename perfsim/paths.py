@@ -12,7 +12,6 @@ from perfsim.errors import InputError, UnknownNameError
 from perfsim.units import printable
 
 VARIABLE = "PERFSIM_PATH"
-LONGEST_PATH = 1000  # characters; longer names are no paths on any system
 
 
 def builtin(kind: str) -> Path:
@@ -48,9 +47,8 @@ def find_scenario(name: str | Path) -> Path:
 
     Raises: UnknownNameError with the nearest names.
     """
-    path = Path(name)
-    if len(str(name)) < LONGEST_PATH and "\0" not in str(name) and path.is_file():
-        return path
+    if os.path.isfile(name):  # false, where Path.is_file raises, for names that no path can have
+        return Path(name)
     stem = str(name).replace("\\", "/").removeprefix("scenarios/").removesuffix(".toml")
     known: dict[str, Path] = {}
     for folder in scenario_folders():

@@ -1,5 +1,6 @@
 """Everything in the spec folders by name. Listing reads folder names only; a file is read when it is asked for."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
@@ -149,7 +150,7 @@ class Catalogue:
         if isinstance(name, str):
             known = self.candidates("models", name)
             is_path = "/" in name or "\\" in name or name.endswith((".json", ".toml"))
-            if known or not is_path or "\0" in name or not Path(name).exists():
+            if known or not is_path or not os.path.exists(name):
                 key = self.find("models", name)
                 return self._once("models", key, lambda: load_model(self.path("models", key)))
         path = Path(name)

@@ -1,5 +1,6 @@
 """Check any file that perfsim reads, of whatever kind, and tell its schema."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def files_under(path: Path) -> list[Path]:
 
     Raises: InputError for a folder without any.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [path]
     files = sorted(file for file in path.rglob("*") if file.suffix == ".toml" or file.name == "config.json")
     if not files:

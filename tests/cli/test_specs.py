@@ -118,6 +118,9 @@ def test_wrong_arguments(arguments: tuple[str, ...]) -> None:
 
 
 def test_check_of_what_is_not_there(tmp_path: Path) -> None:
+    code, out, err = run("check", "x" * 300)
+    assert (code, out) == (2, "")
+    assert err.endswith(": cannot be read (File name too long); check the path and its rights\n")
     assert run("check", str(tmp_path / "none.toml")) == (2, "", f"{tmp_path}/none.toml: no such file; check the path\n")
     code, _, err = run("check", str(tmp_path))
     assert (code, err) == (2, f"{tmp_path}: holds no .toml file and no config.json; check the path\n")

@@ -145,6 +145,12 @@ def test_names_are_looked_up_and_never_opened(kind: str, name: str) -> None:
     assert len(str(error.value)) < 1000
 
 
+@pytest.mark.parametrize("name", ["a/" + "x" * 300, "a/b\0", "x" * 300 + ".json", "/" * 9999, "../none.toml"])
+def test_paths_of_models_that_cannot_be(name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        Catalogue([paths.builtin("specs")]).model(name)
+
+
 def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "specs" / "gpus").mkdir(parents=True)
     (tmp_path / "secret.toml").write_text(CARD)
