@@ -6,7 +6,7 @@ import numpy as np
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats, Ints
+from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan, Problem, Schedule
 from perfsim.core.results import Estimate, Memory, StepTime
 from perfsim.core.site import Site
@@ -20,7 +20,7 @@ from perfsim.formulas.pipeline import pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
 from perfsim.graphs.kernels import OPTIMIZER_STATES, optimizer_kernels
 from perfsim.graphs.stage import StageCosts, stage_costs
-from perfsim.units import HOUR, JOULES_PER_KWH
+from perfsim.units import HOUR, JOULES_PER_KWH, KILO
 
 # compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
 ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
@@ -47,19 +47,21 @@ def estimate(
     used = _memory(workload, plan, software, costs, microbatches)
     gpus, step, total_bytes = plan.gpus, time.total_seconds, used.total_bytes
     gpu_seconds = gpus * step
+    capacity = calibration.visible_memory_share * system.gpu.memory_bytes
     watts = gpu_watts(system, time, calibration)
     joules = energy(system, gpu_seconds, watts, site.pue)
     dollars = cost(system, gpu_seconds, joules, site)
     copies = 1.0 * plan.tensor_parallel * plan.context_parallel * plan.data_parallel * microbatches
     model_flops, hardware_flops = copies * costs.model_flops, copies * costs.hardware_flops
     peak = gpu_seconds * peak_flops_per_s(system.gpu, workload.precision.matmul)
+    job_kwh = workload.steps * joules.total_joules / JOULES_PER_KWH
     return Estimate(
         time=time,
         memory=used,
         energy=joules,
         cost=dollars,
-        problems=_problems(workload, system, plan, software, microbatches, total_bytes),
-        memory_capacity_bytes=system.gpu.memory_bytes,
+        problems=_problems(workload, system, plan, software, microbatches, total_bytes > capacity),
+        memory_capacity_bytes=capacity,
         model_flops=model_flops,
         hardware_flops=hardware_flops,
         mfu=model_flops / peak,
@@ -69,7 +71,8 @@ def estimate(
         watts_per_gpu=watts,
         job_hours=workload.steps * step / HOUR,
         job_usd=workload.steps * dollars.total_usd,
-        job_kwh=workload.steps * joules.total_joules / JOULES_PER_KWH,
+        job_kwh=job_kwh,
+        job_kg_co2=job_kwh * site.co2_grams_per_kwh / KILO,
         operations=costs.operations,
     )
 
@@ -244,7 +247,7 @@ def _memory(workload: Workload, plan: Plan, software: Software, costs: StageCost
 
 
 def _problems(
-    workload: Workload, system: System, plan: Plan, software: Software, microbatches: Ints, used: Floats
+    workload: Workload, system: System, plan: Plan, software: Software, microbatches: Ints, overflows: Bools
 ) -> Ints:
     """Everything that stops a plan, as bits."""
     model = workload.model
@@ -258,7 +261,7 @@ def _problems(
         Problem.LAYERS: layers % (p * v) != 0,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
         Problem.INTERLEAVE: (v > 1) & ((microbatches % p != 0) | (p == 1) | (plan.schedule == Schedule.GPIPE)),
-        Problem.MEMORY: np.asarray(used > system.gpu.memory_bytes),
+        Problem.MEMORY: np.asarray(overflows),
         Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),
         Problem.PRECISION: np.asarray(system.gpu.peak_flops_per_s[workload.precision.matmul]) <= 0.0,
         Problem.ATTENTION: np.asarray(system.gpu.compute_capability) < needed,

@@ -46,6 +46,7 @@ class Calibration:
     attention_pre_hopper_share: float  # kernels without wgmma (flash-1, flash-2) on Hopper and later
     communication_multiprocessor_share: float
     pipeline_send_seconds: float
+    visible_memory_share: float  # of a card's memory, what is left for programs to see
     node_growth: float  # the step grows by this per ln(nodes)
     idle_power_share: float  # of the power limit
     busy_power_share: float

@@ -53,7 +53,7 @@ class System:
     """Nodes of like GPUs.
 
     `gpus_per_domain` GPUs share `within` (the node, or an NVLink rack); beyond it `between` is what one GPU gets when
-    every GPU of its node sends at once, and `node_bandwidth_bytes_per_s` what all NICs of a node carry together.
+    every GPU of its node sends at once.
     """
 
     key: str
@@ -64,7 +64,6 @@ class System:
     max_gpus: Ints
     within: Link
     between: Link
-    node_bandwidth_bytes_per_s: Floats
     host_watts_per_gpu: Floats
     usd_per_gpu_hour: Floats
     has_price: Bools

@@ -8,4 +8,3 @@ import numpy.typing as npt
 Ints: TypeAlias = int | npt.NDArray[np.int64]
 Floats: TypeAlias = float | npt.NDArray[np.floating[Any]]
 Bools: TypeAlias = bool | npt.NDArray[np.bool_]
-Array: TypeAlias = npt.NDArray[Any]

@@ -117,4 +117,5 @@ class Estimate:
     job_hours: Floats
     job_usd: Floats
     job_kwh: Floats
+    job_kg_co2: Floats
     operations: dict[str, tuple[Floats, Floats]]  # one layer's operations: seconds forward and backward, a micro-batch

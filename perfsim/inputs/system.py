@@ -97,7 +97,6 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, links: Links)
         max_gpus=nodes * spec.gpus_per_node,
         within=_within(spec, card, links),
         between=_link(links, "network", node_bandwidth / spec.gpus_per_node),
-        node_bandwidth_bytes_per_s=node_bandwidth,
         host_watts_per_gpu=_host_watts(spec, card),
         usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
         has_price=spec.price is not None,

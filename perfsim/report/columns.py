@@ -30,7 +30,17 @@ DEGREES = (
     "zero_stage",
     "hybrid_shard",
 )
-FIGURES = ("tokens_per_s", "samples_per_s", "mfu", "hfu", "watts_per_gpu", "job_hours", "job_usd", "job_kwh")
+FIGURES = (
+    "tokens_per_s",
+    "samples_per_s",
+    "mfu",
+    "hfu",
+    "watts_per_gpu",
+    "job_hours",
+    "job_usd",
+    "job_kwh",
+    "job_kg_co2",
+)
 
 
 def columns(sweep: "Sweep", rows: Sequence[int]) -> dict[str, list[Any]]:

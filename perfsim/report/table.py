@@ -134,6 +134,7 @@ def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
         f"basis: {printable(sweep.workload.precision.key)} on {printable(sweep.software.name)};"
         f" efficiency of the cards shown: {cards}",
         f"price of the first row: {prices}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}",
+        "how far predictions are from measured runs: perfsim validate --by gpu",
     ]
 
 

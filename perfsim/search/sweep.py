@@ -92,7 +92,7 @@ class Sweep:
             columns |= {name: np.asarray(value) for name, value in part.parts().items()}
         columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
         columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
-        names = ("memory_capacity_bytes", "mfu", "hfu", "tokens_per_s", "samples_per_s", "watts_per_gpu")
+        names = ("memory_capacity_bytes", "mfu", "hfu", "tokens_per_s", "samples_per_s", "watts_per_gpu", "job_kg_co2")
         columns |= {name: np.asarray(getattr(self.estimates, name)) for name in (*names, *OBJECTIVES.values())}
         columns["has_price"] = np.array([bool(has_price(s, self.site)) for s in of_row], dtype=bool)
         columns["meets_site"] = self.meets_site

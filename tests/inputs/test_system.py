@@ -35,7 +35,7 @@ def test_nvswitch_node(specs: Catalogue) -> None:
     system = specs.system("dgx-h100")
     assert system.within.bandwidth_bytes_per_s == 450e9
     assert system.between.bandwidth_bytes_per_s == 50e9
-    assert system.node_bandwidth_bytes_per_s == 400e9
+    assert system.between.bandwidth_bytes_per_s * system.gpus_per_node == 400e9
     assert system.max_gpus == 4096 * 8
     assert system.host_watts_per_gpu == 10200 / 8 - 700
 
@@ -67,7 +67,7 @@ def test_a_machine_without_nics_is_one_node(specs: Catalogue) -> None:
     system = specs.system("pcie-2x-rtx-4090")
     assert system.max_gpus == 2
     assert system.within.bandwidth_bytes_per_s == 31.5e9 / 2  # 8 lanes each
-    assert system.node_bandwidth_bytes_per_s == 1.25e9
+    assert system.between.bandwidth_bytes_per_s * system.gpus_per_node == 1.25e9
     assert system.host_watts_per_gpu == 75
 
 

@@ -86,5 +86,6 @@ def estimate(steps: int) -> Estimate:
         job_hours=hours,
         job_usd=hours * np.array([1.5, 0.75, 0.4, 0.0]),
         job_kwh=hours * np.array([0.9, 0.5, 0.28, 0.3]),
+        job_kg_co2=hours * np.array([0.4, 0.2, 0.13, 0.14]),
         operations={},
     )

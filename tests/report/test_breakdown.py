@@ -42,7 +42,7 @@ def test_what_does_not_fit_says_how_much_it_needs() -> None:
     case = case_of("GTX 1060", Plan(micro_batch_size=64), precision="fp32")
     lines = plain_text(breakdown(case)).splitlines()
     assert case.problems == [Problem.MEMORY]
-    assert "does not fit in GPU memory: needs " in lines[0] and "of 6.00 GiB a GPU; more" in lines[0]
+    assert "does not fit in GPU memory: needs " in lines[0] and "of 5.94 GiB a GPU; more" in lines[0]
 
 
 def test_a_card_without_the_precision_is_named() -> None:
