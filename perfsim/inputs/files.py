@@ -69,6 +69,17 @@ class Document:
         """The lines of all keys."""
         return Positions(self.text, self.is_json)
 
+    @cached_property
+    def unusable(self) -> list[tuple[Loc, str, str]]:
+        """Numbers that no key may hold, whatever its schema: not finite, or beyond 64 bits."""
+        found: list[tuple[Loc, str, str]] = []
+        for loc, value in walk(self.data):
+            if isinstance(value, float) and not math.isfinite(value):
+                found.append((loc, f"{value} is not a finite number", "write a plain number"))
+            elif isinstance(value, int) and abs(value) > MAX_WHOLE_NUMBER:
+                found.append((loc, "the number is beyond 64 bits", "write a smaller number"))
+        return found
+
     def line(self, loc: Loc) -> int:
         """The line [1..] of the key at `loc`, e.g. ("search", "gpus", 2), or of the nearest table that holds it."""
         return self.positions.line(loc)
@@ -122,7 +133,7 @@ def read_toml(path: Path) -> Document:
     except (ValueError, RecursionError) as error:
         line, what = _toml_complaint(str(error))
         raise InputError(problem(path, line, f"not valid TOML: {what}", "correct that line")) from None
-    return _finite(Document(path, text, data))
+    return Document(path, text, data)
 
 
 def read_json(path: Path) -> Document:
@@ -146,7 +157,9 @@ def read_json(path: Path) -> Document:
     if not isinstance(data, dict):
         what = f"expected a table {{...}}, got {explain.shown(data)}"
         raise InputError(problem(path, 1, what, "put the keys in one pair of braces"))
-    return _finite(Document(path, text, data, is_json=True))
+    document = Document(path, text, data, is_json=True)
+    raise_problems(document, [])
+    return document
 
 
 def load(path: Path, kind: type[S]) -> S:
@@ -179,7 +192,9 @@ def check(document: Document, kind: type[S]) -> S:
 
 
 def raise_problems(document: Document, found: list[tuple[Loc, str, str]]) -> None:
-    """Raise InputError with the problems `found`, in the order of their lines; return when there are none."""
+    """Raise InputError with the problems `found` and the file's unusable numbers, by line; return without any."""
+    places = {loc for loc, _, _ in document.unusable}
+    found = [*document.unusable, *(item for item in found if item[0] not in places)]
     if found:
         ordered = sorted(found, key=lambda item: document.line(item[0]))
         raise InputError("\n".join(dict.fromkeys(document.problem(*item) for item in ordered)))
@@ -217,18 +232,6 @@ def _toml_complaint(message: str) -> tuple[int, str]:
     if not found:
         return 1, message.removesuffix(" (at end of document)")
     return int(found[1]), f"{message[: found.start()]} (column {found[2]})"
-
-
-def _finite(document: Document) -> Document:
-    """The document; InputError for numbers that are not finite or beyond 64 bits."""
-    found = []
-    for loc, value in walk(document.data):
-        if isinstance(value, float) and not math.isfinite(value):
-            found.append((loc, f"{value} is not a finite number", "write a plain number"))
-        elif isinstance(value, int) and abs(value) > MAX_WHOLE_NUMBER:
-            found.append((loc, "the number is beyond 64 bits", "write a smaller number"))
-    raise_problems(document, found)
-    return document
 
 
 def walk(data: dict[str, Any]) -> Iterator[tuple[Loc, Any]]:

@@ -189,3 +189,12 @@ def test_options_of_an_estimate(options: list[str], expected: str) -> None:
     result = CliRunner().invoke(main, ["estimate", "--model", "bert-large", *options])
     assert result.exit_code == 2 and result.stdout == "" and "Traceback" not in result.stderr
     assert expected in result.stderr and "; " in result.stderr
+
+
+def test_a_nan_does_not_hide_the_other_mistakes(tmp_path: Path) -> None:
+    text = changed(BERT, ("global_batch_size", "global_batch_size = -8"), ("seq_len", "seq_len = nan"))
+    lines = refusals(swept(tmp_path, text))
+    assert [line.partition(": ")[2].partition(":")[0] for line in lines] == [
+        "workload.seq_len",
+        "workload.global_batch_size",
+    ]
