@@ -41,6 +41,7 @@ import click
 @click.pass_context
 def estimate(
     ctx: click.Context,
+    /,
     model: str,
     gpu: str | None,
     count: int | None,
