@@ -38,6 +38,8 @@ HEADER = ("#", "GPUs", "plan", "GiB", "step ms", "samples/s", "hours", "$", "kWh
 _WIDE_ONLY = ("samples/s", "note")
 _TEXTS = ("GPUs", "plan", "note")
 
+# Memory is predicted to about 8 % (perfsim validate), so a plan that fills its cards beyond this may not run.
+TIGHT = 0.92
 Row = dict[str, Any]
 
 
@@ -182,7 +184,10 @@ def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
     winners = _winners(sweep)
     names = [[_FIGURES[key][0] for key, winner in winners.items() if winner == row] for row in shown]
     misses = [miss_text(row, sweep.site) for row in shown]
-    return [", ".join([*name, *filter(None, [miss])]) for name, miss in zip(names, misses, strict=True)]
+    risks = ["may not fit" if row["memory_bytes"] > TIGHT * row["memory_capacity_bytes"] else "" for row in shown]
+    return [
+        ", ".join([*name, *filter(None, [risk, miss])]) for name, risk, miss in zip(names, risks, misses, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ def validation_lines(groups: Sequence[Group], by: str) -> Iterator[RenderableTyp
     replayed = everything.runs - sum(everything.reasons.values())
     time, base = everything.time, everything.baseline
     yield Text(f"{replayed:,} of {everything.runs:,} runs replayed; step time of {time.count:,}: {_words(time)}")
-    yield Text(f"constant utilisation, one per source and precision, leave one out: {_words(base)}")
+    yield Text(f"constant utilisation per source and precision, leave one out: {_words(base)}")
+    yield Text(f"peak memory of {everything.memory.count:,}: {_words(everything.memory)}")
     yield Text(
-        f"memory of {everything.memory.count:,}: {_words(everything.memory)}; "
-        f"runs that ran: {everything.fits_right:,} said to fit, {everything.fits_wrong:,} not; "
-        f"out of memory: {everything.oom_right:,} foreseen, {everything.oom_wrong:,} not"
+        f"of runs that ran {everything.fits_right:,} are said to fit, {everything.fits_wrong:,} not; "
+        f"of runs out of memory {everything.oom_right:,} are foreseen, {everything.oom_wrong:,} not"
     )
     yield Text("")
     table = Table(box=None, pad_edge=False, header_style="bold")
