@@ -37,9 +37,6 @@ CARD_WIDTH = 22
 HEADER = ("#", "GPUs", "plan", "GiB", "step ms", "samples/s", "hours", "$", "kWh", "note")
 _WIDE_ONLY = ("samples/s", "note")
 _TEXTS = ("GPUs", "plan", "note")
-
-# Memory is predicted to about 8 % (perfsim validate), so a plan that fills its cards beyond this may not run.
-TIGHT = 0.92
 Row = dict[str, Any]
 
 
@@ -167,13 +164,17 @@ _FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
 
 
 def _winners(sweep: "Sweep") -> dict[str, Row]:
-    """The rows with the least hours, dollars and kWh of all plans inside the site's limits."""
+    """The rows with the least hours, dollars and kWh of all plans inside the site's limits, safe ones where any is."""
+    from perfsim.search.sweep import is_safe
+
+    safe = is_safe(sweep.estimates)
     priced = np.array([bool(has_price(system, sweep.site)) for system in sweep.systems], dtype=bool)
     winners = {}
     for key in _FIGURES:
         counts = np.asarray(sweep.meets_site)
         if key == "job_usd":
             counts = counts & priced[sweep.system_index]
+        counts = counts & safe if (counts & safe).any() else counts
         if counts.any():
             figure = np.where(counts, getattr(sweep.estimates, key), np.inf)
             winners[key] = records(columns(sweep, [int(np.argmin(figure))]))[0]
@@ -181,10 +182,13 @@ def _winners(sweep: "Sweep") -> dict[str, Row]:
 
 
 def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+    from perfsim.search import sweep as search
+
     winners = _winners(sweep)
+    share = search.SAFE_MEMORY_SHARE
     names = [[_FIGURES[key][0] for key, winner in winners.items() if winner == row] for row in shown]
     misses = [miss_text(row, sweep.site) for row in shown]
-    risks = ["may not fit" if row["memory_bytes"] > TIGHT * row["memory_capacity_bytes"] else "" for row in shown]
+    risks = ["may not fit" if row["memory_bytes"] > share * row["memory_capacity_bytes"] else "" for row in shown]
     return [
         ", ".join([*name, *filter(None, [risk, miss])]) for name, risk, miss in zip(names, risks, misses, strict=True)
     ]

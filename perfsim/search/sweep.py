@@ -9,6 +9,7 @@ import numpy as np
 from perfsim.core.arrays import concatenate, rows, stack, take
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
+from perfsim.core.numbers import Bools
 from perfsim.core.plan import Plan, Problem
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
@@ -26,6 +27,9 @@ Objective = Literal["time", "money", "energy"]
 OBJECTIVES: dict[Objective, str] = {"time": "job_hours", "money": "job_usd", "energy": "job_kwh"}
 PLANS_AT_ONCE = 400_000
 KEPT_PER_COUNT = 50  # of each system and count, the fastest
+
+# Memory is predicted to about 8 % (perfsim validate), so a plan that fills its cards beyond this may not run.
+SAFE_MEMORY_SHARE = 0.92
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def sweep(
 ) -> Sweep:  # fmt: skip
     """Cost every plan of `space` on every system and rank those that run by `objective`.
 
-    progress(done, all) is called as systems are finished. Ties go to fewer GPUs, then to the plan that comes first.
+    Plans that leave memory to spare come before those that may not fit. progress(done, all) is called as systems are
+    finished. Ties go to fewer GPUs, then to the plan that comes first.
     """
     site = site or Site()
     space = filled(space, workload, systems)
@@ -131,7 +136,8 @@ def sweep(
             problems[problem] += int(np.count_nonzero(bits & int(problem)))
         runs = bits == 0
         runnable += int(np.count_nonzero(runs))
-        keep = _kept(estimates, runs, shape)
+        safe = np.broadcast_to(is_safe(estimates), shape)
+        keep = np.union1d(_kept(estimates, runs & safe, shape), _kept(estimates, runs, shape))
         place = np.unravel_index(keep, shape)
         found.append((place[0] + start, rows(plan, place, shape), rows(estimates, place, shape)))
         if progress:
@@ -143,6 +149,11 @@ def sweep(
         workload, software, calibration, site, objective, tuple(systems), space, space.size * len(systems), runnable,
         {p: n for p, n in problems.items() if n}, index[ranked], take(plans, ranked), take(kept, ranked), meets[ranked],
     )  # fmt: skip
+
+
+def is_safe(estimates: Estimate) -> Bools:
+    """Whether a plan leaves the memory that the prediction may be short of."""
+    return np.asarray(estimates.memory.total_bytes <= SAFE_MEMORY_SHARE * np.asarray(estimates.memory_capacity_bytes))
 
 
 def _chunks(systems: Sequence[System], size: int) -> Iterator[tuple[int, Sequence[System]]]:
@@ -187,7 +198,7 @@ def _kept(estimates: Estimate, runs: np.ndarray, shape: tuple[int, ...]) -> np.n
 def _ranking(
     systems: Sequence[System], index: np.ndarray, plans: Plan, estimates: Estimate, site: Site, objective: Objective
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(order, whether each row meets deadline and budget): those that do come first, then by objective, then GPUs."""
+    """(order, whether each row meets deadline and budget): those that do first, then safe memory, objective, GPUs."""
     priced = np.array([bool(has_price(systems[int(i)], site)) for i in index], dtype=bool)
     hours, dollars = np.asarray(estimates.job_hours), np.asarray(estimates.job_usd)
     meets = np.ones(len(index), dtype=bool)
@@ -199,4 +210,5 @@ def _ranking(
     unpriced = ~priced if objective == "money" else np.zeros(len(index), dtype=bool)
     figure = np.where(unpriced, np.asarray(plans.gpus) * hours, figure)  # what they would cost at one price for all
     rounded = np.array([float(f"{x:.9e}") for x in figure])
-    return np.lexsort((np.arange(len(index)), np.asarray(plans.gpus), rounded, unpriced, ~meets)), meets
+    tight = ~np.broadcast_to(is_safe(estimates), meets.shape)
+    return np.lexsort((np.arange(len(index)), np.asarray(plans.gpus), rounded, unpriced, tight, ~meets)), meets

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perfsim.cli.main import main
+from perfsim.search.sweep import SAFE_MEMORY_SHARE
 
 SMALL = """\
 [workload]
@@ -68,8 +69,12 @@ def test_top_and_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("objective", "figure"), [("money", "job_usd"), ("energy", "job_kwh"), ("time", "job_hours")])
 def test_ranked_by_the_objective(tmp_path: Path, objective: str, figure: str) -> None:
     result = swept(tmp_path, SMALL + f'objective = "{objective}"\n', "--all", "--json", "-")
-    figures = [row[figure] for row in json.loads(result.stdout)["rows"] if row[figure] is not None]
-    assert figures == pytest.approx(sorted(figures))
+    rows = [row for row in json.loads(result.stdout)["rows"] if row[figure] is not None]
+    safe = [row["memory_bytes"] <= SAFE_MEMORY_SHARE * row["memory_capacity_bytes"] for row in rows]
+    assert safe == sorted(safe, reverse=True)
+    for kind in (True, False):
+        figures = [row[figure] for row, is_safe in zip(rows, safe, strict=True) if is_safe is kind]
+        assert figures == pytest.approx(sorted(figures))
 
 
 def test_nothing_fits_is_exit_1_with_the_nearest_change(tmp_path: Path) -> None:
