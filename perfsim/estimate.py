@@ -1,7 +1,5 @@
 """The one place where formulas are put together: workload, system and plan become time, memory, energy and money."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from perfsim.core.calibration import Calibration
@@ -98,7 +96,9 @@ def _step_time(
     layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / ends.total
     reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, costs, per_stage * busy)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs)
-    parts = StepTime(
+    nodes = np.maximum(1.0, plan.gpus / system.gpus_per_node)
+    whole = piped.work_seconds + piped.bubble_seconds + piped.send_seconds + reduce + regather + optimizer + host
+    return StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,
         backward_seconds=layers * (layer.backward + accumulated) + of_ends * ends.backward,
         recompute_seconds=layers * layer.recompute,
@@ -112,11 +112,8 @@ def _step_time(
         gradient_reduce_seconds=reduce,
         optimizer_seconds=optimizer,
         host_seconds=host,
-        growth_seconds=0.0,
+        growth_seconds=calibration.node_growth * np.log(nodes) * whole,
     )
-    nodes = np.maximum(1.0, plan.gpus / system.gpus_per_node)
-    growth = calibration.node_growth * np.log(nodes) * parts.total_seconds
-    return replace(parts, growth_seconds=growth)
 
 
 def _accumulation_seconds(

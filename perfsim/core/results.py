@@ -1,7 +1,8 @@
 """What an estimate consists of: frozen records of named parts, each a scalar or an array over plans."""
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 
 from perfsim.core.numbers import Floats, Ints
 
@@ -14,9 +15,7 @@ class Parts:
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
     def _sum(self) -> Floats:
-        total: Floats = 0.0
-        for part in self.parts().values():
-            total = total + part
+        total: Floats = reduce(add, self.parts().values())
         return total
 
 

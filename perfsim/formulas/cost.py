@@ -16,7 +16,7 @@ def cost(system: System, gpu_seconds: Floats, energy: Energy, site: Site) -> Cos
     """
     hours = gpu_seconds / HOUR
     if site.price == "rent":
-        return Cost(hours * system.usd_per_gpu_hour, 0.0 * hours)
+        return Cost(hours * system.usd_per_gpu_hour, 0.0)
     has_price = np.asarray(system.gpu.price_usd) > 0.0
     electricity = energy.total_joules / JOULES_PER_KWH * site.usd_per_kwh
     hardware = hours * system.gpu.price_usd / site.ownership_hours
