@@ -44,6 +44,9 @@ class Precision:
     weight_copy_bytes: float = 0.0
 
 
+# Bytes of a 4-bit weight with double-quantised scales: Dettmers et al. 2023 (arXiv 2305.14314), section 3
+NF4_BYTES = 4.127 / 8
+
 PRECISIONS = {
     p.key: p
     for p in (

@@ -168,7 +168,7 @@ class Attention(Operation):
         return kept * self.scores
 
 
-PointwiseKind = Literal["activation", "gate", "dropout", "add", "rope", "scale"]
+PointwiseKind = Literal["activation", "gate", "dropout", "add", "rope"]
 
 
 @dataclass(frozen=True)
@@ -292,10 +292,7 @@ class Route(Operation):
 
 @dataclass(frozen=True)
 class Exchange(Operation):
-    """A collective over a group of ranks; `size_bytes` as nccl-tests counts (the total array).
-
-    `is_mirrored` collectives have a partner of the same size in the backward pass.
-    """
+    """A collective over a group of ranks; `size_bytes` as nccl-tests counts (the total array)."""
 
     collective: Literal["all-reduce", "gather-scatter", "all-to-all", "ring"] = "all-reduce"
     group: Literal["tensor", "context", "expert"] = "tensor"

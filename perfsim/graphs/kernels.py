@@ -14,7 +14,6 @@ from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
 from perfsim.formulas.operations import (
     Attention,
-    Exchange,
     Linear,
     Lookup,
     Loss,
@@ -72,9 +71,7 @@ class Lowering:
             case Route():
                 move = self._stream(2.0 * operation.read_bytes)
                 found = Lowered((move,), (move, move))
-            case Exchange():
-                found = Lowered()
-            case _:
+            case _:  # exchanges and inputs launch nothing of their own
                 found = Lowered()
         return found if self.has_backward else Lowered(found.forward)
 
@@ -266,8 +263,6 @@ class Lowering:
                         (self._stream(2.0 * a * n, launches=passes),), (self._stream(2.0 * a * n, launches=passes),)
                     )
                 sizes = (2.0 * a, 2.0 * a)
-            case _:
-                sizes = (2.0 * a, 2.0 * a)
         return Lowered((self._stream(sizes[0] * n),), (self._stream(sizes[1] * n),))
 
     def _lookup(self, op: Lookup) -> Lowered:
@@ -310,7 +305,8 @@ def optimizer_kernels(
 # PyTorch/LanguageModeling/Transformer-XL/pytorch/lamb.py: 14 passes in fp32 and three more for clipping and zeroing)
 LAMB_LOOP_BYTES = 68.0
 
-# bytes an update moves against Adam's (read gradient, weight, two moments; write weight, two moments: 28 of 28 bytes)
+# bytes an update moves against Adam's (read gradient, weight, two moments; write weight, two moments: 28 bytes),
+# counted for adam, sgd, lion and the 8-bit states; assumed for lamb, adafactor and muon
 OPTIMIZER_TRAFFIC = {
     "adam": 1.0, "adamw": 1.0, "lamb": 1.55, "sgd": 0.6, "adafactor": 0.7, "adam8bit": 0.6, "adamw8bit": 0.6,
     "lion": 0.75, "muon": 0.9, "none": 0.0,

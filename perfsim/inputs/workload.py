@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from perfsim.core.model import Model
-from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload
+from perfsim.core.workload import NF4_BYTES, PRECISIONS, Head, Precision, Task, Workload
 from perfsim.errors import InputError
 from perfsim.formulas.parameters import count
 from perfsim.inputs import explain
@@ -17,7 +17,6 @@ from perfsim.inputs.scenario_file import HeadName, WorkloadKeys, with_aliases
 Found = tuple[Loc, str, str]
 
 DEFAULT_LORA_RANK = 16
-NF4_BYTES = 4.127 / 8  # 4 bits a weight and double-quantised scales: QLoRA, arXiv 2305.14314, section 3
 _LANGUAGE_KINDS = ("encoder", "decoder", "encoder-decoder")
 
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.results import Estimate
-from perfsim.core.workload import Task, Workload
+from perfsim.core.workload import NF4_BYTES, Task, Workload
 from perfsim.search.space import Space
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
-
-NF4_BYTES = 4.127 / 8  # 4 bits a weight and double-quantised scales (Dettmers et al. 2023, arXiv 2305.14314)
 
 
 def nearest_fit(sweep: "Sweep") -> list[tuple[str, System, Plan, Estimate]]:
