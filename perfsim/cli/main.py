@@ -17,6 +17,7 @@ COMMANDS = {  # name: (module, one line for --help)
     "estimate": ("perfsim.cli.estimate", "Cost one plan, part by part."),
     "validate": ("perfsim.cli.validate", "Hold predictions against measured runs."),
     "specs": ("perfsim.cli.specs", "List, show and check cards, systems and models."),
+    "roofline": ("perfsim.cli.roofline", "Show a card's roofline, and a model's kernels under it."),
     "graph": ("perfsim.cli.graph", "Print or write a model's compute graph."),
 }
 

@@ -111,17 +111,22 @@ def to_calibration(path: Path) -> Calibration:
     return Calibration(**values_of(load(path, CalibrationSpec)))
 
 
+def deciding_rules(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> dict[str, Rule | None]:
+    """The rule that decides each quantity of a card: the first that matches and has it, None where there is none."""
+    rules = [rule for rule in rules if rule.match.holds(key, spec)]
+    formats = [name for name in FORMATS if getattr(spec.peak_tflops, name) is not None]
+    return {
+        quantity: next((rule for rule in rules if getattr(rule, quantity) is not None), None)
+        for quantity in (*formats, "bandwidth_fraction", "attention_fraction", "kernel_us")
+    }
+
+
 def card_calibration(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> CardCalibration:
     """What the card reaches of its datasheet, by the first rule for each quantity; basis is the weakest of theirs.
 
     Raises: InputError that names the quantities no rule covers.
     """
-    rules = [rule for rule in rules if rule.match.holds(key, spec)]
-    formats = [name for name in FORMATS if getattr(spec.peak_tflops, name) is not None]
-    deciding = {
-        quantity: next((rule for rule in rules if getattr(rule, quantity) is not None), None)
-        for quantity in (*formats, "bandwidth_fraction", "attention_fraction", "kernel_us")
-    }
+    deciding = deciding_rules(key, spec, rules)
     missing = [quantity for quantity, rule in deciding.items() if rule is None]
     if missing:
         raise InputError(

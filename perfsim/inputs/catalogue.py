@@ -13,9 +13,9 @@ from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
 from perfsim.core.software import Software
 from perfsim.errors import InputError, UnknownNameError, UnsupportedError
-from perfsim.inputs.calibration import CardRules, Links, Rule, card_calibration, to_calibration
+from perfsim.inputs.calibration import CalibrationSpec, CardRules, Links, Rule, card_calibration, to_calibration
 from perfsim.inputs.explain import nearest
-from perfsim.inputs.files import NAME, load, problem, read_toml
+from perfsim.inputs.files import NAME, Sourced, load, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec, to_gpu
 from perfsim.inputs.names import matching
 from perfsim.inputs.software import to_software
@@ -167,6 +167,10 @@ class Catalogue:
     def calibration(self) -> Calibration:
         """The measured numbers that all cards share."""
         return self._once("calibration", "shared", lambda: to_calibration(self._shared("shared")))
+
+    def calibration_spec(self) -> Sourced:
+        """The file of those numbers as it is written, with the basis and the source of each."""
+        return self._once("calibration file", "shared", lambda: load(self._shared("shared"), CalibrationSpec))
 
     @cached_property
     def links(self) -> Links:

@@ -64,9 +64,16 @@ def write(target: str, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    path = Path(target)
+    write_bytes(target, text.encode("utf-8"))
+
+
+def write_bytes(target: str, data: bytes) -> None:
+    """Writes the file `target`, whole or not at all.
+
+    Raises: InputError when the file cannot be written.
+    """
     try:
-        _replace(path, text.encode("utf-8"))
+        _replace(Path(target), data)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         what = f"cannot be written: {reason.lower()}; name a file in a folder you may write to, or - for the terminal"

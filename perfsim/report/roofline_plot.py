@@ -1,0 +1,348 @@
+"""A card's roofline with a model's kernels as a picture, drawn by matplotlib.
+
+Two panels: kernels that compute under the roofs, FLOP/s over FLOP/byte; kernels that only move data, GB/s over bytes a
+launch. What a mark means never rests on its colour: shape is the kind of kernel, full or hollow the pass.
+"""
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfsim.errors import InputError
+from perfsim.graphs.points import Point, Roof, Roofline
+from perfsim.report.export import write_bytes
+from perfsim.report.roofline import joined_roofs, merged, operation_text, title_text
+from perfsim.units import (
+    GIGA,
+    MEGA,
+    TERA,
+    bytes_per_s_text,
+    flops_per_s_text,
+    number_text,
+    percent_text,
+    printable,
+    seconds_text,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg")
+INSTALL = "pip install 'perfsim[report]' (or pip install matplotlib)"
+MOST_LABELS = 9
+LEAST_LABELLED = 0.004  # share of time
+
+_MARKS = {  # kind: (marker, colour); shapes tell them apart in black and white
+    "product": ("o", "#1f5fa8"), "attention": ("^", "#b5451b"), "elementwise": ("s", "#1f5fa8"),
+    "softmax": ("D", "#b5451b"), "norm": ("v", "#3d7a37"), "gather": ("P", "#7a4b9a"), "column": ("X", "#555555"),
+}  # fmt: skip
+_OTHER_MARK = ("*", "#555555")
+_STYLE = {
+    "font.family": "DejaVu Sans", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6,
+    "svg.fonttype": "none", "svg.hashsalt": "perfsim", "path.simplify": False,
+}  # fmt: skip
+_INK, _GREY = "#111111", "#8a8a8a"
+
+
+def check_plot(target: str) -> None:
+    """Refuses a picture that could not be written, before anything is computed.
+
+    Raises: InputError for a name that ends in neither .png nor .svg, and where matplotlib is missing.
+    """
+    if Path(target).suffix.lower() not in SUFFIXES:
+        raise InputError(f"--plot: {printable(target)}: is no picture perfsim draws; write a name in .png or .svg")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise InputError(f"--plot: needs matplotlib, which is not installed; {INSTALL}") from None
+
+
+def write_plot(target: str, found: Roofline) -> None:
+    """Draws the roofline into `target`, a .png or .svg; the same roofline gives the same bytes.
+
+    Raises: InputError when the file cannot be written.
+    """
+    check_plot(target)
+    form = Path(target).suffix.lower().removeprefix(".")
+    buffer = io.BytesIO()
+    with _style():
+        figure = roofline_figure(found)
+        nameless = {"Software": None} if form == "png" else {"Date": None, "Creator": "perfsim"}
+        figure.savefig(buffer, format=form, dpi=150, metadata=nameless)
+    write_bytes(target, buffer.getvalue())
+
+
+def roofline_figure(found: Roofline) -> "Figure":
+    """The picture as a matplotlib figure, for notebooks and for changes of one's own."""
+    from matplotlib.figure import Figure
+
+    with _style():
+        moving = [point for point in merged(found.points) if not point.flops]
+        computing = [point for point in merged(found.points) if point.flops]
+        figure = Figure(figsize=(13.0 if found.points else 8.5, 6.4), facecolor="white")
+        if moving:
+            panels = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
+            figure.subplots_adjust(left=0.055, right=0.885, top=0.85, bottom=0.21, wspace=0.48)
+            compute, move = panels
+            _memory_panel(move, found, moving)
+        else:
+            compute = figure.subplots()
+            figure.subplots_adjust(left=0.085, right=0.79, top=0.85, bottom=0.21)
+        _compute_panel(compute, found, computing)
+        _titles(figure, found)
+        _legend(figure, found)
+        return figure
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """matplotlib as it comes, without the user's own settings, and with the few of `_STYLE`."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> None:
+    """FLOP/s over FLOP/byte: every number format's peak, DRAM and L2, and the kernels that compute."""
+    roofs = joined_roofs([roof for roof in found.roofs if roof.kind == "compute"])
+    dram, l2 = found.roof("dram"), found.roof("l2")
+    top, least = max(roof.highest for roof in roofs), min(roof.datasheet for roof in roofs)
+    ridges = least / dram.datasheet / 12.0, top / dram.datasheet * 6.0
+    left = min([ridges[0], *(point.intensity / 1.6 for point in points)])
+    right = max([ridges[1], *(point.intensity * 1.8 for point in points)])
+    low = min([left * dram.datasheet, *(point.flops_per_s / 1.6 for point in points)])
+    _logarithmic(axes, (left, right), (low / TERA, 1.9 * top / TERA))
+    axes.set_xlabel("FLOP per byte of memory traffic")
+    axes.set_ylabel("TFLOP/s")
+    names: list[tuple[float, str, bool]] = []
+    for roof in roofs:
+        is_used = not points or any(name in found.formats for name in roof.name.split(", "))
+        ink, width = (_INK, 1.7) if is_used else (_GREY, 0.9)
+        _level(axes, roof.datasheet / dram.datasheet, right, roof.datasheet / TERA, ink, width, "-")
+        _level(axes, roof.reached / dram.reached, right, roof.reached / TERA, ink, 0.7 * width, "--")
+        text = f"{roof.name}\n{flops_per_s_text(roof.datasheet)}, reached {number_text(roof.reached / TERA)}"
+        names.append((roof.datasheet / TERA, text, is_used))
+    lines = [(dram.datasheet, "-", 1.7, f"DRAM {bytes_per_s_text(dram.datasheet)}"), (dram.reached, "--", 1.2, "")]
+    if l2.reached > dram.datasheet:
+        lines.append((l2.reached, ":", 1.4, f"L2 {bytes_per_s_text(l2.reached)}"))
+    for rate, dashes, width, text in lines:
+        peak = top if dashes != "--" else max(roof.reached for roof in roofs)
+        axes.plot([left, peak / rate], [left * rate / TERA, peak / TERA], dashes, color=_INK, linewidth=width)
+        if text:
+            _along(axes, text, left, rate / TERA, above=dashes == ":")
+    _beside(axes, names)
+    _marks(axes, found, points, lambda point: (point.intensity, point.flops_per_s / TERA))
+
+
+def _memory_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> None:
+    """GB/s over bytes a launch: DRAM, L2, the start of a kernel, and the kernels that only move data."""
+    dram, l2 = found.roof("dram"), found.roof("l2")
+    start = float(found.gpu.calibration.kernel_seconds)
+    sizes = [point.bytes / point.launches / MEGA for point in points]
+    top = max(dram.highest, l2.reached, *(point.bytes_per_s for point in points))
+    left, right = min(sizes) / 2.0, max(sizes) * 2.0
+    low = min([dram.datasheet / 20.0, *(point.bytes_per_s / 1.6 for point in points)])
+    _logarithmic(axes, (left, right), (low / GIGA, 2.2 * top / GIGA))
+    axes.set_xlabel("MB moved by a launch")
+    axes.set_ylabel("GB/s")
+    names = [
+        (dram.datasheet / GIGA, f"DRAM\n{bytes_per_s_text(dram.datasheet)}, {number_text(dram.reached / GIGA)}", True)
+    ]
+    _level(axes, left, right, dram.datasheet / GIGA, _INK, 1.7, "-")
+    _level(axes, left, right, dram.reached / GIGA, _INK, 1.2, "--")
+    if l2.reached > dram.datasheet:
+        _level(axes, left, right, l2.reached / GIGA, _INK, 1.4, ":")
+        names.append((l2.reached / GIGA, f"L2\n{bytes_per_s_text(l2.reached)}", True))
+    if start > 0.0:
+        ends = [max(left, low * start / MEGA), min(right, 2.2 * top * start / MEGA)]
+        if ends[0] < ends[1]:
+            rates = [size * MEGA / start / GIGA for size in ends]
+            axes.plot(ends, rates, "-.", color=_INK, linewidth=1.0)
+    _beside(axes, names)
+    _marks(axes, found, points, lambda point: (point.bytes / point.launches / MEGA, point.bytes_per_s / GIGA))
+
+
+def _logarithmic(axes: "Axes", across: tuple[float, float], up: tuple[float, float]) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(*across)
+    axes.set_ylim(*up)
+    for axis, (least, most) in ((axes.xaxis, across), (axes.yaxis, up)):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value, 1)))
+        few = math.log10(most / least) < 1.6
+        minor = FuncFormatter(lambda value, _: number_text(value, 1) if f"{value:e}"[0] in "25" else "")
+        axis.set_minor_formatter(minor if few else NullFormatter())
+
+
+def _level(axes: "Axes", start: float, end: float, rate: float, ink: str, width: float, dashes: str) -> None:
+    """A horizontal roof from its ridge to the right."""
+    axes.plot([min(start, end), end], [rate, rate], dashes, color=ink, linewidth=width)
+
+
+def _along(axes: "Axes", text: str, left: float, rate: float, above: bool) -> None:
+    """A text along the slope of a bandwidth, from the left edge."""
+    start = left * 1.25
+    here, there = axes.transData.transform([(start, start * rate), (10 * start, 10 * start * rate)])
+    angle = math.degrees(math.atan2(there[1] - here[1], there[0] - here[0]))
+    axes.annotate(
+        text, (start, start * rate), xytext=(-3, 4) if above else (4, -3), textcoords="offset points",
+        rotation=angle, rotation_mode="anchor", va="bottom" if above else "top", fontsize=8.5,
+    )  # fmt: skip
+
+
+def _beside(axes: "Axes", names: Iterable[tuple[float, str, bool]], gap: float = 0.062) -> None:
+    """Texts right of the axes at their heights, moved apart where they would overlap."""
+    listed = sorted(names)
+    low, high = (math.log(limit) for limit in axes.get_ylim())
+    heights = [(math.log(rate) - low) / (high - low) for rate, _, _ in listed]
+    for _ in range(200):
+        for i in range(len(heights) - 1):
+            if (lack := gap - (heights[i + 1] - heights[i])) > 1e-6:
+                heights[i] -= lack / 2
+                heights[i + 1] += lack / 2
+    for height, (rate, text, is_strong) in zip(heights, listed, strict=True):
+        axes.annotate(
+            text, (1.0, (math.log(rate) - low) / (high - low)), xycoords="axes fraction", xytext=(1.025, height),
+            textcoords="axes fraction", va="center", fontsize=8.0, color=_INK if is_strong else "#555555",
+            linespacing=1.05, arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": _GREY, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+
+
+def _marks(axes: "Axes", found: Roofline, points: Sequence[Point], place: Any) -> None:
+    """The kernels, an area for their share of time, and the names of those with most of it."""
+    for point in sorted(points, key=lambda point: -point.time_share):
+        marker, colour = _MARKS.get(point.kind, _OTHER_MARK)
+        face = colour if point.direction == "forward" else "white"
+        axes.scatter(
+            *place(point), s=_area(point), marker=marker, facecolor=face, edgecolor=colour if face == "white" else _INK,
+            linewidth=1.4 if face == "white" else 0.6, zorder=3, alpha=0.95,
+        )  # fmt: skip
+    labels = _Labels(axes)
+    for point in points:
+        labels.keep_free(place(point), math.sqrt(_area(point)) / 2.0)
+    named = [point for point in points if point.time_share >= LEAST_LABELLED][:MOST_LABELS]
+    for point in named:
+        name = printable(operation_text(found, point.part, point.operation))
+        pass_name = "fwd" if point.direction == "forward" else "bwd"
+        labels.put(place(point), f"{name} {pass_name} {percent_text(point.time_share)}")
+
+
+def _area(point: Point) -> float:
+    return 22.0 + 900.0 * min(point.time_share, 0.3)
+
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class _Labels:
+    """Finds a free place for each label, in points from the lower left corner of the axes."""
+
+    axes: "Axes"
+    taken: list[Box] = field(default_factory=list)
+
+    def keep_free(self, at: tuple[float, float], radius: float) -> None:
+        """No label may cover a mark of this radius [points]."""
+        x, y = self._points(at)
+        self.taken.append((x - radius, y - radius, x + radius, y + radius))
+
+    def put(self, at: tuple[float, float], text: str) -> None:
+        """Write the text as near to its mark as nothing else is; leave it out where there is no place."""
+        x, y = self._points(at)
+        width, height = 4.75 * len(text) + 4.0, 11.0
+        for box in self._places(x, y, width, height):
+            if self._is_free(box):
+                self.taken.append(box)
+                self.axes.annotate(
+                    text, at, xytext=(box[0] - x + 2.0, box[1] - y + 2.5), textcoords="offset points", fontsize=8.0,
+                    bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+                    arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#444444", "shrinkA": 0, "shrinkB": 2},
+                    zorder=5,
+                )  # fmt: skip
+                return
+
+    def _places(self, x: float, y: float, width: float, height: float) -> Iterator[Box]:
+        """Boxes around a point, the nearest first, below before above: roofs lie above."""
+        for distance in range(10, 190, 6):
+            for turn in (-30, 210, -60, 240, -90, 0, 180, 30, 150, 60, 120, 90):
+                dx, dy = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+                left = x + distance * dx - (0.0 if dx > 0.1 else width if dx < -0.1 else width / 2.0)
+                bottom = y + distance * dy - height / 2.0
+                yield left, bottom, left + width, bottom + height
+
+    def _is_free(self, box: Box) -> bool:
+        width, height = self._size()
+        if box[0] < 2.0 or box[1] < 2.0 or box[2] > width or box[3] > height:
+            return False
+        return all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in self.taken)
+
+    def _points(self, at: tuple[float, float]) -> tuple[float, float]:
+        """A place in the data as points from the corner of the axes."""
+        inside = self.axes.transAxes.inverted().transform(self.axes.transData.transform(at))
+        width, height = self._size()
+        return float(inside[0]) * width, float(inside[1]) * height
+
+    def _size(self) -> tuple[float, float]:
+        place, figure = self.axes.get_position(), self.axes.get_figure()
+        width, height = figure.get_size_inches()
+        return place.width * width * 72.0, place.height * height * 72.0
+
+
+def _titles(figure: "Figure", found: Roofline) -> None:
+    left = figure.axes[0].get_position().x0
+    figure.text(left, 0.955, title_text(found), fontsize=12.0, fontweight="bold", va="top")
+    if found.points:
+        shares = ", ".join(f"{bound} {percent_text(share)}" for bound, share in found.bound_shares().items())
+        line = f"kernels of one micro-batch: {seconds_text(found.seconds)}; bound by {shares}"
+    else:
+        line = f"dense peaks, products summed in fp32; reached: in training ({found.gpu.calibration.basis})"
+    figure.text(left, 0.905, line, fontsize=9.5, va="top")
+    for axes, text in zip(figure.axes, _PANELS, strict=False):
+        if found.points:
+            axes.set_title(text, fontsize=9.5, loc="left")
+
+
+_PANELS = ("kernels that compute", "kernels that only move data")
+
+
+def _legend(figure: "Figure", found: Roofline) -> None:
+    """What shapes, fillings and dashes mean, below the panels."""
+    from matplotlib.lines import Line2D
+
+    kinds = [kind for kind in _MARKS if any(point.kind == kind for point in found.points)]
+    marks: list[Any] = [
+        Line2D([], [], linestyle="", marker=_MARKS[kind][0], color=_MARKS[kind][1], markersize=7, label=kind)
+        for kind in kinds
+    ]
+    if found.points:
+        full = {"linestyle": "", "marker": "o", "markersize": 7, "color": _INK}
+        marks.append(Line2D([], [], label="forward (full)", **full))
+        marks.append(Line2D([], [], label="backward (hollow)", markerfacecolor="white", **full))
+    dashes = [("-", "datasheet"), ("--", f"reached in training ({found.roof('dram').basis or 'calibrated'})")]
+    if found.roof("l2").reached > found.roof("dram").datasheet:
+        dashes.append((":", f"L2, one number for all cards ({found.roof('l2').basis or 'calibrated'})"))
+    if any(not point.flops for point in found.points):
+        dashes.append(("-.", f"start of a kernel, {seconds_text(float(found.gpu.calibration.kernel_seconds))}"))
+    lines: list[Any] = [Line2D([], [], linestyle=dash, color=_INK, label=text) for dash, text in dashes]
+    left = figure.axes[0].get_position().x0 - 0.01
+    for height, handles in ((0.085, marks), (0.045, lines)):
+        if handles:
+            legend = figure.legend(
+                handles=handles, loc="center left", bbox_to_anchor=(left, height), ncols=len(handles), frameon=False,
+                fontsize=8.5, handletextpad=0.5, columnspacing=1.5, handlelength=2.4 if handles is lines else 1.0,
+            )  # fmt: skip
+            figure.add_artist(legend)
+    if found.points:
+        note = "area: share of the time of all layers, embedding and head; without communication and optimizer"
+        figure.text(left + 0.01, 0.012, note, fontsize=8.0, color="#444444")
