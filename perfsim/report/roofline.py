@@ -1,6 +1,5 @@
 """A card's roofline with a model's kernels, for the terminal, as JSON and as CSV."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,12 +28,11 @@ from perfsim.units import (
 )
 
 SHOWN = 10
-BAR = 8
 _SUMMED = ("launches", "flops", "bytes", "seconds", "time_share")
 _SHORT = {"forward": "fwd", "backward": "bwd"}
-_HEADER = ("operation", "pass", "kernels", "FLOP/B", "TFLOP/s", "GB/s", "of roof", "", "us", "share", "bound")
-_LEFT = ("operation", "pass", "kernels", "", "bound")
-_WIDE_ONLY = ("kernels", "")
+_HEADER = ("operation", "pass", "kernels", "FLOP/B", "TFLOP/s", "GB/s", "of roof", "us", "share", "bound")
+_LEFT = ("operation", "pass", "kernels", "bound")
+_WIDE_ONLY = ("kernels", "us")
 
 
 def title_text(found: Roofline) -> str:
@@ -139,10 +137,14 @@ def _joined_name(names: Sequence[str]) -> str:
 
     >>> _joined_name(["attention_query", "attention_key", "attention_value"])
     'attention_query/key/value'
+    >>> _joined_name(["attention_norm", "mlp_norm"])
+    'attention_norm, mlp_norm'
     """
-    start = os.path.commonprefix(list(names)).rpartition("_")
-    shared = start[0] + start[1] if len(names) > 1 else ""
-    return "/".join([names[0], *(name.removeprefix(shared) for name in names[1:])])
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        start, mark, end = name.partition("_")
+        groups.setdefault(start + mark, []).append(end)
+    return ", ".join(start + "/".join(ends) for start, ends in groups.items())
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class _KernelTable:
         table = _table()
         for i in kept:
             name = _HEADER[i]
-            most = 28 if name == "operation" else None
+            most = 31 if name == "operation" else None
             table.add_column(
                 name, justify="left" if name in _LEFT else "right", no_wrap=True, overflow="ellipsis", max_width=most
             )
@@ -179,10 +181,9 @@ def _cells(found: Roofline, point: Point) -> tuple[str, ...]:
         number_text(point.flops_per_s / TERA) if point.flops else NO_NUMBER,
         number_text(point.bytes_per_s / GIGA),
         f"{100 * point.roof_share:.0f} %",
-        "#" * max(1, round(BAR * point.roof_share)),
         number_text(point.seconds / (MILLI * MILLI)),
         percent_text(point.time_share),
-        f"{point.bound}, L2" if point.is_cached and point.bound == "memory" else point.bound,
+        "L2" if point.is_cached and point.bound == "memory" else point.bound,
     )
 
 
@@ -219,14 +220,13 @@ def _roofs_table(found: Roofline, sources: list[str]) -> Table:
     for roof in joined_roofs(found.roofs):
         text = bytes_per_s_text if roof.kind in ("dram", "l2") else flops_per_s_text
         marks = " ".join(_mark(source, sources) for source in (roof.datasheet_source, roof.source))
-        basis = f"{roof.basis}, for all cards" if roof.kind == "l2" and roof.basis else roof.basis
         table.add_row(
-            Text(roof.name),
+            Text("L2 of any card" if roof.kind == "l2" else roof.name),
             text(roof.datasheet) if roof.datasheet else NO_NUMBER,
             text(roof.reached),
             percent_text(roof.reached / roof.datasheet) if roof.datasheet else NO_NUMBER,
             number_text(roof.datasheet / memory.datasheet) if roof.kind == "compute" else "",
-            Text(printable(basis)),
+            Text(printable(roof.basis)),
             Text(marks.strip()),
         )
     return table

@@ -85,9 +85,9 @@ def chart_lines(found: Roofline) -> Iterator[str]:
         yield f"{number:>{MARGIN - 1}} |{''.join(cells)} {names.get(row, '')}".rstrip()
     yield " " * MARGIN + "+" + "-" * WIDTH
     yield " " * MARGIN + _ticks(canvas).rstrip()
-    legend = "TFLOP/s over FLOP/byte; - peak, / DRAM (datasheet)"
+    legend = "TFLOP/s over FLOP/byte. - peak, / DRAM"
     if found.points:
-        legend += "; P product, A attention, p and a backward"
+        legend += "; P product, A attention; p, a: backward"
     yield " " * MARGIN + legend
 
 

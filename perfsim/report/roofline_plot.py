@@ -6,9 +6,9 @@ launch. What a mark means never rests on its colour: shape is the kind of kernel
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg")
 INSTALL = "pip install 'perfsim[report]' (or pip install matplotlib)"
-MOST_LABELS = 9
-LEAST_LABELLED = 0.004  # share of time
+LEAST_DRAWN, LEAST_NAMED, MOST_NAMED = 1e-3, 5e-3, 12  # shares of time, operations of a panel
 
 _MARKS = {  # kind: (marker, colour); shapes tell them apart in black and white
     "product": ("o", "#1f5fa8"), "attention": ("^", "#b5451b"), "elementwise": ("s", "#1f5fa8"),
@@ -83,20 +82,21 @@ def roofline_figure(found: Roofline) -> "Figure":
     from matplotlib.figure import Figure
 
     with _style():
-        moving = [point for point in merged(found.points) if not point.flops]
-        computing = [point for point in merged(found.points) if point.flops]
-        figure = Figure(figsize=(13.0 if found.points else 8.5, 6.4), facecolor="white")
+        drawn = [point for point in merged(found.points) if point.time_share >= LEAST_DRAWN]
+        moving = [point for point in drawn if not point.flops]
+        computing = [point for point in drawn if point.flops]
+        figure = Figure(figsize=(13.5 if moving else 8.5, 6.6), facecolor="white")
         if moving:
             panels = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
-            figure.subplots_adjust(left=0.055, right=0.885, top=0.85, bottom=0.21, wspace=0.48)
+            figure.subplots_adjust(left=0.06, right=0.905, top=0.835, bottom=0.205, wspace=0.46)
             compute, move = panels
             _memory_panel(move, found, moving)
         else:
             compute = figure.subplots()
-            figure.subplots_adjust(left=0.085, right=0.79, top=0.85, bottom=0.21)
+            figure.subplots_adjust(left=0.095, right=0.815, top=0.85, bottom=0.17)
         _compute_panel(compute, found, computing)
         _titles(figure, found)
-        _legend(figure, found)
+        _legend(figure, found, {point.kind for point in drawn})
         return figure
 
 
@@ -120,6 +120,8 @@ def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> No
     left = min([ridges[0], *(point.intensity / 1.6 for point in points)])
     right = max([ridges[1], *(point.intensity * 1.8 for point in points)])
     low = min([left * dram.datasheet, *(point.flops_per_s / 1.6 for point in points)])
+    low = _with_room(found, points, low, 1.9 * top, min((point.flops_per_s for point in points), default=low))
+    left = min(left, 4.0 * low / dram.datasheet)
     _logarithmic(axes, (left, right), (low / TERA, 1.9 * top / TERA))
     axes.set_xlabel("FLOP per byte of memory traffic")
     axes.set_ylabel("TFLOP/s")
@@ -129,16 +131,16 @@ def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> No
         ink, width = (_INK, 1.7) if is_used else (_GREY, 0.9)
         _level(axes, roof.datasheet / dram.datasheet, right, roof.datasheet / TERA, ink, width, "-")
         _level(axes, roof.reached / dram.reached, right, roof.reached / TERA, ink, 0.7 * width, "--")
-        text = f"{roof.name}\n{flops_per_s_text(roof.datasheet)}, reached {number_text(roof.reached / TERA)}"
+        text = f"{roof.name} {flops_per_s_text(roof.datasheet)}\nreached {flops_per_s_text(roof.reached)}"
         names.append((roof.datasheet / TERA, text, is_used))
-    lines = [(dram.datasheet, "-", 1.7, f"DRAM {bytes_per_s_text(dram.datasheet)}"), (dram.reached, "--", 1.2, "")]
-    if l2.reached > dram.datasheet:
-        lines.append((l2.reached, ":", 1.4, f"L2 {bytes_per_s_text(l2.reached)}"))
-    for rate, dashes, width, text in lines:
-        peak = top if dashes != "--" else max(roof.reached for roof in roofs)
+    slopes = [(dram.datasheet, "-", 1.7, top), (dram.reached, "--", 1.2, max(roof.reached for roof in roofs))]
+    if l2.reached > dram.datasheet and top / l2.reached > 2.0 * left:
+        slopes.append((l2.reached, ":", 1.4, top))
+        _along(axes, f"L2 {bytes_per_s_text(l2.reached)}", left, l2.reached / TERA, above=True)
+    for rate, dashes, width, peak in slopes:
         axes.plot([left, peak / rate], [left * rate / TERA, peak / TERA], dashes, color=_INK, linewidth=width)
-        if text:
-            _along(axes, text, left, rate / TERA, above=dashes == ":")
+    text = f"DRAM {bytes_per_s_text(dram.datasheet)}, reached {bytes_per_s_text(dram.reached)}"
+    _along(axes, text, left, min(dram.datasheet, dram.reached) / TERA, above=False)
     _beside(axes, names)
     _marks(axes, found, points, lambda point: (point.intensity, point.flops_per_s / TERA))
 
@@ -150,18 +152,23 @@ def _memory_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> Non
     sizes = [point.bytes / point.launches / MEGA for point in points]
     top = max(dram.highest, l2.reached, *(point.bytes_per_s for point in points))
     left, right = min(sizes) / 2.0, max(sizes) * 2.0
-    low = min([dram.datasheet / 20.0, *(point.bytes_per_s / 1.6 for point in points)])
+    low = min([dram.datasheet / 10.0, *(point.bytes_per_s / 1.6 for point in points)])
+    low = _with_room(found, points, low, 2.2 * top, min(point.bytes_per_s for point in points))
     _logarithmic(axes, (left, right), (low / GIGA, 2.2 * top / GIGA))
     axes.set_xlabel("MB moved by a launch")
     axes.set_ylabel("GB/s")
     names = [
-        (dram.datasheet / GIGA, f"DRAM\n{bytes_per_s_text(dram.datasheet)}, {number_text(dram.reached / GIGA)}", True)
+        (
+            dram.datasheet / GIGA,
+            f"DRAM {bytes_per_s_text(dram.datasheet)}\nreached {bytes_per_s_text(dram.reached)}",
+            True,
+        )
     ]
     _level(axes, left, right, dram.datasheet / GIGA, _INK, 1.7, "-")
     _level(axes, left, right, dram.reached / GIGA, _INK, 1.2, "--")
     if l2.reached > dram.datasheet:
         _level(axes, left, right, l2.reached / GIGA, _INK, 1.4, ":")
-        names.append((l2.reached / GIGA, f"L2\n{bytes_per_s_text(l2.reached)}", True))
+        names.append((l2.reached / GIGA, f"L2 {bytes_per_s_text(l2.reached)}", True))
     if start > 0.0:
         ends = [max(left, low * start / MEGA), min(right, 2.2 * top * start / MEGA)]
         if ends[0] < ends[1]:
@@ -192,7 +199,7 @@ def _level(axes: "Axes", start: float, end: float, rate: float, ink: str, width:
 
 def _along(axes: "Axes", text: str, left: float, rate: float, above: bool) -> None:
     """A text along the slope of a bandwidth, from the left edge."""
-    start = left * 1.25
+    start = max(left, axes.get_ylim()[0] / rate) * 1.25
     here, there = axes.transData.transform([(start, start * rate), (10 * start, 10 * start * rate)])
     angle = math.degrees(math.atan2(there[1] - here[1], there[0] - here[0]))
     axes.annotate(
@@ -230,19 +237,54 @@ def _marks(axes: "Axes", found: Roofline, points: Sequence[Point], place: Any) -
         )  # fmt: skip
     labels = _Labels(axes)
     for point in points:
-        labels.keep_free(place(point), math.sqrt(_area(point)) / 2.0)
-    named = [point for point in points if point.time_share >= LEAST_LABELLED][:MOST_LABELS]
-    for point in named:
+        labels.keep_free(place(point), math.sqrt(_area(point)) / 2.0 + 1.0)
+    named = _named(points)
+    key = []
+    for number, group in enumerate(labels.clusters([place(point) for point in named]), 1):
+        labels.put(place(named[group[0]]), str(number))
+        key += [f"{number}  {name}" for name in _names(found, [named[i] for i in group])]
+    if key:
+        axes.text(
+            0.99, 0.015, "\n".join(key), transform=axes.transAxes, ha="right", va="bottom", multialignment="left",
+            fontsize=8.0, linespacing=1.2, zorder=2.5,
+            bbox={"boxstyle": "square,pad=0.3", "facecolor": "white", "edgecolor": "none"},
+        )  # fmt: skip
+
+
+def _named(points: Sequence[Point]) -> list[Point]:
+    """The kernels that the key under them names, most time first."""
+    return [point for point in points if point.time_share >= LEAST_NAMED][:MOST_NAMED]
+
+
+def _with_room(found: Roofline, points: Sequence[Point], low: float, high: float, lowest: float) -> float:
+    """`low` so far down that the key fits under the lowest mark of an axis from there to `high`, all logarithmic."""
+    operations = {(point.part, point.operation, point.kind) for point in _named(points)}
+    lines = len(operations) + 2.0
+    share = min(0.6, lines * LINE_POINTS / PANEL_POINTS)
+    return min(low, math.exp((math.log(lowest) - share * math.log(high)) / (1.0 - share))) if points else low
+
+
+def _names(found: Roofline, points: Sequence[Point]) -> list[str]:
+    """A line for each operation of some points, with its passes' shares of time."""
+    lines: dict[str, list[str]] = {}
+    for point in points:
         name = printable(operation_text(found, point.part, point.operation))
-        pass_name = "fwd" if point.direction == "forward" else "bwd"
-        labels.put(place(point), f"{name} {pass_name} {percent_text(point.time_share)}")
+        direction = "fwd" if point.direction == "forward" else "bwd"
+        lines.setdefault(name, []).append(f"{direction} {percent_text(point.time_share)}")
+    return [f"{_cut(name)}  {', '.join(sorted(shares, reverse=True))}" for name, shares in lines.items()]
+
+
+def _cut(name: str, most: int = 40) -> str:
+    return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
 def _area(point: Point) -> float:
     return 22.0 + 900.0 * min(point.time_share, 0.3)
 
 
+LINE_POINTS, PANEL_POINTS = 11.6, 298.0  # of the key's lines and of the panels' height
 Box = tuple[float, float, float, float]
+NEAR = 13.0  # points: marks that share a label
 
 
 @dataclass
@@ -257,35 +299,61 @@ class _Labels:
         x, y = self._points(at)
         self.taken.append((x - radius, y - radius, x + radius, y + radius))
 
+    def clusters(self, places: Sequence[tuple[float, float]]) -> list[list[int]]:
+        """Which places lie so near each other that one label serves them; the first of each is the first given."""
+        found: list[list[int]] = []
+        spots = [self._points(place) for place in places]
+        for i, spot in enumerate(spots):
+            near = next((group for group in found if math.dist(spots[group[0]], spot) < NEAR), None)
+            if near is None:
+                found.append([i])
+            else:
+                near.append(i)
+        return found
+
     def put(self, at: tuple[float, float], text: str) -> None:
-        """Write the text as near to its mark as nothing else is; leave it out where there is no place."""
+        """Write the short text as near to its mark as nothing else is, off the roofs where that can be."""
         x, y = self._points(at)
-        width, height = 4.75 * len(text) + 4.0, 11.0
-        for box in self._places(x, y, width, height):
-            if self._is_free(box):
-                self.taken.append(box)
-                self.axes.annotate(
-                    text, at, xytext=(box[0] - x + 2.0, box[1] - y + 2.5), textcoords="offset points", fontsize=8.0,
-                    bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
-                    arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#444444", "shrinkA": 0, "shrinkB": 2},
-                    zorder=5,
-                )  # fmt: skip
-                return
+        width, height = 5.6 * len(text) + 2.0, 9.0
+        boxes = list(self._places(x, y, width, height))
+        roofs = self._lines()
+        free = (box for box in boxes if self._is_free(box, [*self.taken, *roofs]))
+        box = next(free, None) or next((box for box in boxes if self._is_free(box, self.taken)), None)
+        if box is None:
+            return
+        self.taken.append(box)
+        self.axes.annotate(
+            text, at, xytext=(box[0] - x + 1.0, box[1] - y + 1.0), textcoords="offset points", fontsize=8.5,
+            fontweight="bold", zorder=5, bbox={"boxstyle": "square,pad=0.08", "facecolor": "white", "edgecolor": "none"},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#444444", "shrinkA": 0, "shrinkB": 2},
+        )  # fmt: skip
 
     def _places(self, x: float, y: float, width: float, height: float) -> Iterator[Box]:
         """Boxes around a point, the nearest first, below before above: roofs lie above."""
-        for distance in range(10, 190, 6):
-            for turn in (-30, 210, -60, 240, -90, 0, 180, 30, 150, 60, 120, 90):
+        for distance in range(8, 120, 3):
+            for turn in (0, 180, -35, 215, 35, 145, -90, 90, -60, 240, 60, 120):
                 dx, dy = math.cos(math.radians(turn)), math.sin(math.radians(turn))
                 left = x + distance * dx - (0.0 if dx > 0.1 else width if dx < -0.1 else width / 2.0)
-                bottom = y + distance * dy - height / 2.0
+                bottom = y + distance * dy - (0.0 if dy > 0.1 else height if dy < -0.1 else height / 2.0)
                 yield left, bottom, left + width, bottom + height
 
-    def _is_free(self, box: Box) -> bool:
+    def _lines(self) -> list[Box]:
+        """The roofs, as small boxes along them."""
+        boxes = []
+        for line in self.axes.get_lines():
+            ends = [self._points((float(x), float(y))) for x, y in zip(*line.get_data(), strict=True)]
+            (x0, y0), (x1, y1) = ends[0], ends[-1]
+            steps = max(2, int(math.dist(ends[0], ends[-1]) / 5.0))
+            for k in range(steps + 1):
+                x, y = x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps
+                boxes.append((x - 1.0, y - 1.0, x + 1.0, y + 1.0))
+        return boxes
+
+    def _is_free(self, box: Box, taken: Sequence[Box]) -> bool:
         width, height = self._size()
         if box[0] < 2.0 or box[1] < 2.0 or box[2] > width or box[3] > height:
             return False
-        return all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in self.taken)
+        return all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in taken)
 
     def _points(self, at: tuple[float, float]) -> tuple[float, float]:
         """A place in the data as points from the corner of the axes."""
@@ -316,11 +384,11 @@ def _titles(figure: "Figure", found: Roofline) -> None:
 _PANELS = ("kernels that compute", "kernels that only move data")
 
 
-def _legend(figure: "Figure", found: Roofline) -> None:
+def _legend(figure: "Figure", found: Roofline, drawn: Collection[str]) -> None:
     """What shapes, fillings and dashes mean, below the panels."""
     from matplotlib.lines import Line2D
 
-    kinds = [kind for kind in _MARKS if any(point.kind == kind for point in found.points)]
+    kinds = [kind for kind in _MARKS if kind in drawn]
     marks: list[Any] = [
         Line2D([], [], linestyle="", marker=_MARKS[kind][0], color=_MARKS[kind][1], markersize=7, label=kind)
         for kind in kinds
@@ -332,7 +400,7 @@ def _legend(figure: "Figure", found: Roofline) -> None:
     dashes = [("-", "datasheet"), ("--", f"reached in training ({found.roof('dram').basis or 'calibrated'})")]
     if found.roof("l2").reached > found.roof("dram").datasheet:
         dashes.append((":", f"L2, one number for all cards ({found.roof('l2').basis or 'calibrated'})"))
-    if any(not point.flops for point in found.points):
+    if any(line.get_linestyle() == "-." for axes in figure.axes for line in axes.get_lines()):
         dashes.append(("-.", f"start of a kernel, {seconds_text(float(found.gpu.calibration.kernel_seconds))}"))
     lines: list[Any] = [Line2D([], [], linestyle=dash, color=_INK, label=text) for dash, text in dashes]
     left = figure.axes[0].get_position().x0 - 0.01
@@ -344,5 +412,8 @@ def _legend(figure: "Figure", found: Roofline) -> None:
             )  # fmt: skip
             figure.add_artist(legend)
     if found.points:
-        note = "area: share of the time of all layers, embedding and head; without communication and optimizer"
+        note = (
+            "area of a mark and per cent: share of the time of all layers, embedding and head, without communication and"
+            f" optimizer; kernels under {percent_text(LEAST_DRAWN)} of it are left out"
+        )
         figure.text(left + 0.01, 0.012, note, fontsize=8.0, color="#444444")
