@@ -48,7 +48,7 @@ def roofline(
     from perfsim.inputs.roofs import check_card, usual_precision, with_sources
     from perfsim.inputs.workload import make_workload
     from perfsim.report.export import write
-    from perfsim.report.roofline import roofline_csv, roofline_json, roofline_lines
+    from perfsim.report.roofline import SHOWN, roofline_csv, roofline_json, roofline_lines
     from perfsim.report.roofline_plot import check_plot, write_plot
     from perfsim.report.table import override_lines, show
 
@@ -66,9 +66,10 @@ def roofline(
             raise click.UsageError(f"--{told[0].replace('_', '-')} says how a model is trained; name a MODEL.")
         found = points.roofline(card, known.calibration())
     else:
-        task, micro_batch_size, tensor_parallel = task or "pretrain", micro_batch_size or 8, tensor_parallel or 1
+        micro_batch_size = 8 if micro_batch_size is None else micro_batch_size
+        tensor_parallel = 1 if tensor_parallel is None else tensor_parallel
         workload = make_workload(
-            known.model(model), task=task, seq_len=seq_len, decoder_seq_len=decoder_seq_len,
+            known.model(model), task=task or "pretrain", seq_len=seq_len, decoder_seq_len=decoder_seq_len,
             precision=precision or usual_precision(card),
         )  # fmt: skip
         checked_degrees(workload, tensor_parallel=tensor_parallel, micro_batch_size=micro_batch_size)
@@ -85,4 +86,4 @@ def roofline(
         if target:
             write(target, text_of(found))
     if "-" not in (json_file, csv_file):
-        show([*override_lines(known.overrides()), *roofline_lines(found, None if show_all else 10)])
+        show([*override_lines(known.overrides()), *roofline_lines(found, None if show_all else SHOWN)])

@@ -27,7 +27,7 @@ from perfsim.units import (
     seconds_text,
 )
 
-SHOWN = 10
+SHOWN = 8
 _SUMMED = ("launches", "flops", "bytes", "seconds", "time_share")
 _SHORT = {"forward": "fwd", "backward": "bwd"}
 _HEADER = ("operation", "pass", "kernels", "FLOP/B", "TFLOP/s", "GB/s", "of roof", "us", "share", "bound")

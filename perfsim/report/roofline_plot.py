@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfsim.errors import InputError
-from perfsim.graphs.points import Point, Roof, Roofline
+from perfsim.graphs.points import Point, Roofline
 from perfsim.report.export import write_bytes
 from perfsim.report.roofline import joined_roofs, merged, operation_text, title_text
 from perfsim.units import (
@@ -41,7 +41,7 @@ _MARKS = {  # kind: (marker, colour); shapes tell them apart in black and white
     "softmax": ("D", "#b5451b"), "norm": ("v", "#3d7a37"), "gather": ("P", "#7a4b9a"), "column": ("X", "#555555"),
 }  # fmt: skip
 _OTHER_MARK = ("*", "#555555")
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6,
     "svg.fonttype": "none", "svg.hashsalt": "perfsim", "path.simplify": False,
@@ -222,7 +222,8 @@ def _beside(axes: "Axes", names: Iterable[tuple[float, str, bool]], gap: float =
         axes.annotate(
             text, (1.0, (math.log(rate) - low) / (high - low)), xycoords="axes fraction", xytext=(1.025, height),
             textcoords="axes fraction", va="center", fontsize=8.0, color=_INK if is_strong else "#555555",
-            linespacing=1.05, arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": _GREY, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": _GREY, "shrinkA": 0, "shrinkB": 0},
+            linespacing=1.05,
         )  # fmt: skip
 
 
@@ -230,9 +231,10 @@ def _marks(axes: "Axes", found: Roofline, points: Sequence[Point], place: Any) -
     """The kernels, an area for their share of time, and the names of those with most of it."""
     for point in sorted(points, key=lambda point: -point.time_share):
         marker, colour = _MARKS.get(point.kind, _OTHER_MARK)
+        x, y = place(point)
         face = colour if point.direction == "forward" else "white"
         axes.scatter(
-            *place(point), s=_area(point), marker=marker, facecolor=face, edgecolor=colour if face == "white" else _INK,
+            x, y, s=_area(point), marker=marker, facecolor=face, edgecolor=colour if face == "white" else _INK,
             linewidth=1.4 if face == "white" else 0.6, zorder=3, alpha=0.95,
         )  # fmt: skip
     labels = _Labels(axes)
@@ -324,7 +326,8 @@ class _Labels:
         self.taken.append(box)
         self.axes.annotate(
             text, at, xytext=(box[0] - x + 1.0, box[1] - y + 1.0), textcoords="offset points", fontsize=8.5,
-            fontweight="bold", zorder=5, bbox={"boxstyle": "square,pad=0.08", "facecolor": "white", "edgecolor": "none"},
+            fontweight="bold", zorder=5,
+            bbox={"boxstyle": "square,pad=0.08", "facecolor": "white", "edgecolor": "none"},
             arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#444444", "shrinkA": 0, "shrinkB": 2},
         )  # fmt: skip
 
@@ -341,7 +344,7 @@ class _Labels:
         """The roofs, as small boxes along them."""
         boxes = []
         for line in self.axes.get_lines():
-            ends = [self._points((float(x), float(y))) for x, y in zip(*line.get_data(), strict=True)]
+            ends = [self._points((float(x), float(y))) for x, y in line.get_xydata()]  # type: ignore[union-attr]
             (x0, y0), (x1, y1) = ends[0], ends[-1]
             steps = max(2, int(math.dist(ends[0], ends[-1]) / 5.0))
             for k in range(steps + 1):
@@ -362,8 +365,8 @@ class _Labels:
         return float(inside[0]) * width, float(inside[1]) * height
 
     def _size(self) -> tuple[float, float]:
-        place, figure = self.axes.get_position(), self.axes.get_figure()
-        width, height = figure.get_size_inches()
+        place = self.axes.get_position()
+        width, height = self.axes.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
         return place.width * width * 72.0, place.height * height * 72.0
 
 
@@ -394,12 +397,13 @@ def _legend(figure: "Figure", found: Roofline, drawn: Collection[str]) -> None:
         for kind in kinds
     ]
     if found.points:
-        full = {"linestyle": "", "marker": "o", "markersize": 7, "color": _INK}
+        full: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 7, "color": _INK}
         marks.append(Line2D([], [], label="forward (full)", **full))
         marks.append(Line2D([], [], label="backward (hollow)", markerfacecolor="white", **full))
-    dashes = [("-", "datasheet"), ("--", f"reached in training ({found.roof('dram').basis or 'calibrated'})")]
-    if found.roof("l2").reached > found.roof("dram").datasheet:
-        dashes.append((":", f"L2, one number for all cards ({found.roof('l2').basis or 'calibrated'})"))
+    dram, l2 = found.roof("dram"), found.roof("l2")
+    dashes: list[tuple[Any, str]] = [("-", "datasheet"), ("--", f"reached in training ({dram.basis or 'calibrated'})")]
+    if l2.reached > dram.datasheet:
+        dashes.append((":", f"L2, one number for all cards ({l2.basis or 'calibrated'})"))
     if any(line.get_linestyle() == "-." for axes in figure.axes for line in axes.get_lines()):
         dashes.append(("-.", f"start of a kernel, {seconds_text(float(found.gpu.calibration.kernel_seconds))}"))
     lines: list[Any] = [Line2D([], [], linestyle=dash, color=_INK, label=text) for dash, text in dashes]
@@ -413,7 +417,7 @@ def _legend(figure: "Figure", found: Roofline, drawn: Collection[str]) -> None:
             figure.add_artist(legend)
     if found.points:
         note = (
-            "area of a mark and per cent: share of the time of all layers, embedding and head, without communication and"
-            f" optimizer; kernels under {percent_text(LEAST_DRAWN)} of it are left out"
+            "area of a mark and per cent: share of the time of all layers, embedding and head, without communication"
+            f" and optimizer; kernels under {percent_text(LEAST_DRAWN)} of it are left out"
         )
         figure.text(left + 0.01, 0.012, note, fontsize=8.0, color="#444444")
