@@ -243,7 +243,7 @@ def _mark(source: str, sources: list[str]) -> str:
 def _notes(found: Roofline) -> Iterator[str]:
     if not found.points:
         return
-    yield "us: of one layer; share: of all layers, embedding and head, without communication and optimizer;"
+    yield "us: of one layer; share: of all layers and ends, no communication or optimizer;"
     yield "-: no FLOPs are counted for kernels that move data"
 
 

@@ -88,7 +88,7 @@ def chart_lines(found: Roofline) -> Iterator[str]:
     legend = "TFLOP/s over FLOP/byte. - peak, / DRAM"
     if found.points:
         legend += "; P product, A attention; p, a: backward"
-    yield " " * MARGIN + legend
+    yield legend
 
 
 def _rate(canvas: _Canvas, row: int) -> float:

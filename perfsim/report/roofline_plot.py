@@ -120,7 +120,7 @@ def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> No
     left = min([ridges[0], *(point.intensity / 1.6 for point in points)])
     right = max([ridges[1], *(point.intensity * 1.8 for point in points)])
     low = min([left * dram.datasheet, *(point.flops_per_s / 1.6 for point in points)])
-    low = _with_room(found, points, low, 1.9 * top, min((point.flops_per_s for point in points), default=low))
+    low = _with_room(points, low, 1.9 * top, min((point.flops_per_s for point in points), default=low))
     left = min(left, 4.0 * low / dram.datasheet)
     _logarithmic(axes, (left, right), (low / TERA, 1.9 * top / TERA))
     axes.set_xlabel("FLOP per byte of memory traffic")
@@ -153,7 +153,7 @@ def _memory_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> Non
     top = max(dram.highest, l2.reached, *(point.bytes_per_s for point in points))
     left, right = min(sizes) / 2.0, max(sizes) * 2.0
     low = min([dram.datasheet / 10.0, *(point.bytes_per_s / 1.6 for point in points)])
-    low = _with_room(found, points, low, 2.2 * top, min(point.bytes_per_s for point in points))
+    low = _with_room(points, low, 2.2 * top, min(point.bytes_per_s for point in points))
     _logarithmic(axes, (left, right), (low / GIGA, 2.2 * top / GIGA))
     axes.set_xlabel("MB moved by a launch")
     axes.set_ylabel("GB/s")
@@ -258,10 +258,10 @@ def _named(points: Sequence[Point]) -> list[Point]:
     return [point for point in points if point.time_share >= LEAST_NAMED][:MOST_NAMED]
 
 
-def _with_room(found: Roofline, points: Sequence[Point], low: float, high: float, lowest: float) -> float:
+def _with_room(points: Sequence[Point], low: float, high: float, lowest: float) -> float:
     """`low` so far down that the key fits under the lowest mark of an axis from there to `high`, all logarithmic."""
     operations = {(point.part, point.operation, point.kind) for point in _named(points)}
-    lines = len(operations) + 2.0
+    lines = 1.2 * len(operations) + 3.0
     share = min(0.6, lines * LINE_POINTS / PANEL_POINTS)
     return min(low, math.exp((math.log(lowest) - share * math.log(high)) / (1.0 - share))) if points else low
 
@@ -344,7 +344,8 @@ class _Labels:
         """The roofs, as small boxes along them."""
         boxes = []
         for line in self.axes.get_lines():
-            ends = [self._points((float(x), float(y))) for x, y in line.get_xydata()]  # type: ignore[union-attr]
+            data: Any = line.get_xydata()
+            ends = [self._points((float(x), float(y))) for x, y in data]
             (x0, y0), (x1, y1) = ends[0], ends[-1]
             steps = max(2, int(math.dist(ends[0], ends[-1]) / 5.0))
             for k in range(steps + 1):
