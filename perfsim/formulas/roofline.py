@@ -13,6 +13,7 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
+from perfsim.formulas.gemm import Gemm, gemm_seconds
 
 Kind = Literal["product", "attention", "elementwise", "softmax", "norm", "gather", "column", "optimizer"]
 
@@ -21,17 +22,19 @@ Kind = Literal["product", "attention", "elementwise", "softmax", "norm", "gather
 class Kernel:
     """One launch on the GPU, or `launches` like it; every number may be an array over plans.
 
-    flops [FLOP] and bytes [B] are of one launch; contraction [elements] is the inner dimension of a product; for kind
-    "column", `rows` [rows] are walked one after another; for "attention", `rows` is the key length [tokens], and a
-    kernel that `is_pre_hopper` does not use Hopper's matrix instructions.
+    flops [FLOP] and bytes [B] are of one launch. A product is batch x (rows x contraction) by (contraction x columns)
+    [elements]; for kind "column", `rows` are walked one after another; for "attention", `rows` is the key length
+    [tokens], and a kernel that `is_pre_hopper` does not use Hopper's matrix instructions.
     """
 
     kind: Kind
     number_format: str
     bytes: Floats
     flops: Floats = 0.0
+    batch: Floats = 1.0
+    rows: Floats = 1.0
+    columns: Floats = 1.0
     contraction: Floats = 1.0
-    rows: Floats = 0.0
     is_misaligned: Bools = False
     launches: Floats = 1.0
     efficiency: Floats = 1.0
@@ -41,38 +44,44 @@ class Kernel:
 def kernel_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
     """Seconds of all the kernel's launches [s], shape broadcast of kernel and card.
 
-    t = launches·(t0 + max(arithmetic, traffic)).
-    Holds for: kernels of a training step; products below about 64 rows need tile shapes and come out too fast.
-    Source: perfsim's own fits, docs/formulas.md#roofline.
+    t = launches·(t0 + max(arithmetic, traffic)); products: gemm.gemm_seconds.
+    Holds for: kernels of a training step. Source: perfsim's own fits, docs/formulas.md#roofline.
     """
+    if kernel.kind == "product":
+        return kernel.launches * (gpu.calibration.kernel_seconds + product_seconds(kernel, gpu, software, calibration))
     traffic = traffic_seconds(kernel, gpu, software, calibration)
-    if kernel.kind in ("product", "attention", "column"):
+    if kernel.kind in ("attention", "column"):
         traffic = np.maximum(traffic, arithmetic_seconds(kernel, gpu, software, calibration))
     return kernel.launches * (gpu.calibration.kernel_seconds + traffic)
 
 
-def arithmetic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
-    """Seconds one launch computes [s]: F·(1 + k0/K) / (e·P).
+def product_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """Seconds of one product without its start [s].
 
-    Products with an odd dimension run at `misaligned_flops_per_clock` per multiprocessor at best: tensor cores need
-    16-byte rows. Attention: F·(1 + s0/s) / (e·P) + t. A column reduction walks its rows at a fixed rate.
+    With an odd dimension it runs at `misaligned_flops_per_clock` per multiprocessor at best: tensor cores need 16-byte
+    rows.
     """
-    if kernel.kind == "column":
-        return kernel.rows * calibration.column_seconds_per_row
     peak = peak_flops_per_s(gpu, kernel.number_format)
-    if kernel.kind == "attention":
-        rate = peak * gpu.calibration.attention_fraction * kernel.efficiency
-        if kernel.is_pre_hopper:
-            rate = rate * np.where(
-                np.asarray(gpu.compute_capability) >= 9.0, calibration.attention_pre_hopper_share, 1.0
-            )
-        work = kernel.flops * (1.0 + calibration.attention_startup_tokens / kernel.rows)
-        return work / rate + calibration.attention_kernel_seconds
     rate = peak * gpu.calibration.gemm_fraction[kernel.number_format] * software.gemm_efficiency * kernel.efficiency
     if kernel.number_format != "fp32":
         odd_rate = calibration.misaligned_flops_per_clock * gpu.multiprocessors * gpu.clock_hz
         rate = np.where(kernel.is_misaligned, np.minimum(rate, odd_rate), rate)
-    return kernel.flops * (1.0 + calibration.gemm_fill / kernel.contraction) / rate
+    gemm = Gemm(kernel.batch, kernel.rows, kernel.columns, kernel.contraction, kernel.bytes)
+    return gemm_seconds(gemm, rate, gpu, calibration.split_seconds)
+
+
+def arithmetic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """Seconds one launch of attention or of a column reduction computes [s].
+
+    Attention: F·(1 + s0/s) / (e·P) + t. A column reduction walks its rows at a fixed rate.
+    """
+    if kernel.kind == "column":
+        return kernel.rows * calibration.column_seconds_per_row
+    rate = peak_flops_per_s(gpu, kernel.number_format) * gpu.calibration.attention_fraction * kernel.efficiency
+    if kernel.is_pre_hopper:
+        rate = rate * np.where(np.asarray(gpu.compute_capability) >= 9.0, calibration.attention_pre_hopper_share, 1.0)
+    work = kernel.flops * (1.0 + calibration.attention_startup_tokens / kernel.rows)
+    return work / rate + calibration.attention_kernel_seconds
 
 
 def traffic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
@@ -82,8 +91,6 @@ def traffic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: C
     """
     stream = gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction
     match kernel.kind:
-        case "product":
-            stream = stream * calibration.gemm_bandwidth_share
         case "softmax":
             stream = stream * calibration.softmax_bandwidth_share * software.memory_efficiency
         case "norm":

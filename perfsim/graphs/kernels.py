@@ -88,10 +88,11 @@ class Lowering:
         extra: Floats = 0.0, odd: Bools = False, wide: bool = False,
     ) -> Kernel:  # fmt: skip
         size = batch * value * (rows * contraction + contraction * columns + rows * columns) + extra
-        flops = 2.0 * batch * rows * columns * contraction
         return Kernel(
-            "product", self.wide_format if wide else self.number_format, size, flops, contraction, is_misaligned=odd
-        )
+            "product", self.wide_format if wide else self.number_format, size,
+            flops=2.0 * batch * rows * columns * contraction, batch=batch, rows=rows, columns=columns,
+            contraction=contraction, is_misaligned=odd,
+        )  # fmt: skip
 
     def _linear_forward(self, op: Linear) -> Iterator[Kernel]:
         value, software = op.activation_bytes, self.software

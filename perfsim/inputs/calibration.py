@@ -15,10 +15,14 @@ from perfsim.inputs.records import schema_of, values_of
 from perfsim.units import MICRO, printable
 
 Fraction = Annotated[float, Field(gt=0, le=2)]  # real clocks exceed the printed boost, so more than 1 is possible
+Elements = Annotated[float, Field(ge=0, le=10_000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Gain = Annotated[float, Field(ge=0, le=100)]
 Micro = Annotated[float, Field(ge=0, le=1e6)]
 Basis = Literal["measured", "fitted", "rule"]
 _WEAKNESS: tuple[Basis, ...] = ("measured", "fitted", "rule")
-
+# what shapes a product's time besides its share of the peak
+PRODUCT_SHAPE = ("gemm_bandwidth_fraction", "gemm_fill", "tile_reload", "whole_wave_share", "l2_gain")
 
 CalibrationSpec = schema_of(Calibration, {})  # specs/calibration/shared.toml
 
@@ -52,6 +56,11 @@ class Rule(Spec):
     bf16: Fraction | None = None
     fp8: Fraction | None = None
     fp4: Fraction | None = None
+    gemm_bandwidth_fraction: Fraction | None = None
+    gemm_fill: Elements | None = None
+    tile_reload: Elements | None = None
+    whole_wave_share: Share | None = None
+    l2_gain: Gain | None = None
     bandwidth_fraction: Fraction | None = None
     attention_fraction: Fraction | None = None
     kernel_us: Micro | None = None
@@ -117,7 +126,7 @@ def deciding_rules(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> dict[str, 
     formats = [name for name in FORMATS if getattr(spec.peak_tflops, name) is not None]
     return {
         quantity: next((rule for rule in rules if getattr(rule, quantity) is not None), None)
-        for quantity in (*formats, "bandwidth_fraction", "attention_fraction", "kernel_us")
+        for quantity in (*formats, *PRODUCT_SHAPE, "bandwidth_fraction", "attention_fraction", "kernel_us")
     }
 
 
@@ -137,6 +146,7 @@ def card_calibration(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> CardCali
     used = {rule.basis for quantity, rule in deciding.items() if rule is not None and quantity != "kernel_us"}
     return CardCalibration(
         gemm_fraction={name: decided.get(name, 1.0) for name in FORMATS},
+        **{name: decided[name] for name in PRODUCT_SHAPE},
         bandwidth_fraction=decided["bandwidth_fraction"],
         attention_fraction=decided["attention_fraction"],
         kernel_seconds=decided["kernel_us"] * MICRO,
