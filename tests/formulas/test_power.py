@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfsim.core.power import CardPower, PowerControl, ProcessPower
 from perfsim.formulas.power import (
     Activity,
-    CardPower,
-    PowerControl,
-    ProcessPower,
     busy_joules,
     busy_seconds,
     card_power,
