@@ -14,6 +14,7 @@ from perfsim.core.numbers import Floats, Ints
 from perfsim.core.power import CardPower, PowerControl, ProcessPower
 
 NEWTON_STEPS = 10
+LOWEST_VOLTAGE_SHARE = 0.55  # cores run at 0.6-0.7 V at least and about 1.1 V at most
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ def voltage_law(clock_hz: Floats, knee_hz: Floats, rise: Floats) -> tuple[Floats
     """(knee, floor) of a card from its process's curve V/V_min = 1 + rise·((f - knee)₊ / knee)² [1].
 
     clock_hz: the card's full clock [Hz]; knee_hz [Hz] and rise [1] of the process. A card whose full clock lies below
-    the knee runs at the floor throughout.
+    the knee runs at the floor throughout. No floor is below `LOWEST_VOLTAGE_SHARE`.
 
     >>> knee, floor = voltage_law(1.0e9, 0.5e9, 0.5)
     >>> float(knee), round(float(floor), 3)
     (0.5, 0.667)
     """
     above = np.maximum(0.0, clock_hz / knee_hz - 1.0)
-    return np.minimum(knee_hz / clock_hz, 0.98), 1.0 / (1.0 + rise * (above * above))
+    return np.minimum(knee_hz / clock_hz, 0.98), np.maximum(1.0 / (1.0 + rise * (above * above)), LOWEST_VOLTAGE_SHARE)
 
 
 def card_power(
