@@ -46,7 +46,7 @@ def estimate(
     gpus, step, total_bytes = plan.gpus, time.total_seconds, used.total_bytes
     gpu_seconds = gpus * step
     capacity = calibration.visible_memory_share * system.gpu.memory_bytes
-    watts = gpu_watts(system, time, calibration)
+    watts = gpu_watts(system, time, costs.busy_watts, costs.held_watts)
     joules = energy(system, gpu_seconds, watts, site.pue)
     dollars = cost(system, gpu_seconds, joules, site)
     copies = 1.0 * plan.tensor_parallel * plan.context_parallel * plan.data_parallel * microbatches

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perfsim.core.numbers import Floats
+from perfsim.core.power import PowerControl
 
 
 @dataclass(frozen=True)
@@ -57,5 +58,4 @@ class Calibration:
     pipeline_send_seconds: float
     visible_memory_share: float  # of a card's memory, what is left for programs to see
     node_growth: float  # the step grows by this per ln(nodes)
-    idle_power_share: float  # of the power limit
-    busy_power_share: float
+    control: PowerControl

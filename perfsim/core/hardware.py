@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.numbers import Bools, Floats, Ints
+from perfsim.core.power import CardPower
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Gpu:
     memory_bytes: Floats
     memory_bandwidth_bytes_per_s: Floats
     peak_flops_per_s: Mapping[str, Floats]
-    power_limit_watts: Floats
+    power_limit_watts: Floats  # the board's own, or a lower one that the user set
+    power: CardPower
     price_usd: Floats  # launch price; 0: not known
     calibration: CardCalibration
 

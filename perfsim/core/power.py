@@ -42,6 +42,6 @@ class ProcessPower:
 class PowerControl:
     """What all cards share: how a board's controller holds its limit."""
 
-    limit_share: float = 0.985  # of the limit, the mean power it settles at
-    clock_floor: float = 0.10  # of the full clock, the lowest a limit can force
-    memory_clock_share: float = 0.26  # of the full clock, below which memory-bound kernels slow down too
+    limit_share: float  # of the limit, the mean power it settles at
+    clock_floor: float  # of the full clock, the lowest a limit can force
+    memory_clock_share: float  # of the full clock, below which memory-bound kernels slow down too

@@ -1,21 +1,22 @@
 """Joules of a step from how busy the GPUs are, not from their power limit alone."""
 
-from perfsim.core.calibration import Calibration
+import numpy as np
+
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
 from perfsim.core.results import Energy, StepTime
 
 
-def gpu_watts(system: System, time: StepTime, calibration: Calibration) -> Floats:
-    """Mean board power during a step [W]: busy - (busy - idle)·w, w the share of the step that it waits.
+def gpu_watts(system: System, time: StepTime, busy_watts: Floats, held_watts: Floats) -> Floats:
+    """Mean board power during a step [W].
 
-    Shares of the power limit come from measured training power (ml-energy/zeus NSDI 2023 traces): .88-.91 of the
-    limit when compute-busy on V100, RTX 6000 and A40, about .15 when waiting.
+    busy_watts while the model's kernels run, held_watts (clocks up, nothing multiplied) while exchanges and the
+    optimizer do, idle while the GPU waits for the host or for other stages. Source: docs/formulas.md#power.
     """
     waiting = time.launch_seconds + time.host_seconds + time.pipeline_bubble_seconds
-    limit = system.gpu.power_limit_watts
-    saved = limit * (calibration.busy_power_share - calibration.idle_power_share)
-    return limit * calibration.busy_power_share - saved * (waiting / time.total_seconds)
+    kernels = time.forward_seconds + time.backward_seconds + time.recompute_seconds
+    held = np.maximum(time.total_seconds - waiting - kernels, 0.0)
+    return (busy_watts * kernels + held_watts * held + system.gpu.power.idle_watts * waiting) / time.total_seconds
 
 
 def energy(system: System, gpu_seconds: Floats, watts: Floats, pue: float) -> Energy:

@@ -19,18 +19,37 @@ LOWEST_VOLTAGE_SHARE = 0.55  # cores run at 0.6-0.7 V at least and about 1.1 V a
 
 @dataclass(frozen=True)
 class Activity:
-    """What one GPU does in a stretch of work at full clock: sums over its kernels.
+    """What kernels do on one GPU at full clock: sums over them, every number a scalar or an array.
 
-    compute_seconds: of kernels bound by the core; memory_seconds: of the others, which need it less;
-    waiting_seconds: launches, bubbles, exchanges with no kernel; core_joules: Σ flops·joules_per_flop;
-    memory_joules: Σ bytes·joules_per_byte.
+    compute_seconds: of kernels as far as the core bounds them; memory_seconds: the rest, which needs it less;
+    core_joules: Σ flops·joules_per_flop; memory_joules: Σ bytes·joules_per_byte; launches [count].
     """
 
-    compute_seconds: Floats
-    memory_seconds: Floats
-    waiting_seconds: Floats
-    core_joules: Floats
-    memory_joules: Floats
+    compute_seconds: Floats = 0.0
+    memory_seconds: Floats = 0.0
+    core_joules: Floats = 0.0
+    memory_joules: Floats = 0.0
+    launches: Floats = 0.0
+
+    @property
+    def seconds(self) -> Floats:
+        """Time the kernels take at full clock [s]."""
+        return self.compute_seconds + self.memory_seconds
+
+    def plus(self, other: "Activity") -> "Activity":
+        """Both."""
+        return Activity(
+            self.compute_seconds + other.compute_seconds, self.memory_seconds + other.memory_seconds,
+            self.core_joules + other.core_joules, self.memory_joules + other.memory_joules,
+            self.launches + other.launches,
+        )  # fmt: skip
+
+    def times(self, count: Floats) -> "Activity":
+        """`count` times the same; False for nothing."""
+        return Activity(
+            count * self.compute_seconds, count * self.memory_seconds, count * self.core_joules,
+            count * self.memory_joules, count * self.launches,
+        )  # fmt: skip
 
 
 def voltage_ratio(clock_ratio: Floats, knee: Floats, floor: Floats) -> Floats:
@@ -108,8 +127,8 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
     Source: perfsim's own, fitted to ml-energy/zeus traces and sustained products (docs/formulas.md#power).
 
     >>> card = CardPower(60.0, 80.0, {"bf16": 1e-12}, 4e-11, 0.6, 0.65)
-    >>> work = Activity(1.0, 0.0, 0.0, 300.0, 0.0)
-    >>> [round(float(sustained_clock(work, card, watts, PowerControl())), 2) for watts in (500.0, 350.0, 250.0)]
+    >>> work = Activity(1.0, 0.0, 300.0, 0.0)
+    >>> [round(float(sustained_clock(work, card, watts, PowerControl(0.985, 0.10, 0.26))), 2) for watts in (500.0, 350.0, 250.0)]
     [1.0, 0.93, 0.83]
     """
     C, M, core, memory = work.compute_seconds, work.memory_seconds, work.core_joules, work.memory_joules
@@ -140,39 +159,9 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
     return np.where(fits, 1.0, np.maximum(np.where(is_slow, slow, clock), control.clock_floor))
 
 
-@dataclass(frozen=True)
-class Sustained:
-    """A stretch of work under a limit: its clock, seconds, joules of one board, and the mean over it."""
-
-    clock_ratio: Floats
-    seconds: Floats
-    joules: Floats
-
-    @property
-    def watts(self) -> Floats:
-        """Mean board power [W]."""
-        return self.joules / self.seconds
-
-
-def sustained(work: Activity, card: CardPower, limit_watts: Floats, control: PowerControl) -> Sustained:
-    """The work at the clock its limit leaves: T = C/φ + M + waiting [s], E = busy_joules(φ) + idle·waiting [J].
-
-    Reference: `sustained_clock`.
-
-    >>> card = CardPower(60.0, 80.0, {"bf16": 1e-12}, 4e-11, 0.6, 0.65)
-    >>> found = sustained(Activity(1.0, 0.0, 0.0, 300.0, 0.0), card, 350.0, PowerControl())
-    >>> round(float(found.seconds), 3), round(float(found.watts), 1)
-    (1.07, 344.8)
-    """
-    clock = sustained_clock(work, card, limit_watts, control)
-    seconds = busy_seconds(work, clock, control) + work.waiting_seconds
-    joules = busy_joules(work, card, clock, control) + card.idle_watts * work.waiting_seconds
-    return Sustained(clock, seconds, joules)
-
-
 def sustained_flops_per_s(
     card: CardPower, burst_flops_per_s: Floats, number_format: str, limit_watts: Floats, control: PowerControl
 ) -> Floats:
     """What endless products of one format reach [FLOP/s]: burst·φ, the burst rate [FLOP/s] from kernel benchmarks."""
     joules = burst_flops_per_s * card.joules_per_flop[number_format]
-    return burst_flops_per_s * sustained_clock(Activity(1.0, 0.0, 0.0, joules, 0.0), card, limit_watts, control)
+    return burst_flops_per_s * sustained_clock(Activity(1.0, 0.0, joules, 0.0), card, limit_watts, control)

@@ -13,7 +13,8 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
-from perfsim.formulas.gemm import Gemm, gemm_seconds
+from perfsim.formulas.gemm import Gemm, gemm_bandwidth, gemm_seconds
+from perfsim.formulas.power import Activity
 
 Kind = Literal["product", "attention", "elementwise", "softmax", "norm", "gather", "column", "optimizer"]
 
@@ -42,32 +43,57 @@ class Kernel:
 
 
 def kernel_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
-    """Seconds of all the kernel's launches [s], shape broadcast of kernel and card.
+    """Seconds of all the kernel's launches at full clock [s]: `kernel_activity`'s."""
+    return kernel_activity(kernel, gpu, software, calibration).seconds
 
-    t = launches·(t0 + max(arithmetic, traffic)); products: gemm.gemm_seconds.
+
+def kernel_activity(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Activity:
+    """Seconds and joules of all the kernel's launches at full clock, shape broadcast of kernel and card.
+
+    t = launches·(t0 + max(arithmetic, traffic)); products: gemm.gemm_seconds. A product's time counts as arithmetic
+    by the share A⁴/(A⁴ + T⁴) of its plain roofline.
     Holds for: kernels of a training step. Source: perfsim's own fits, docs/formulas.md#roofline.
     """
+    share: Floats
     if kernel.kind == "product":
-        return kernel.launches * (gpu.calibration.kernel_seconds + product_seconds(kernel, gpu, software, calibration))
-    traffic = traffic_seconds(kernel, gpu, software, calibration)
-    if kernel.kind in ("attention", "column"):
-        traffic = np.maximum(traffic, arithmetic_seconds(kernel, gpu, software, calibration))
-    return kernel.launches * (gpu.calibration.kernel_seconds + traffic)
+        seconds = product_seconds(kernel, gpu, software, calibration)
+        arithmetic = kernel.flops / product_flops_per_s(kernel, gpu, software, calibration)
+        ratio = kernel.bytes / gemm_bandwidth(kernel.bytes, gpu) / arithmetic
+        ratio = ratio * ratio
+        share = 1.0 / (1.0 + ratio * ratio)
+    elif kernel.kind in ("attention", "column"):
+        traffic = traffic_seconds(kernel, gpu, software, calibration)
+        arithmetic = arithmetic_seconds(kernel, gpu, software, calibration)
+        seconds, share = np.maximum(traffic, arithmetic), 1.0 * (arithmetic > traffic)
+    else:
+        seconds, share = traffic_seconds(kernel, gpu, software, calibration), 0.0
+    launches, per_flop = kernel.launches, gpu.power.joules_per_flop[kernel.number_format]
+    return Activity(
+        launches * (share * seconds),
+        launches * (gpu.calibration.kernel_seconds + (1.0 - share) * seconds),
+        launches * kernel.flops * per_flop,
+        launches * kernel.bytes * gpu.power.joules_per_byte,
+        1.0 * launches,
+    )
 
 
-def product_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
-    """Seconds of one product without its start [s].
+def product_flops_per_s(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """What a large product of this kind reaches at full clock [FLOP/s].
 
-    With an odd dimension it runs at `misaligned_flops_per_clock` per multiprocessor at best: tensor cores need 16-byte
-    rows.
+    With an odd dimension `misaligned_flops_per_clock` per multiprocessor at best: tensor cores need 16-byte rows.
     """
     peak = peak_flops_per_s(gpu, kernel.number_format)
     rate = peak * gpu.calibration.gemm_fraction[kernel.number_format] * software.gemm_efficiency * kernel.efficiency
     if kernel.number_format != "fp32":
         odd_rate = calibration.misaligned_flops_per_clock * gpu.multiprocessors * gpu.clock_hz
         rate = np.where(kernel.is_misaligned, np.minimum(rate, odd_rate), rate)
+    return rate
+
+
+def product_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """Seconds of one product without its start [s]: gemm.gemm_seconds."""
     gemm = Gemm(kernel.batch, kernel.rows, kernel.columns, kernel.contraction, kernel.bytes)
-    return gemm_seconds(gemm, rate, gpu, calibration.split_seconds)
+    return gemm_seconds(gemm, product_flops_per_s(kernel, gpu, software, calibration), gpu, calibration.split_seconds)
 
 
 def arithmetic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:

@@ -1,7 +1,9 @@
 """What a graph costs on one GPU: kernel seconds, launches, exchanges, weights and kept activations, part by part."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +22,8 @@ from perfsim.formulas.collectives import (
     tensor_group,
 )
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
-from perfsim.formulas.roofline import Kernel, kernel_seconds
+from perfsim.formulas.power import Activity
+from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.transformer import is_autocast, step_graphs
 
@@ -30,18 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """One graph on one GPU, one micro-batch. Seconds of kernels alone, exchanges and launches apart.
+    """One graph on one GPU, one micro-batch: kernels at full clock, exchanges apart.
 
-    core: the attention operation, which selective recomputation redoes; tail: what recomputation that stops early
+    forward, backward: all kernels; core: the attention operation, which selective recomputation redoes; tail: what recomputation that stops early
     leaves out (the last product and its residual sum).
     """
 
-    forward_seconds: Floats = 0.0
-    backward_seconds: Floats = 0.0
-    core_seconds: Floats = 0.0
-    tail_seconds: Floats = 0.0
-    forward_launches: Floats = 0.0
-    backward_launches: Floats = 0.0
+    forward: Activity = Activity()
+    backward: Activity = Activity()
+    core: Activity = Activity()
+    tail: Activity = Activity()
     tensor_forward_seconds: Floats = 0.0
     tensor_backward_seconds: Floats = 0.0
     context_seconds: Floats = 0.0
@@ -60,18 +61,26 @@ class Cost:
 
     def times(self, count: float) -> "Cost":
         """`count` graphs like this one."""
-        return Cost(**{f.name: count * getattr(self, f.name) for f in fields(self)})
+        return self._each(lambda value: value.times(count) if isinstance(value, Activity) else count * value)
 
     def plus(self, other: "Cost") -> "Cost":
         """Both graphs."""
-        return Cost(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        values = {f.name: getattr(other, f.name) for f in fields(self)}
+        return Cost(**{name: _sum(getattr(self, name), value) for name, value in values.items()})
+
+    def _each(self, change: Callable[[Any], Any]) -> "Cost":
+        return Cost(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
+
+
+def _sum(one: Any, other: Any) -> Any:
+    return one.plus(other) if isinstance(one, Activity) else one + other
 
 
 @dataclass(frozen=True)
 class StepCosts:
     """The embedding, all layers together and the head; `layer` is one layer of the most common kind.
 
-    operations: seconds forward and backward of each operation of that layer, of the embedding and of the head.
+    operations: each operation of that layer, of the embedding and of the head, forward and backward.
     """
 
     embedding: Cost
@@ -79,7 +88,7 @@ class StepCosts:
     layer: Cost
     head: Cost
     layer_count: int
-    operations: dict[str, tuple[Floats, Floats]]
+    operations: dict[str, tuple[Activity, Activity]]
 
 
 class _Tally:
@@ -87,11 +96,17 @@ class _Tally:
 
     def __init__(self) -> None:
         self.sums: dict[str, Floats] = {}
+        self.activities: dict[str, Activity] = {}
 
     def add(self, **amounts: Floats) -> None:
         """Add to the sums of these names."""
         for name, amount in amounts.items():
             self.sums[name] = self.of(name) + amount
+
+    def do(self, **activities: Activity) -> None:
+        """Add to the activities of these names."""
+        for name, activity in activities.items():
+            self.activities[name] = self.activities.get(name, Activity()).plus(activity)
 
     def of(self, name: str) -> Floats:
         """The sum so far."""
@@ -104,13 +119,13 @@ def step_costs(
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
     has_backward = workload.task is not Task.FREEZE
     lowering = Lowering(software, calibration, workload.precision.matmul, is_autocast(workload, software), has_backward)
-    operations: dict[str, tuple[Floats, Floats]] = {}
+    operations: dict[str, tuple[Activity, Activity]] = {}
     found: dict[str, tuple[int, Cost]] = {}
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
         prefix = f"{part}." if part in ("embedding", "head") or "encoder" in part else "layer."
         costs = _graph_cost(graph, system, plan, software, calibration, lowering)
         found[part] = count, costs[0]
-        operations |= {prefix + name: seconds for name, seconds in costs[1].items()}
+        operations |= {prefix + name: work for name, work in costs[1].items()}
     layers = [entry for part, entry in found.items() if part not in ("embedding", "head")]
     total = Cost()
     for count, cost in layers:
@@ -124,42 +139,35 @@ def step_costs(
 def _graph_cost(
     graph: "nx.DiGraph[str]", system: System, plan: Plan, software: Software, calibration: Calibration,
     lowering: Lowering,
-) -> tuple[Cost, dict[str, tuple[Floats, Floats]]]:  # fmt: skip
-    """One graph's cost, and the seconds of each of its operations."""
+) -> tuple[Cost, dict[str, tuple[Activity, Activity]]]:  # fmt: skip
+    """One graph's cost, and that of each of its operations."""
 
-    def seconds_of(kernels: tuple[Kernel, ...]) -> tuple[Floats, Floats]:
-        total: Floats = 0.0
-        launches: Floats = 0.0
-        for kernel in kernels:
-            total = total + kernel_seconds(kernel, system.gpu, software, calibration)
-            launches = launches + kernel.launches
-        return total, launches
+    def together(kernels: tuple[Kernel, ...]) -> Activity:
+        each = (kernel_activity(kernel, system.gpu, software, calibration) for kernel in kernels)
+        return reduce(Activity.plus, each, Activity())
 
     tally = _Tally()
-    seconds: dict[str, tuple[Floats, Floats]] = {}
+    work: dict[str, tuple[Activity, Activity]] = {}
     split_forward: Floats = 0.0
     split_backward: Floats = 0.0
     for name in graph:
         operation: Operation = graph.nodes[name]["operation"]
         lowered = lowering.lower(operation)
-        forward, launched = seconds_of(lowered.forward)
-        backward, launched_back = seconds_of(lowered.backward)
-        seconds[name] = forward, backward
-        tally.add(forward_seconds=forward)
-        tally.add(backward_seconds=backward)
-        tally.add(forward_launches=launched)
-        tally.add(backward_launches=launched_back)
+        forward, backward = together(lowered.forward), together(lowered.backward)
+        work[name] = forward, backward
+        tally.do(forward=forward, backward=backward)
         tally.add(forward_flops=operation.forward_flops)
         tally.add(backward_flops=operation.backward_flops if lowering.has_backward else 0.0)
         match operation:
             case Attention():
-                tally.add(core_seconds=forward)
+                tally.do(core=forward)
                 tally.add(core_flops=operation.forward_flops)
                 tally.add(core_saved_bytes=0.0 if operation.is_flash else operation.saved_bytes)
             case Linear():
                 _count_weights(operation, name, tally)
                 if name.endswith(("qkv", "query", "_up")):
-                    split_forward, split_backward = split_forward + forward, split_backward + backward
+                    split_forward = split_forward + forward.seconds
+                    split_backward = split_backward + backward.seconds
             case Norm():
                 tally.add(weights=operation.width)
                 tally.add(trained_weights=operation.width * operation.is_trained)
@@ -171,11 +179,11 @@ def _graph_cost(
             case Loss():
                 tally.add(logits=operation.logits)
         if name in ("mlp_down", "experts_down", "mlp_residual"):
-            tally.add(tail_seconds=forward)
+            tally.do(tail=forward)
     _exchanges(graph, system, plan, software, calibration, tally, split_forward, split_backward)
     tally.add(saved_bytes=saved_bytes(graph))
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
-    return Cost(**tally.sums), {name: s for name, s in seconds.items() if name != "input"}
+    return Cost(**tally.sums, **tally.activities), {name: w for name, w in work.items() if name != "input"}
 
 
 def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
@@ -217,8 +225,8 @@ def _exchanges(
                 tally.add(expert_seconds=2.0 * once)
             case "context":
                 ring = collective_seconds(system, context_group(plan), operation.size_bytes, 1.0)
-                beside_core = beside_seconds(3.0 * tally.of("core_seconds"), 3.0 * ring, share)
-                tally.add(context_seconds=beside_core - 3.0 * tally.of("core_seconds"))
+                core = 3.0 * tally.activities.get("core", Activity()).seconds
+                tally.add(context_seconds=beside_seconds(core, 3.0 * ring, share) - core)
     forward: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
     beside: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
     exposed: Floats = np.where(plan.sequence_parallel, half, 0.0)

@@ -11,6 +11,7 @@ from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
+from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
 from perfsim.graphs.costs import Cost, StepCosts, step_costs
 
@@ -36,7 +37,9 @@ class StageCosts:
 
     Seconds [s] of the mean layer (tensor, context and expert exchanges: what sticks out), of embedding and head
     together (`ends`) and of the head alone; weights, trained weights and tensors [count]; kept_bytes of all layers
-    under the plan's recomputation, redone_bytes of the one layer that is being recomputed [B]; FLOPs of everything.
+    under the plan's recomputation, redone_bytes of the one layer that is being recomputed [B]; FLOPs of everything;
+    clock_ratio: the core clock that the power limit leaves, over the full one; busy_watts: one board's mean power
+    while these kernels run, held_watts: while kernels run that compute nothing.
     """
 
     layer: Passes
@@ -59,6 +62,9 @@ class StageCosts:
     logits: Floats
     model_flops: Floats
     hardware_flops: Floats
+    clock_ratio: Floats
+    busy_watts: Floats
+    held_watts: Floats
     layer_count: int
     operations: dict[str, tuple[Floats, Floats]]
 
@@ -76,13 +82,16 @@ def stage_costs(
     columns = [np.asarray(c) for c in (*choices, plan.sequence_parallel)]
     is_flat = max(c.ndim for c in columns) == 1 and max(c.size for c in columns) > 64
     if not is_flat or shape_of(system, workload) != ():
-        return _put_together(step_costs(workload, system, plan, software, calibration), plan, software)
+        return _put_together(
+            step_costs(workload, system, plan, software, calibration), plan, system, software, calibration
+        )
     key = np.zeros(1, dtype=np.int64)
     for column in columns:
         key = key * (int(column.max()) + 1) + column
     first, index = _distinct(key)
     distinct = take(plan, first, np.broadcast_shapes(key.shape, shape_of(plan)))
-    found = _put_together(step_costs(workload, system, distinct, software, calibration), distinct, software)
+    costs = step_costs(workload, system, distinct, software, calibration)
+    found = _put_together(costs, distinct, system, software, calibration)
     return take(replace(found, operations={}), index, first.shape)
 
 
@@ -99,19 +108,26 @@ def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, place[key]
 
 
-def _put_together(costs: StepCosts, plan: Plan, software: Software) -> StageCosts:
+def _put_together(
+    costs: StepCosts, plan: Plan, system: System, software: Software, calibration: Calibration
+) -> StageCosts:
     layers, layer, count = costs.layers, costs.layer, costs.layer_count
     ends = costs.embedding.plus(costs.head)
     recompute = np.asarray(plan.recompute)
     is_full, is_selective = recompute == Recompute.FULL, recompute == Recompute.SELECTIVE
     kept = np.where(is_selective, layers.saved_bytes - layers.core_saved_bytes, layers.saved_bytes)
-    again = np.where(is_full, layers.forward_flops, np.where(is_selective, layers.core_flops, 0.0))
+    flops_again = np.where(is_full, layers.forward_flops, np.where(is_selective, layers.core_flops, 0.0))
     flops = layers.forward_flops + layers.backward_flops + ends.forward_flops + ends.backward_flops
     repeats = 1.0 + is_full
+    again = _redone(layers, plan, software)
+    clock = _Clock(
+        layers.forward.plus(layers.backward).plus(again).plus(ends.forward).plus(ends.backward), system, calibration
+    )
+    hosted = np.where(is_full, layers.forward.launches, 0.0)
     return StageCosts(
-        layer=_layer_passes(layers.times(1.0 / count), plan, software),
-        ends=_passes(ends, software),
-        head_seconds=_passes(costs.head, software).total,
+        layer=_passes(layers.times(1.0 / count), again.times(1.0 / count), hosted / count, clock, software),
+        ends=_passes(ends, Activity(), 0.0, clock, software),
+        head_seconds=_passes(costs.head, Activity(), 0.0, clock, software).total,
         tensor_seconds=layer.tensor_forward_seconds * repeats + layer.tensor_backward_seconds,
         context_seconds=layers.context_seconds / count,
         expert_seconds=layers.expert_seconds / count * (1.0 + repeats) / 2.0,
@@ -128,30 +144,51 @@ def _put_together(costs: StepCosts, plan: Plan, software: Software) -> StageCost
         head_bytes=costs.head.saved_bytes,
         logits=costs.head.logits,
         model_flops=flops,
-        hardware_flops=flops + again,
+        hardware_flops=flops + flops_again,
         layer_count=count,
-        operations=costs.operations,
+        clock_ratio=clock.ratio,
+        busy_watts=clock.watts,
+        held_watts=clock.held_watts,
+        operations={name: (clock.seconds(f), clock.seconds(b)) for name, (f, b) in costs.operations.items()},
     )
 
 
-def _layer_passes(layer: Cost, plan: Plan, software: Software) -> Passes:
-    """A layer's passes: recomputation redoes the forward pass, or attention alone, before the backward pass."""
+class _Clock:
+    """The core clock that the power limit leaves while these kernels run, and the board power at it.
+
+    The controller averages over tens of milliseconds, so all kernels of a micro-batch share it; the optimizer's are
+    left out, as few as they are.
+    """
+
+    def __init__(self, work: Activity, system: System, calibration: Calibration) -> None:
+        gpu, self._control = system.gpu, calibration.control
+        self.ratio = sustained_clock(work, gpu.power, gpu.power_limit_watts, self._control)
+        self.watts = busy_joules(work, gpu.power, self.ratio, self._control) / self.seconds(work)
+        self.held_watts = busy_joules(_HELD, gpu.power, self.ratio, self._control) / self.seconds(_HELD)
+
+    def seconds(self, work: Activity) -> Floats:
+        """What the work takes at this clock [s]."""
+        return busy_seconds(work, self.ratio, self._control)
+
+
+_HELD = Activity(memory_seconds=1.0)  # a kernel that computes nothing holds the clocks up
+
+
+def _redone(layers: Cost, plan: Plan, software: Software) -> Activity:
+    """What recomputation runs again before the backward pass: the forward pass, or attention alone."""
     recompute = np.asarray(plan.recompute)
-    is_full = recompute == Recompute.FULL
-    tail = layer.tail_seconds if software.has_early_stop_recompute else 0.0
-    core = np.where(recompute == Recompute.SELECTIVE, layer.core_seconds, 0.0)
-    again = np.where(is_full, layer.forward_seconds - tail, core)
-    launches = layer.backward_launches + np.where(is_full, layer.forward_launches, 0.0)
-    return _with_host(layer, software, again, launches)
+    forward = layers.forward
+    if software.has_early_stop_recompute:
+        forward = forward.plus(layers.tail.times(-1.0))
+    is_full, is_selective = 1.0 * (recompute == Recompute.FULL), 1.0 * (recompute == Recompute.SELECTIVE)
+    return forward.times(is_full).plus(layers.core.times(is_selective))
 
 
-def _passes(part: Cost, software: Software) -> Passes:
-    return _with_host(part, software, 0.0, part.backward_launches)
-
-
-def _with_host(part: Cost, software: Software, again: Floats, launches: Floats) -> Passes:
-    forward, backward = part.forward_seconds, part.backward_seconds
-    host_forward, host_backward = software.host_seconds * part.forward_launches, software.host_seconds * launches
+def _passes(part: Cost, again: Activity, launches_again: Floats, clock: _Clock, software: Software) -> Passes:
+    """The passes at the sustained clock, and what the host adds to them."""
+    forward, backward, redone = clock.seconds(part.forward), clock.seconds(part.backward), clock.seconds(again)
+    host_forward = software.host_seconds * part.forward.launches
+    host_backward = software.host_seconds * (part.backward.launches + launches_again)
     launch = stretch_seconds(forward, host_forward) - forward
-    launch = launch + stretch_seconds(backward + again, host_backward) - (backward + again)
-    return Passes(forward, backward, again, launch)
+    launch = launch + stretch_seconds(backward + redone, host_backward) - (backward + redone)
+    return Passes(forward, backward, redone, launch)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from perfsim.core.calibration import Calibration, CardCalibration
 from perfsim.core.hardware import Protocol
+from perfsim.core.power import PowerControl
 from perfsim.errors import InputError
 from perfsim.inputs.files import Line, Sourced, Spec, Texts, load
 from perfsim.inputs.gpu import FORMATS, GpuSpec
@@ -24,7 +25,7 @@ _WEAKNESS: tuple[Basis, ...] = ("measured", "fitted", "rule")
 # what shapes a product's time besides its share of the peak
 PRODUCT_SHAPE = ("gemm_bandwidth_fraction", "gemm_fill", "tile_reload", "whole_wave_share", "l2_gain")
 
-CalibrationSpec = schema_of(Calibration, {})  # specs/calibration/shared.toml
+CalibrationSpec = schema_of(Calibration, {}, without=("control",))  # specs/calibration/shared.toml
 
 
 class Match(Spec):
@@ -112,12 +113,12 @@ class Links(Sourced):
         return link
 
 
-def to_calibration(path: Path) -> Calibration:
-    """The record in specs/calibration/shared.toml.
+def to_calibration(path: Path, control: PowerControl) -> Calibration:
+    """The record in specs/calibration/shared.toml, with how boards hold a power limit.
 
     Raises: InputError that lists every problem of the file.
     """
-    return Calibration(**values_of(load(path, CalibrationSpec)))
+    return Calibration(**values_of(load(path, CalibrationSpec)), control=control)
 
 
 def deciding_rules(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> dict[str, Rule | None]:

@@ -18,6 +18,7 @@ from perfsim.inputs.explain import nearest
 from perfsim.inputs.files import NAME, Sourced, load, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec, to_gpu
 from perfsim.inputs.names import matching
+from perfsim.inputs.power import PowerRules
 from perfsim.inputs.software import to_software
 from perfsim.inputs.system import SystemSpec, box_spec, load_system, price_basis, to_system
 from perfsim.units import printable
@@ -166,7 +167,9 @@ class Catalogue:
 
     def calibration(self) -> Calibration:
         """The measured numbers that all cards share."""
-        return self._once("calibration", "shared", lambda: to_calibration(self._shared("shared")))
+        return self._once(
+            "calibration", "shared", lambda: to_calibration(self._shared("shared"), self.power_rules.to_control())
+        )
 
     def calibration_spec(self) -> Sourced:
         """The file of those numbers as it is written, with the basis and the source of each."""
@@ -183,12 +186,17 @@ class Catalogue:
         files = self._calibration_files("cards")
         return tuple(rule for path in files for rule in load(path, CardRules).rule)
 
-    def _gpu(self, key: str) -> Gpu:
-        def build() -> Gpu:
-            spec = self.gpu_spec(key)
-            return to_gpu(key, spec, card_calibration(key, spec, self.rules))
+    @cached_property
+    def power_rules(self) -> PowerRules:
+        """What boards draw."""
+        return load(self._shared("power"), PowerRules)
 
-        return self._once("gpus", key, build)
+    def gpu_of(self, key: str, spec: GpuSpec) -> Gpu:
+        """A card from its file's values, with what the rules say about it."""
+        return to_gpu(key, spec, card_calibration(key, spec, self.rules), self.power_rules.card(key, spec))
+
+    def _gpu(self, key: str) -> Gpu:
+        return self._once("gpus", key, lambda: self.gpu_of(key, self.gpu_spec(key)))
 
     def _system(self, key: str, spec: SystemSpec) -> System:
         return to_system(key, spec, self._gpu(spec.gpu), self.gpu_spec(spec.gpu), self.links)

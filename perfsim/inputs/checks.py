@@ -11,6 +11,7 @@ from perfsim.inputs.calibration import CalibrationSpec, CardRules, Links
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.files import Document, Sourced, check, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec
+from perfsim.inputs.power import PowerRules
 from perfsim.inputs.software import SoftwareSpec, to_software
 from perfsim.inputs.system import SystemSpec, load_system
 
@@ -29,9 +30,14 @@ _SIGNS = {  # keys that only one kind of file has
     "system": {"gpus_per_node", "topology", "nics", "gpu"},
     "model": {"hidden_size", "num_hidden_layers", "num_attention_heads"},
     "software": {"framework", "fusion", "host_seconds"},
-    "calibration": {"rule", "gemm_fill", "nvswitch"},
+    "calibration": {"rule", "l2_hit", "nvswitch", "process"},
 }
-_CALIBRATIONS: dict[str, type[Sourced]] = {"cards": CardRules, "links": Links, "shared": CalibrationSpec}
+_CALIBRATIONS: dict[str, type[Sourced]] = {
+    "cards": CardRules,
+    "links": Links,
+    "power": PowerRules,
+    "shared": CalibrationSpec,
+}
 
 
 def files_under(path: Path) -> list[Path]:

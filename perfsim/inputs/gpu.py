@@ -7,6 +7,7 @@ from pydantic import Field
 
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.hardware import Gpu
+from perfsim.core.power import CardPower
 from perfsim.inputs.files import Line, Sourced, Spec, Texts
 from perfsim.units import GIB, GIGA, MEGA, MIB, TERA
 
@@ -54,7 +55,7 @@ class GpuSpec(Sourced):
     peak_tflops: PeakTflops
 
 
-def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration) -> Gpu:
+def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower) -> Gpu:
     """The card in SI units; an absent format has a peak of 0, an unknown price is 0."""
     return Gpu(
         key=key,
@@ -69,6 +70,7 @@ def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration) -> Gpu:
         memory_bandwidth_bytes_per_s=spec.memory_bandwidth_gb_per_s * GIGA,
         peak_flops_per_s={name: (getattr(spec.peak_tflops, name) or 0.0) * TERA for name in FORMATS},
         power_limit_watts=spec.power_limit_watts,
+        power=power,
         price_usd=spec.price_usd or 0.0,
         calibration=calibration,
     )

@@ -9,8 +9,7 @@ from perfsim.calibration.runs import MeasuredRun
 from perfsim.core.hardware import Gpu
 from perfsim.core.software import Software
 from perfsim.errors import InputError, PerfsimError, UnknownNameError
-from perfsim.inputs.calibration import card_calibration
-from perfsim.inputs.gpu import GpuSpec, to_gpu
+from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.run_models import RunModel, read_gpus, read_models
 from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_of
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
@@ -92,7 +91,7 @@ class _Table:
     def _load_gpu(self, name: str) -> tuple[Gpu, GpuSpec]:
         if name in self._own_gpus:
             spec = self._own_gpus[name]
-            return to_gpu(name, spec, card_calibration(name, spec, self._catalogue.rules)), spec
+            return self._catalogue.gpu_of(name, spec), spec
         gpu = self._catalogue.gpu(name)
         return gpu, self._catalogue.gpu_spec(gpu.key)
 

@@ -19,7 +19,7 @@ from perfsim.formulas.power import (
     voltage_ratio,
 )
 
-CONTROL = PowerControl()
+CONTROL = PowerControl(0.985, 0.10, 0.26)
 V100 = CardPower(38.0, 66.0, {"fp32": 1.5e-11}, 4.5e-11, 0.594, 0.72)
 
 
