@@ -139,6 +139,8 @@ class _Builder:
         more.setdefault("adapter_rank", w.lora_rank if w.is_adapter else 0)
         more.setdefault("stored_bytes", w.base_bytes if w.task is Task.QLORA else 0.0)
         is_frozen = w.task is Task.FREEZE
+        source = self.graph.nodes[inputs[0] if inputs else self.last]["operation"]
+        more.setdefault("input_bytes", source.activation_bytes)
         operation = Linear(
             name, self.value, columns=columns, contraction=contraction, has_bias=bias, is_trained=self.is_trained,
             has_input_gradient=not is_frozen, **more,
@@ -150,9 +152,11 @@ class _Builder:
         if self.workload.model.norm == "none":
             return self.last
         width = 1.0 * self.workload.model.hidden_size
-        is_unfused = self.software.fusion == "eager" and self.workload.model.norm == "rmsnorm"
-        kept = 4.0 if is_unfused else 0.0
-        return self.add(Norm(name, self.residual, self.rows / self.shard, width, self.is_trained, kept), *inputs)
+        is_rms = self.workload.model.norm == "rmsnorm"
+        kept = 4.0 if is_rms and self.software.fusion == "eager" else 0.0
+        return self.add(
+            Norm(name, self.residual, self.rows / self.shard, width, self.is_trained, kept, is_rms), *inputs
+        )
 
     def pointwise(self, name: str, action: Any, values: Floats, *inputs: str) -> str:
         """Append an elementwise operation."""
@@ -228,9 +232,15 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
             produced = [
                 build.linear(f"{name}_query", heads * d, h, has_bias, source),
                 build.linear(
-                    f"{name}_key", kv_heads * d, h, has_bias and model.qkv_bias == "all", source, rows=key_rows
+                    f"{name}_key",
+                    kv_heads * d,
+                    h,
+                    has_bias and model.qkv_bias == "all",
+                    source,
+                    rows=key_rows,
+                    adds_gradient=True,
                 ),
-                build.linear(f"{name}_value", kv_heads * d, h, has_bias, source, rows=key_rows),
+                build.linear(f"{name}_value", kv_heads * d, h, has_bias, source, rows=key_rows, adds_gradient=True),
             ]
         if model.has_qk_norm:
             width = 1.0 * d
@@ -313,7 +323,8 @@ def _dense_mlp(
     model = build.workload.model
     columns = width * (2.0 if model.is_gated_mlp else 1.0)
     more = {"rows": rows, "count": count}
-    build.linear(f"{name}_up", columns, model.hidden_size, model.has_mlp_bias, source, **more)
+    is_split = model.is_gated_mlp and not build.software.has_fused_qkv  # gate and up are products of their own
+    build.linear(f"{name}_up", columns, model.hidden_size, model.has_mlp_bias, source, adds_gradient=is_split, **more)
     action = "gate" if model.is_gated_mlp else "activation"
     build.pointwise(f"{name}_activation", action, rows * count * width)
     build.linear(f"{name}_down", model.hidden_size, width, model.has_mlp_bias, **more)

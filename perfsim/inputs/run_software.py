@@ -14,7 +14,8 @@ class Rule:
     """Software texts that `pattern` finds belong to `framework`.
 
     entry: the key that is meant where a framework has several of the same period. optimizer: the optimizer kernels of
-    eager code. assumed: what the text itself does not say.
+    eager code. assumed: what the text itself does not say. stack, task, precision: patterns that the row's own
+    columns must have besides, where a project's scripts run its tasks in different ways.
     """
 
     pattern: str
@@ -22,9 +23,28 @@ class Rule:
     entry: str = ""
     optimizer: str = ""
     assumed: str = ""
+    stack: str = ""
+    task: str = ""
+    precision: str = ""
+
+    def fits(self, row: RunRow) -> bool:
+        """Whether the row ran on what this rule describes."""
+        pairs = (
+            (self.pattern, row.software or row.stack),
+            (self.stack, row.stack),
+            (self.task, row.task),
+            (self.precision, row.precision),
+        )
+        return all(re.search(pattern, text, re.IGNORECASE) for pattern, text in pairs)
 
 
 RULES = (  # the first that fits decides
+    # NVIDIA/DeepLearningExamples: BERT/run_pretraining.py scripts the model for NVFuser, run_squad.py does not;
+    # BART/pretrain.py holds the whole model in bf16 and steps apex's FusedLAMB; ELECTRA/scripts/run_squad.sh turns
+    # XLA on with mixed precision only
+    Rule(r"PyTorch", "pytorch", "pytorch-nvfuser", stack=r"dle-bert-pt-2[1-9]", task="pretrain"),
+    Rule(r"PyTorch", "pytorch", "pytorch-1.11-apex", stack=r"dle-bart"),
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-electra", task="finetune", precision="32$"),
     Rule(r"nemo", "megatron-core", "nemo"),
     Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
     Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),
@@ -79,7 +99,7 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
     Where the row's own attention kernel differs from the entry's, the row's counts.
     """
     text = row.software or row.stack
-    rule = next((rule for rule in RULES if re.search(rule.pattern, text, re.IGNORECASE)), None)
+    rule = next((rule for rule in RULES if rule.fits(row)), None)
     framework = rule.framework if rule else "pytorch"
     date = release_date(text)
     fusion, optimizer = _kernels(row, rule, framework, date)
