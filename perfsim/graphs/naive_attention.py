@@ -100,7 +100,10 @@ def _compiled(lowering: "Lowering", op: Attention, forward: Kernels, backward: K
 
 
 def _relative(lowering: "Lowering", op: Attention, forward: Kernels, backward: Kernels) -> None:
-    """Transformer-XL's position scores: one more product, the relative shift and the biases of eager code."""
+    """Transformer-XL's position scores: one more product, the relative shift and the biases of eager code.
+
+    The memory is put before the tokens of each layer, and each layer's tokens into the next memory.
+    """
     a, batch = op.activation_bytes, op.sequences * op.heads
     q, k, d, scores = op.query_len, op.key_len, op.qk_dim, op.scores
     queries: Floats = op.output_values * a
@@ -111,7 +114,8 @@ def _relative(lowering: "Lowering", op: Attention, forward: Kernels, backward: K
         stream(2.0 * a * scores),
         stream(a * scores),
         stream(2.0 * queries, launches=4.0),
-        stream(2.0 * keys, launches=2.0),
+        stream(2.0 * keys, launches=3.0),
+        stream(2.0 * queries),
     ]
     backward += [
         product(q, d, k, a, batch, wide=True), product(k, d, q, a, batch, wide=True),
