@@ -29,6 +29,10 @@ class Software:
     has_fused_qkv: bool  # one product for query, key and value
     has_bias_copy: bool  # addmm writes the bias first, as a kernel of its own
     has_contiguous_copies: bool  # query, key and value are copied head by head
+    has_serial_norm_gradient: (
+        bool  # gamma and beta in a kernel whose few blocks walk all rows (PyTorch's eager LayerNorm)
+    )
+    has_fused_epilogue: bool  # activations and bias gradients ride in the products (cuBLASLt)
     has_fp32_residual: bool  # autocast: norms and residuals in fp32, casts around every product
     has_fp32_softmax: bool  # autocast: attention's softmax, written out, runs and is kept in fp32
     has_graph_breaks: bool  # compiled piece by piece: norms, residual sums and casts stay kernels of their own

@@ -131,7 +131,7 @@ class Lowering:
             yield self._product(op.columns, op.contraction, op.rows, value, op.count, 0.0, odd, wide)
             if self.is_autocast:
                 yield self.stream(op.weights * 6.0)  # autocast: gradient to 32 bits
-            if op.has_bias:
+            if op.has_bias and not self.software.has_fused_epilogue:
                 yield self.stream(op.output_values * value, "softmax")  # column sums
         if op.adapter_rank and op.has_input_gradient:
             yield from self._adapter(op, 2.0)
@@ -219,8 +219,10 @@ class Lowering:
             forward = self.stream(2.0 * r * values, launches=passes)
             return Lowered((forward,), (self.stream(5.0 * r * values, launches=passes),))
         backward = [self.stream(3.0 * r * values, "norm")]
-        if op.is_trained:
+        if op.is_trained and self.software.has_serial_norm_gradient:
             backward.append(Kernel("column", self.number_format, 2.0 * r * values, rows=op.rows))
+        elif op.is_trained:
+            backward.append(self.stream(2.0 * r * values, "norm"))
         return Lowered((self.stream(2.0 * r * values, "norm"),), tuple(backward))
 
     def _eager_rms(self, op: Norm) -> Lowered:
@@ -241,7 +243,8 @@ class Lowering:
         is_eager = self.software.fusion == "eager"
         match op.action:
             case "activation":
-                sizes = (2.0 * a + kept, 3.0 * a + kept)
+                # in an epilogue, the product writes and reads the activation's input besides
+                sizes = (a, a) if self.software.has_fused_epilogue else (2.0 * a + kept, 3.0 * a + kept)
             case "gate":
                 sizes, launches = ((5.0 * a, 9.0 * a), 3.0) if is_eager else ((3.0 * a, 5.0 * a), 1.0)
                 return Lowered(
