@@ -121,7 +121,8 @@ def _accumulation_seconds(
 ) -> Floats:
     """Adding one layer's gradient of a micro-batch to what is there, and ZeRO-3's buffer copies [s]."""
     stream = system.gpu.memory_bandwidth_bytes_per_s * system.gpu.calibration.bandwidth_fraction
-    adds = np.where(np.asarray(microbatches) > 1, software.accumulation_bytes_per_parameter, 0.0)
+    firsts = 0.0 if software.zeroes_gradients else 1.0 / np.asarray(microbatches)  # the first has nothing to add to
+    adds = software.accumulation_bytes_per_parameter * (1.0 - firsts)
     copies = np.where(np.asarray(plan.zero_stage) >= 3, software.sharded_bytes_per_parameter, 0.0)
     return costs.trained_weights / costs.layer_count / stream * np.maximum(adds, copies)
 

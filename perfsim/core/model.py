@@ -74,6 +74,7 @@ class Model:
     token_types: int = 0
     extra_parameters: int = 0
     adaptive_softmax_cutoffs: tuple[int, ...] = ()  # Transformer-XL of DeepLearningExamples
+    adaptive_softmax_divisor: int = 1  # each further cluster's embedding is narrower by this factor, and projected
 
     @property
     def moe_layers(self) -> int:

@@ -29,7 +29,19 @@ class Software:
     has_fused_qkv: bool  # one product for query, key and value
     has_bias_copy: bool  # addmm writes the bias first, as a kernel of its own
     has_contiguous_copies: bool  # query, key and value are copied head by head
+    has_serial_norm_gradient: (
+        bool  # gamma and beta in a kernel whose few blocks walk all rows (PyTorch's eager LayerNorm)
+    )
+    has_fused_epilogue: bool  # activations and bias gradients ride in the products (cuBLASLt)
     has_fp32_residual: bool  # autocast: norms and residuals in fp32, casts around every product
+    has_fp32_softmax: bool  # autocast: attention's softmax, written out, runs and is kept in fp32
+    has_graph_breaks: bool  # compiled piece by piece: norms, residual sums and casts stay kernels of their own
+    repeats_keys: bool  # grouped keys and values are copied out to one a query head
+    zeroes_gradients: bool  # gradients are zeroed, not freed, so that every micro-batch adds to them
+    reduction_reads: float  # times a compiled row reduction reads its row; 1: the row stays on the chip
+    random_bytes: float  # per value, a dropout's random numbers drawn by a kernel of their own; 0: drawn in place
+    activation_kept_bytes: float  # per value, what the activation keeps besides its input
+    tensor_core_multiple: int  # 16-bit products need dimensions of this multiple for tensor cores; 1: any but odd ones
     gemm_efficiency: float
     memory_efficiency: float
     elementwise_traffic: float  # bytes moved over the least that the listed kernels need
@@ -43,6 +55,7 @@ class Software:
     synchronises_per_tensor: bool  # old clip_grad_norm_
     step_seconds: float  # fixed host time of a step
     loss_bytes_per_logit: float  # moved, forward and backward
+    loss_stream_bytes: float  # of them, those of casts and fills; the others are the softmax's
     logit_bytes: float  # held at the peak, per logit
     accumulation_bytes_per_parameter: float  # HBM traffic of adding a micro-batch's gradient
     sharded_bytes_per_parameter: float  # HBM traffic of gather and scatter buffers per micro-batch, ZeRO-3

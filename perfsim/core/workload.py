@@ -70,7 +70,7 @@ class Workload:
 
     seq_len tokens a sequence (a decoder's target length with Transformer-XL, whose memory is `memory_len`);
     `head_positions` positions a sequence that go through the vocabulary projection; `decoder_seq_len` for
-    encoder-decoder models; `steps` optimizer steps of the whole job.
+    encoder-decoder models; `steps` optimizer steps of the whole job; `attention_dropout` where it differs from dropout.
     """
 
     model: Model
@@ -85,6 +85,7 @@ class Workload:
     decoder_seq_len: Ints = 0
     memory_len: Ints = 0
     dropout: float = 0.0
+    attention_dropout: float | None = None
     lora_rank: int = 0
     base_bytes: float = 0.0  # bytes per frozen base parameter; 0: the precision's weight_bytes
 
@@ -92,6 +93,11 @@ class Workload:
     def tokens_per_step(self) -> Ints:
         """Tokens of one optimizer step (source tokens of an encoder-decoder)."""
         return self.global_batch_size * self.seq_len
+
+    @property
+    def drops_probabilities(self) -> bool:
+        """Dropout runs on the attention's probabilities."""
+        return (self.dropout if self.attention_dropout is None else self.attention_dropout) > 0
 
     @property
     def is_adapter(self) -> bool:

@@ -68,6 +68,8 @@ class Linear(Operation):
 
     `is_trained` weights get a gradient; a frozen one with adapter_rank > 0 carries a low-rank adapter beside it;
     `stored_bytes` is what a frozen weight takes per value when it is quantised (0: the compute format).
+    `input_bytes` is the input's format where it is not the product's (0: it is); `adds_gradient`: another product
+    reads the same input, and the two input gradients are summed.
     """
 
     rows: Floats = 1.0
@@ -80,7 +82,14 @@ class Linear(Operation):
     adapter_rank: int = 0
     stored_bytes: float = 0.0
     is_vocabulary: bool = False
+    input_bytes: float = 0.0
+    adds_gradient: bool = False
     saves = "input"
+
+    @property
+    def input_values(self) -> Floats:
+        """Elements of the input."""
+        return self.count * self.rows * self.contraction
 
     @property
     def forward_flops(self) -> Floats:
@@ -216,6 +225,7 @@ class Norm(Operation):
     width: Floats = 1.0
     is_trained: bool = True
     kept_bytes: float = 0.0
+    is_rms: bool = False
     saves = "input"
 
     @property
@@ -300,9 +310,9 @@ class Exchange(Operation):
     ranks: Ints = 1
 
 
-def is_misaligned(*dimensions: Floats) -> Bools:
-    """A product with an odd dimension, whose rows tensor cores cannot load 16 bytes at a time."""
+def is_misaligned(*dimensions: Floats, multiple: int = 2) -> Bools:
+    """A product with a dimension off `multiple`, by default an odd one: tensor cores need 16-byte rows."""
     odd: Bools = False
     for dimension in dimensions:
-        odd = odd | (np.asarray(dimension) % 2 == 1)
+        odd = odd | (np.asarray(dimension) % multiple != 0)
     return odd

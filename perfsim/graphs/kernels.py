@@ -23,18 +23,12 @@ from perfsim.formulas.operations import (
     Route,
     is_misaligned,
 )
-from perfsim.formulas.roofline import Kernel
+from perfsim.formulas.roofline import Kernel, Kind
+from perfsim.graphs.lowered import Lowered
+from perfsim.graphs.naive_attention import naive_attention
 
 # elementwise passes of rotary positions in eager code: rotation, two products and a sum for queries and for keys
 EAGER_ROPE_PASSES = 8.0
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """The kernels of one operation, forward and backward."""
-
-    forward: tuple[Kernel, ...] = ()
-    backward: tuple[Kernel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ class Lowering:
             case Attention() if operation.is_flash:
                 found = self._flash(operation)
             case Attention():
-                found = self._naive(operation)
+                found = naive_attention(self, operation)
             case Norm():
                 found = self._norm(operation)
             case Pointwise():
@@ -69,7 +63,7 @@ class Lowering:
             case Loss():
                 found = self._loss(operation)
             case Route():
-                move = self._stream(2.0 * operation.read_bytes)
+                move = self.stream(2.0 * operation.read_bytes)
                 found = Lowered((move,), (move, move))
             case _:  # exchanges and inputs launch nothing of their own
                 found = Lowered()
@@ -80,18 +74,31 @@ class Lowering:
         """The format of products that never run in 8 or 4 bits."""
         return "bf16" if self.number_format in ("fp8", "fp4") else self.number_format
 
-    def _stream(self, size: Floats, kind: str = "elementwise", launches: Floats = 1.0) -> Kernel:
-        return Kernel(kind, self.number_format, size, launches=launches)  # type: ignore[arg-type]
+    @property
+    def is_whole(self) -> bool:
+        """A compiler sees whole layers: residual sums and casts ride along with the norms."""
+        return self.software.fusion == "compiled" and not self.software.has_graph_breaks
+
+    def reduction_kind(self, kind: Kind) -> Kind:
+        """A compiled row reduction whose row stays on the chip is as fast as any stream."""
+        is_stream = self.software.fusion == "compiled" and self.software.reduction_reads == 1.0
+        return "elementwise" if is_stream else kind
+
+    def stream(self, size: Floats, kind: Kind = "elementwise", launches: Floats = 1.0) -> Kernel:
+        """`launches` kernels that move `size` bytes each."""
+        return Kernel(kind, self.number_format, size, launches=launches)
 
     def _product(
         self, rows: Floats, columns: Floats, contraction: Floats, value: float, batch: Floats = 1.0,
         extra: Floats = 0.0, odd: Bools = False, wide: bool = False,
     ) -> Kernel:  # fmt: skip
         size = batch * value * (rows * contraction + contraction * columns + rows * columns) + extra
+        number_format = self.wide_format if wide else self.number_format
+        if number_format == "fp16" and self.software.tensor_core_multiple > 1 and np.all(odd):
+            number_format = "fp32"  # no tensor cores: products accumulate in fp32 at its rate
         return Kernel(
-            "product", self.wide_format if wide else self.number_format, size,
-            flops=2.0 * batch * rows * columns * contraction, batch=batch, rows=rows, columns=columns,
-            contraction=contraction, is_misaligned=odd,
+            "product", number_format, size, flops=2.0 * batch * rows * columns * contraction, batch=batch, rows=rows,
+            columns=columns, contraction=contraction, is_misaligned=odd,
         )  # fmt: skip
 
     def _linear_forward(self, op: Linear) -> Iterator[Kernel]:
@@ -99,39 +106,64 @@ class Lowering:
         output = op.output_values * value
         copies = op.has_bias and software.has_bias_copy
         if op.stored_bytes:
-            yield self._stream(op.weights * (op.stored_bytes + value))
+            yield self.stream(op.weights * (op.stored_bytes + value))
         if copies:
-            yield self._stream(output)
+            yield self.stream(output)
         if self.is_autocast and op.is_trained:
-            yield self._stream(op.weights * 6.0)  # autocast: weight to 16 bits
+            yield self.stream(op.weights * 6.0)  # autocast: weight to 16 bits
+        # autocast casts the input for each product, a compiler once for all that read it
+        if self._casts_input(op) and not (op.adds_gradient and software.fusion == "compiled"):
+            yield self.stream(op.input_values * (op.input_bytes + value))
         yield from self._quantise(op.count * op.rows * op.contraction, value)
-        odd, wide = is_misaligned(op.columns, op.contraction), op.is_vocabulary
+        odd, wide = self._odd(op), op.is_vocabulary
         yield self._product(op.rows, op.columns, op.contraction, value, op.count, output if copies else 0.0, odd, wide)
         if op.adapter_rank:
             yield from self._adapter(op, 1.0)
 
     def _linear_backward(self, op: Linear) -> Iterator[Kernel]:
         value = op.activation_bytes
-        odd, wide = is_misaligned(op.columns, op.contraction), op.is_vocabulary
+        odd, wide = self._odd(op), op.is_vocabulary
         if op.has_input_gradient:
             if op.stored_bytes:
-                yield self._stream(op.weights * (op.stored_bytes + value))
+                yield self.stream(op.weights * (op.stored_bytes + value))
             yield from self._quantise(op.output_values, value)
             yield self._product(op.rows, op.contraction, op.columns, value, op.count, 0.0, odd, wide)
+            yield from self._input_gradient(op)
         if op.is_trained:
             yield self._product(op.columns, op.contraction, op.rows, value, op.count, 0.0, odd, wide)
             if self.is_autocast:
-                yield self._stream(op.weights * 6.0)  # autocast: gradient to 32 bits
-            if op.has_bias:
-                yield self._stream(op.output_values * value, "softmax")  # column sums
+                yield self.stream(op.weights * 6.0)  # autocast: gradient to 32 bits
+            if op.has_bias and not self.software.has_fused_epilogue:
+                yield self.stream(op.output_values * value, "softmax")  # column sums
         if op.adapter_rank and op.has_input_gradient:
             yield from self._adapter(op, 2.0)
+
+    def _odd(self, op: Linear) -> Bools:
+        multiple = self.software.tensor_core_multiple if self.number_format == "fp16" else 1
+        return is_misaligned(op.columns, op.contraction, multiple=max(multiple, 2))
+
+    def _casts_input(self, op: Linear) -> bool:
+        return self.is_autocast and not self.is_whole and op.input_bytes > op.activation_bytes
+
+    def _input_gradient(self, op: Linear) -> Iterator[Kernel]:
+        """Casting an input gradient back, and adding it to that of another product with the same input."""
+        value, wide, n = op.activation_bytes, op.input_bytes or op.activation_bytes, op.input_values
+        if self.software.fusion == "compiled":  # one kernel casts and sums: one more read
+            if self._casts_input(op) and not op.adds_gradient:
+                yield self.stream(n * (value + wide))
+            elif op.adds_gradient:
+                yield self.stream(n * value)
+            return
+        if self._casts_input(op):
+            yield self.stream(n * (value + wide))
+        if op.adds_gradient:
+            yield self.stream(n * 3.0 * (wide if self._casts_input(op) else value))
 
     def _quantise(self, values: Floats, value: float) -> Iterator[Kernel]:
         """Casting a product's operand to 8 or 4 bits with a transposed copy; fused code has the values at hand."""
         if self.number_format in ("fp8", "fp4"):
             read = value if self.software.fusion == "eager" else 0.0
-            yield self._stream(values * (read + 2.0))
+            yield self.stream(values * (read + 2.0))
 
     def _adapter(self, op: Linear, factor: float) -> Iterator[Kernel]:
         """Low-rank adapter: two thin products, dropout, scale and sum; twice that backward."""
@@ -140,8 +172,8 @@ class Lowering:
             yield self._product(op.rows, rank, op.contraction, value, op.count)
             yield self._product(op.rows, op.columns, rank, value, op.count)
         passes = 1.0 if self.software.fusion == "compiled" else 2.0
-        yield self._stream(op.output_values * value * 3.0 * passes / 2.0)
-        yield self._stream(op.count * op.rows * op.contraction * value * 2.0)
+        yield self.stream(op.output_values * value * 3.0 * passes / 2.0)
+        yield self.stream(op.count * op.rows * op.contraction * value * 2.0)
 
     def _flash(self, op: Attention) -> Lowered:
         """One fused kernel; a causal one skips half of the square (Dao et al. 2022, arXiv 2205.14135)."""
@@ -156,129 +188,123 @@ class Lowering:
         backward = Kernel(
             "attention", wide, 2.5 * size, 2.5 * executed, rows=keys, efficiency=backward_share, is_pre_hopper=old
         )
-        return Lowered((forward,), (backward,))
+        repeat = self.repeated_keys(op)
+        return Lowered((*repeat, forward), (backward, *repeat))
 
-    def _naive(self, op: Attention) -> Lowered:
-        """Scores and probabilities go through memory: two products forward, four backward, softmax between."""
-        a, batch = op.activation_bytes, op.sequences * op.heads
-        q, k, d, v, scores = op.query_len, op.key_len, op.qk_dim, op.v_dim, op.scores
-        tokens = op.output_values * a
-        wide = True
-        forward = [self._product(q, k, d, a, batch, wide=wide), self._product(q, v, k, a, batch, wide=wide)]
-        backward = [
-            self._product(q, k, v, a, batch, wide=wide), self._product(k, v, q, a, batch, wide=wide),
-            self._product(q, d, k, a, batch, wide=wide), self._product(k, d, q, a, batch, wide=wide),
-        ]  # fmt: skip
-        mask = 1.0 if op.has_dropout else 0.0
-        if self.software.fusion == "eager":
-            upcast = 6.0 if self.is_autocast else 0.0
-            forward.append(self._stream(2.0 * a * scores, launches=2.0))
-            forward.append(self._stream((2.0 * a + upcast) * scores, "softmax"))
-            backward += [self._stream((3.0 * a + upcast) * scores, "softmax"), self._stream(2.0 * a * scores)]
-            if op.has_dropout:
-                forward.append(self._stream((2.0 * a + 1.0) * scores))
-                backward.append(self._stream((2.0 * a + 1.0) * scores))
-        elif self.software.fusion == "fused":  # scale, mask and softmax in one kernel, half the square when causal
-            half = 0.75 if op.is_causal else 1.0
-            forward.append(self._stream(2.0 * a * half * scores, "softmax"))
-            backward.append(self._stream(3.0 * a * half * scores, "softmax"))
-            if op.has_dropout:
-                forward.append(self._stream((2.0 * a + 1.0) * scores))
-                backward.append(self._stream((2.0 * a + 1.0) * scores))
-        else:
-            forward.append(self._stream((3.0 * a + mask) * scores, "softmax"))
-            backward.append(self._stream((4.0 * a + mask) * scores, "softmax"))
-        forward.append(self._stream(2.0 * tokens))
-        backward.append(self._stream(2.0 * tokens))
-        if self.software.has_contiguous_copies:
-            forward.append(self._stream(2.0 * tokens, launches=3.0))
-            backward.append(self._stream(2.0 * tokens, launches=3.0))
-        if op.is_relative:
-            self._relative(op, forward, backward)
-        return Lowered(tuple(forward), tuple(backward))
-
-    def _relative(self, op: Attention, forward: list[Kernel], backward: list[Kernel]) -> None:
-        """Transformer-XL's position scores: one more product, the relative shift and the biases of eager code."""
-        a, batch = op.activation_bytes, op.sequences * op.heads
-        q, k, d, scores = op.query_len, op.key_len, op.qk_dim, op.scores
-        queries, keys = op.output_values * a, op.sequences * op.heads * k * d * a
-        forward += [
-            self._product(q, k, d, a, batch, wide=True),
-            self._stream(2.0 * a * scores),
-            self._stream(a * scores),
-            self._stream(2.0 * queries, launches=4.0),
-            self._stream(2.0 * keys, launches=2.0),
-        ]
-        backward += [
-            self._product(q, d, k, a, batch, wide=True), self._product(k, d, q, a, batch, wide=True),
-            self._stream(2.0 * a * scores, launches=2.0), self._stream(a * scores),
-            self._stream(2.0 * queries, launches=4.0), self._stream(2.0 * keys, launches=2.0),
-            self._stream(queries, "softmax", 2.0), self._stream(9.0 * keys),
-        ]  # fmt: skip
+    def repeated_keys(self, op: Attention) -> tuple[Kernel, ...]:
+        """Grouped keys and values copied out to one a query head; backward the copies' gradients are summed."""
+        if not self.software.repeats_keys:
+            return ()
+        groups = op.heads / op.kv_heads
+        keys = op.sequences * op.kv_heads * op.key_len * (op.qk_dim + op.v_dim) * op.activation_bytes
+        return (self.stream(np.where(groups > 1.0, (1.0 + groups) * keys / 2.0, 0.0), launches=2.0),)
 
     def _norm(self, op: Norm) -> Lowered:
         """Normalisation; eager code sums gamma's and beta's gradients in a column kernel of its own."""
         r, values = op.activation_bytes, op.output_values
-        column = Kernel("column", self.number_format, 2.0 * r * values, rows=op.rows)
-        if self.software.fusion == "compiled":  # residual sum and casts ride along
-            return Lowered((self._stream(3.0 * r * values, "norm"),), (self._stream(4.0 * r * values, "norm"),))
-        forward = [self._stream(2.0 * r * values, "norm")]
-        backward = [self._stream(3.0 * r * values, "norm")]
+        a = 2.0 if self.is_autocast else r
+        if self.is_whole:  # forward: both summands, their sum and the result; backward: three gradients, the input
+            again = self.software.reduction_reads - 1.0
+            back = 3.0 * r + a + (a if self.is_autocast else 0.0) + ((a + r) * (1.0 + (again > 0)))
+            kind = self.reduction_kind("norm")
+            ahead = (2.0 + again) * r + 2.0 * a
+            return Lowered((self.stream(ahead * values, kind),), (self.stream(back * values, kind),))
         if self.software.fusion == "fused":
-            return Lowered(tuple(forward), (self._stream(5.0 * r * values, "norm"),))
-        if self.is_autocast:
-            forward.append(self._stream(1.5 * r * values))
-            backward.append(self._stream(1.5 * r * values))
+            return Lowered((self.stream(2.0 * r * values, "norm"),), (self.stream(5.0 * r * values, "norm"),))
+        if self.software.fusion == "compiled":
+            kind = self.reduction_kind("norm")
+            return Lowered((self.stream(2.0 * r * values, kind),), (self.stream(5.0 * r * values, kind),))
+        if op.is_rms:
+            return self._eager_rms(op)
+        passes = self.software.reduction_reads
+        if passes > 1.0:  # written out: mean, square, variance, scale and shift, and each one's gradient
+            forward = self.stream(2.0 * r * values, launches=passes)
+            return Lowered((forward,), (self.stream(5.0 * r * values, launches=passes),))
+        backward = [self.stream(3.0 * r * values, "norm")]
+        if op.is_trained and self.software.has_serial_norm_gradient:
+            backward.append(Kernel("column", self.number_format, 2.0 * r * values, rows=op.rows))
+        elif op.is_trained:
+            backward.append(self.stream(2.0 * r * values, "norm"))
+        return Lowered((self.stream(2.0 * r * values, "norm"),), tuple(backward))
+
+    def _eager_rms(self, op: Norm) -> Lowered:
+        """Written out in fp32: square, mean, scale, weight, and casts where the values are in 16 bits.
+
+        Backward: weight, its column sums, the scale's and the square's gradients, their sum.
+        """
+        r, values = op.activation_bytes, op.output_values
+        casts = 2.0 * (r + 4.0) if r < 4.0 else 0.0
+        forward = self.stream((casts + 20.0 + 2.0 * r) * values / 6.0, launches=6.0)
+        backward = [self.stream((casts + 52.0 + 2.0 * r) * values / 9.0, launches=9.0)]
         if op.is_trained:
-            backward.append(column)
-        return Lowered(tuple(forward), tuple(backward))
+            backward += [self.stream(3.0 * r * values), self.stream(r * values, "softmax")]
+        return Lowered((forward,), tuple(backward))
 
     def _pointwise(self, op: Pointwise) -> Lowered:
-        a, n = op.activation_bytes, op.values
-        is_eager, is_compiled = self.software.fusion == "eager", self.software.fusion == "compiled"
+        a, n, kept = op.activation_bytes, op.values, self.software.activation_kept_bytes
+        is_eager = self.software.fusion == "eager"
         match op.action:
             case "activation":
-                sizes = (2.0 * a, 3.0 * a)
+                # in an epilogue, the product writes and reads the activation's input besides
+                sizes = (a, a) if self.software.has_fused_epilogue else (2.0 * a + kept, 3.0 * a + kept)
             case "gate":
-                sizes = (5.0 * a, 8.0 * a) if is_eager else (3.0 * a, 5.0 * a)
-                launches = 2.0 if is_eager else 1.0
+                sizes, launches = ((5.0 * a, 9.0 * a), 3.0) if is_eager else ((3.0 * a, 5.0 * a), 1.0)
                 return Lowered(
-                    (self._stream(sizes[0] * n / launches, launches=launches),),
-                    (self._stream(sizes[1] * n / launches, launches=launches),),
+                    (self.stream(sizes[0] * n / launches, launches=launches),),
+                    (self.stream(sizes[1] * n / launches, launches=launches),),
                 )
             case "dropout":
-                if is_compiled:
-                    sizes = (1.0, 1.0)
-                elif is_eager:
-                    sizes = (2.0 * a + 1.0, 2.0 * a + 1.0)
-                else:  # one kernel with the residual sum: here the mask, the read and the bias
-                    sizes = (a + 1.0, 2.0 * a + 1.0)
+                sizes = self.dropout_bytes(a)
             case "add":
-                if is_compiled:
-                    return Lowered((), (self._stream(3.0 * a * n),))
-                sizes = (3.0 * a, 3.0 * a) if is_eager else (2.0 * a, 3.0 * a)
+                sizes = self._add_bytes(a)
+                if self.is_whole:
+                    return Lowered()
             case "rope":
                 if is_eager:
                     passes = EAGER_ROPE_PASSES
                     return Lowered(
-                        (self._stream(2.0 * a * n, launches=passes),), (self._stream(2.0 * a * n, launches=passes),)
+                        (self.stream(2.0 * a * n, launches=passes),), (self.stream(2.0 * a * n, launches=passes),)
                     )
                 sizes = (2.0 * a, 2.0 * a)
-        return Lowered((self._stream(sizes[0] * n),), (self._stream(sizes[1] * n),))
+        return Lowered((self.stream(sizes[0] * n),), (self.stream(sizes[1] * n),))
+
+    def dropout_bytes(self, a: float) -> tuple[float, float]:
+        """Per value. Random numbers of a kernel of their own are written, read, and read again by a compiler.
+
+        TensorFlow's eager list: random numbers, comparison, cast, scale, product; two products backward.
+        """
+        random = self.software.random_bytes
+        match self.software.fusion:
+            case "compiled":
+                return (2.0 * random, random) if random else (1.0, 1.0)
+            case "eager":
+                return (6.0 * a + 2.0 + 2.0 * random, 5.0 * a) if random else (2.0 * a + 1.0, 2.0 * a + 1.0)
+            case _:  # one kernel with the residual sum: here the mask, the read and the bias
+                return a + 1.0, 2.0 * a + 1.0
+
+    def _add_bytes(self, r: float) -> tuple[float, float]:
+        """Per value. Under autocast a 16-bit summand joins the fp32 residual, and its gradient is cast back."""
+        if self.software.fusion == "fused":
+            return 2.0 * r, 3.0 * r
+        return (2.0 * r + 2.0, 4.0 * r + 2.0) if self.is_autocast else (3.0 * r, 3.0 * r)
 
     def _lookup(self, op: Lookup) -> Lowered:
         a, n, tables = op.activation_bytes, op.output_values, float(op.tables)
-        forward = [self._stream(2.0 * a * n, "gather", tables)]
+        forward = [self.stream(2.0 * a * n, "gather", tables)]
         if op.tables > 1:
-            forward.append(self._stream(3.0 * a * n, launches=tables))
+            forward.append(self.stream(3.0 * a * n, launches=tables))
         backward = []
         if op.is_trained:
-            backward = [self._stream(4.0 * a * n, "gather", tables), self._stream(2.0 * a * op.table_values)]
+            backward = [self.stream(4.0 * a * n, "gather", tables), self.stream(2.0 * a * op.table_values)]
         return Lowered(tuple(forward), tuple(backward))
 
     def _loss(self, op: Loss) -> Lowered:
-        half = self.software.loss_bytes_per_logit / 2.0
-        return Lowered((self._stream(half * op.logits, "softmax"),), (self._stream(half * op.logits, "softmax"),))
+        streamed = self.software.loss_stream_bytes
+        rest = self.software.loss_bytes_per_logit - streamed
+        kernels = [self.stream(rest / 2.0 * op.logits, "softmax")]
+        if streamed:
+            kernels.append(self.stream(streamed / 2.0 * op.logits))
+        return Lowered(tuple(kernels), tuple(kernels))
 
 
 def optimizer_kernels(

@@ -139,6 +139,8 @@ class _Builder:
         more.setdefault("adapter_rank", w.lora_rank if w.is_adapter else 0)
         more.setdefault("stored_bytes", w.base_bytes if w.task is Task.QLORA else 0.0)
         is_frozen = w.task is Task.FREEZE
+        source = self.graph.nodes[inputs[0] if inputs else self.last]["operation"]
+        more.setdefault("input_bytes", source.activation_bytes)
         operation = Linear(
             name, self.value, columns=columns, contraction=contraction, has_bias=bias, is_trained=self.is_trained,
             has_input_gradient=not is_frozen, **more,
@@ -150,9 +152,11 @@ class _Builder:
         if self.workload.model.norm == "none":
             return self.last
         width = 1.0 * self.workload.model.hidden_size
-        is_unfused = self.software.fusion == "eager" and self.workload.model.norm == "rmsnorm"
-        kept = 4.0 if is_unfused else 0.0
-        return self.add(Norm(name, self.residual, self.rows / self.shard, width, self.is_trained, kept), *inputs)
+        is_rms = self.workload.model.norm == "rmsnorm"
+        kept = 4.0 if is_rms and self.software.fusion == "eager" else 0.0
+        return self.add(
+            Norm(name, self.residual, self.rows / self.shard, width, self.is_trained, kept, is_rms), *inputs
+        )
 
     def pointwise(self, name: str, action: Any, values: Floats, *inputs: str) -> str:
         """Append an elementwise operation."""
@@ -222,15 +226,23 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
         d, v, produced = _mla_projections(build, name, source, heads)
     else:
         has_bias = model.qkv_bias != "none"
-        if build.software.has_fused_qkv and encoder_tokens is None and workload.memory_len == 0:
+        if model.positions == "relative":  # one product over the memory too, the queries of which are thrown away
+            produced = [build.linear(f"{name}_qkv", 3 * heads * d, h, has_bias, source, rows=key_rows)]
+        elif build.software.has_fused_qkv and encoder_tokens is None and workload.memory_len == 0:
             produced = [build.linear(f"{name}_qkv", (heads + 2 * kv_heads) * d, h, has_bias, source)]
         else:
             produced = [
                 build.linear(f"{name}_query", heads * d, h, has_bias, source),
                 build.linear(
-                    f"{name}_key", kv_heads * d, h, has_bias and model.qkv_bias == "all", source, rows=key_rows
+                    f"{name}_key",
+                    kv_heads * d,
+                    h,
+                    has_bias and model.qkv_bias == "all",
+                    source,
+                    rows=key_rows,
+                    adds_gradient=True,
                 ),
-                build.linear(f"{name}_value", kv_heads * d, h, has_bias, source, rows=key_rows),
+                build.linear(f"{name}_value", kv_heads * d, h, has_bias, source, rows=key_rows, adds_gradient=True),
             ]
         if model.has_qk_norm:
             width = 1.0 * d
@@ -250,7 +262,7 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
     build.add(
         Attention(
             name, build.value, 1.0 * plan.micro_batch_size, heads, kv_heads, 1.0 * tokens / cp, seen, d, v,
-            causal and not build.block.window, is_flash, workload.dropout > 0, model.positions == "relative",
+            causal and not build.block.window, is_flash, workload.drops_probabilities, model.positions == "relative",
         ),
         *produced,
     )  # fmt: skip
@@ -313,9 +325,12 @@ def _dense_mlp(
     model = build.workload.model
     columns = width * (2.0 if model.is_gated_mlp else 1.0)
     more = {"rows": rows, "count": count}
-    build.linear(f"{name}_up", columns, model.hidden_size, model.has_mlp_bias, source, **more)
+    is_split = model.is_gated_mlp and not build.software.has_fused_qkv  # gate and up are products of their own
+    build.linear(f"{name}_up", columns, model.hidden_size, model.has_mlp_bias, source, adds_gradient=is_split, **more)
     action = "gate" if model.is_gated_mlp else "activation"
     build.pointwise(f"{name}_activation", action, rows * count * width)
+    if model.positions == "relative" and build.workload.dropout > 0:
+        build.pointwise(f"{name}_activation_dropout", "dropout", rows * count * width)
     build.linear(f"{name}_down", model.hidden_size, width, model.has_mlp_bias, **more)
     if reduce:
         build.reduce(f"{name}_reduce")
@@ -334,9 +349,16 @@ def embedding_graph(workload: Workload, plan: Plan, software: Software) -> "nx.D
     build = _ends(workload, plan, software)
     model = workload.model
     tables = 1 + (model.positions == "learned") + (model.token_types > 0)
-    table_values = 1.0 * model.vocab_size * model.hidden_size / plan.tensor_parallel
     build.add(
-        Lookup("embedding", build.residual, build.rows, 1.0 * model.hidden_size, table_values, tables, build.is_trained)
+        Lookup(
+            "embedding",
+            build.residual,
+            build.rows,
+            1.0 * model.hidden_size,
+            word_values(model) / plan.tensor_parallel,
+            tables,
+            build.is_trained,
+        )
     )
     values = build.rows / build.shard * model.hidden_size
     if model.has_embedding_norm:
@@ -373,28 +395,42 @@ def head_graph(workload: Workload, plan: Plan, software: Software) -> "nx.DiGrap
 def _vocabulary(build: _Builder, rows: Floats, more: dict[str, Any]) -> None:
     """The vocabulary projection and its loss, in one piece or in Transformer-XL's adaptive clusters."""
     model, t = build.workload.model, build.plan.tensor_parallel
-    for name, classes, share in softmax_clusters(model):
+    hidden = build.last
+    for name, classes, share, width in softmax_clusters(model):
         name = f"logits{name}"
         cluster = rows * share
-        build.linear(
-            name, classes / t, model.hidden_size, model.has_head_bias, rows=cluster, is_vocabulary=True, **more
-        )
+        source = hidden
+        if model.adaptive_softmax_divisor > 1:
+            source = build.linear(f"{name}_projection", width, model.hidden_size, False, hidden, rows=cluster, **more)
+        build.linear(name, classes / t, width, model.has_head_bias, source, rows=cluster, is_vocabulary=True, **more)
         build.add(Loss(f"{name}_loss", build.value, cluster, classes / t))
 
 
 ADAPTIVE_SHARES = (0.953, 0.021, 0.023, 0.003)  # tokens by cluster, WikiText-103 with cutoffs 20k, 40k, 200k: assumed
 
 
-def softmax_clusters(model: Model) -> list[tuple[str, float, float]]:
-    """(suffix, columns, share of tokens) of the output softmax; one entry unless it is adaptive.
+def softmax_clusters(model: Model) -> list[tuple[str, float, float, float]]:
+    """(suffix, columns, share of tokens, width) of the output softmax; one entry unless it is adaptive.
 
     Grave et al. 2016 (arXiv 1609.04309): the head holds the frequent words and one column a cluster, and only the
     tokens of a cluster go through its columns.
     """
-    cutoffs = model.adaptive_softmax_cutoffs
+    cutoffs, h = model.adaptive_softmax_cutoffs, model.hidden_size
     if not cutoffs:
-        return [("", float(model.vocab_size), 1.0)]
+        return [("", float(model.vocab_size), 1.0, float(h))]
     edges = (*cutoffs, model.vocab_size)
     tails = zip(edges, edges[1:], ADAPTIVE_SHARES[1:], strict=False)
-    head = [("_head", float(cutoffs[0] + len(cutoffs)), 1.0)]
-    return head + [(f"_tail{i}", float(high - low), share) for i, (low, high, share) in enumerate(tails, 1)]
+    head = [("_head", float(cutoffs[0] + len(cutoffs)), 1.0, float(h))]
+    return head + [
+        (f"_tail{i}", float(high - low), share, float(h // model.adaptive_softmax_divisor**i))
+        for i, (low, high, share) in enumerate(tails, 1)
+    ]
+
+
+def word_values(model: Model) -> float:
+    """Values of the word embedding, narrower for each further cluster of an adaptive softmax with a divisor."""
+    if model.adaptive_softmax_divisor == 1:
+        return 1.0 * model.vocab_size * model.hidden_size
+    edges = (0, *model.adaptive_softmax_cutoffs, model.vocab_size)
+    widths = (model.hidden_size // model.adaptive_softmax_divisor**i for i in range(len(edges)))
+    return float(sum((high - low) * width for low, high, width in zip(edges, edges[1:], widths, strict=False)))

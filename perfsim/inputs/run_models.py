@@ -64,6 +64,16 @@ _UNLIMITED = 10**6  # positions that no table limits
 S = TypeVar("S", bound=Spec)
 
 
+# (dropout, attention dropout) of recipes whose tables do not state them: NVIDIA/DeepLearningExamples
+# Transformer-XL/pytorch/wt103_base.yaml and wt103_large.yaml, BART/configs/config.json, ELECTRA/configuration.py
+USUAL_DROPOUT: tuple[tuple[str, tuple[float, float | None]], ...] = (
+    (r"transformer-xl-base", (0.1, 0.0)),
+    (r"transformer-xl-large", (0.2, 0.2)),
+    (r"bart-", (0.1, 0.0)),
+    (r"electra-", (0.1, 0.1)),
+)
+
+
 @dataclass(frozen=True)
 class RunModel:
     """A model and what a run table knows of how it is trained.
@@ -75,6 +85,7 @@ class RunModel:
     model: Model
     head: str = ""
     dropout: float = 0.0
+    attention_dropout: float | None = None
     follows_seq_len: bool = False
 
 
@@ -219,13 +230,21 @@ def _windowed_layers(cells: Cells) -> Any:
 def _run_model(model: Model, cells: Cells) -> RunModel:
     extras = cells.get("extras", "")
     if cutoffs := re.search(r"softmax=adaptive\(cutoffs ([0-9/]+)", extras):
-        model = replace(model, adaptive_softmax_cutoffs=tuple(int(c) for c in cutoffs[1].split("/") if c))
+        divisor = re.search(r"div_val ([1-9])", extras)
+        model = replace(
+            model,
+            adaptive_softmax_cutoffs=tuple(int(c) for c in cutoffs[1].split("/") if c),
+            adaptive_softmax_divisor=int(divisor[1]) if divisor else 1,
+        )
     head = re.search(r"head=([a-z_+]+)", extras)
-    dropout = re.search(r"dropout=(0\.[0-9]+)", extras)
+    stated = re.search(r"dropout=(0\.[0-9]+)", extras)
+    usual = next((values for pattern, values in USUAL_DROPOUT if re.match(pattern, model.key)), (0.0, None))
+    dropout, attention_dropout = (float(stated[1]), None) if stated else usual
     return RunModel(
         model=replace(model, is_causal=_flag(cells, "causal") if cells.get("causal") else model.is_causal),
         head=head[1] if head else "",
-        dropout=float(dropout[1]) if dropout else 0.0,
+        dropout=dropout,
+        attention_dropout=attention_dropout,
         follows_seq_len=model.positions == "learned" and not _whole(cells, "max_positions"),
     )
 

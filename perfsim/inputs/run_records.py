@@ -135,6 +135,7 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
         decoder_seq_len=decoder_len,
         memory_len=row.whole("mem_len"),
         dropout=float(options.get("dropout", known.dropout)),
+        attention_dropout=None if "dropout" in options else known.attention_dropout,
         lora_rank=(row.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
         base_bytes=_base_bytes(row),
     )

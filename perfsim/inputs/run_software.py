@@ -14,7 +14,9 @@ class Rule:
     """Software texts that `pattern` finds belong to `framework`.
 
     entry: the key that is meant where a framework has several of the same period. optimizer: the optimizer kernels of
-    eager code. assumed: what the text itself does not say.
+    eager code. assumed: what the text itself does not say. stack, task, precision, fusion, model: patterns that the
+    row's own columns must have besides, where a project's scripts run their tasks in different ways.
+    decides_attention: the entry's attention kernel ran, whatever the table says.
     """
 
     pattern: str
@@ -22,9 +24,40 @@ class Rule:
     entry: str = ""
     optimizer: str = ""
     assumed: str = ""
+    stack: str = ""
+    task: str = ""
+    precision: str = ""
+    fusion: str = ""
+    model: str = ""
+    decides_attention: bool = False
+
+    def fits(self, row: RunRow) -> bool:
+        """Whether the row ran on what this rule describes."""
+        pairs = (
+            (self.pattern, row.software or row.stack),
+            (self.stack, row.stack),
+            (self.task, row.task),
+            (self.precision, row.precision),
+            (self.fusion, row.fusion),
+            (self.model, row.model),
+        )
+        return all(re.search(pattern, text, re.IGNORECASE) for pattern, text in pairs)
 
 
 RULES = (  # the first that fits decides
+    # Transformer-XL/pytorch/train.py: one optimizer loop in every precision
+    Rule(r"PyTorch NGC|DeepLearningExamples", "pytorch-transformer-xl", model="transformer-xl"),
+    Rule(r"PyTorch", "pytorch", "pytorch-1.4-apex", stack=r"deepspeed-bert", assumed="a PyTorch of early 2020"),
+    # NVIDIA/DeepLearningExamples: BERT/run_pretraining.py scripts the model for NVFuser, run_squad.py does not;
+    # BART/pretrain.py holds the whole model in bf16 and steps apex's FusedLAMB; ELECTRA/scripts/run_squad.sh turns
+    # XLA on with mixed precision only
+    Rule(r"PyTorch", "pytorch", "pytorch-nvfuser", stack=r"dle-bert-pt-2[1-9]", task="pretrain"),
+    Rule(r"PyTorch", "pytorch", "pytorch-1.11-apex", stack=r"dle-bart"),
+    # PaddlePaddle/BERT/program.py fuses attention and epilogues of mixed-precision pre-training (figures of 2023-08)
+    Rule(
+        r"Paddle", "paddle", "paddle-2023", stack=r"dle-bert", task="pretrain", precision="amp", decides_attention=True
+    ),
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-electra", task="finetune", precision="32$"),
     Rule(r"nemo", "megatron-core", "nemo"),
     Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
     Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),
@@ -33,6 +66,7 @@ RULES = (  # the first that fits decides
     Rule(r"Megatron|PTD-P", "megatron"),
     Rule(r"MaxText|Paxml|\bJAX\b", "jax"),
     Rule(r"llm-foundry|Composer", "fsdp", "llm-foundry"),
+    Rule(r"torchtitan|FSDP", "fsdp", "torchtitan-eager", fusion="eager"),
     Rule(r"torchtitan|FSDP", "fsdp", "torchtitan"),
     Rule(r"torchtune", "torchtune"),
     Rule(r"llm\.c", "llm.c"),
@@ -79,7 +113,7 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
     Where the row's own attention kernel differs from the entry's, the row's counts.
     """
     text = row.software or row.stack
-    rule = next((rule for rule in RULES if re.search(rule.pattern, text, re.IGNORECASE)), None)
+    rule = next((rule for rule in RULES if rule.fits(row)), None)
     framework = rule.framework if rule else "pytorch"
     date = release_date(text)
     fusion, optimizer = _kernels(row, rule, framework, date)
@@ -97,7 +131,7 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
 
     chosen = min(candidates, key=distance)
     reasons = _reasons(rule, text, date, fusion, optimizer, chosen, framework)
-    if not _agrees(row.attention, chosen.attention):
+    if not (rule and rule.decides_attention) and not _agrees(row.attention, chosen.attention):
         reasons.append(f"attention {row.attention} as in the table, not {chosen.attention}")
         chosen = replace(chosen, attention=_kernel(row.attention, date))
     return chosen, f"mapped to {chosen.key}: {'; '.join(reasons)}" if reasons else ""
@@ -106,6 +140,8 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
 def _kernels(row: RunRow, rule: Rule | None, framework: str, date: str) -> tuple[str, str]:
     """The fusion and optimizer kernels to look for, "" for any. In eager PyTorch "fused" means apex's optimizers."""
     fusion = "" if row.fusion == "unknown" else row.fusion
+    if framework == "pytorch-transformer-xl":
+        return "eager", "loop"
     if framework not in PYTORCH_LIKE:
         return fusion, ""
     if fusion == "fused" or (fusion == "eager" and row.precision == "fp16-o2" and row.optimizer != "lamb"):

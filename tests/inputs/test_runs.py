@@ -318,7 +318,19 @@ def test_stacks_that_the_specs_describe_are_found_without_a_note(software, fusio
 
 def test_fp16_weights_with_fp32_masters_are_apex_s(tmp_path):
     run = read(tmp_path, precision="fp16-o2", software="PyTorch NGC 20.06", fusion="eager", attention="naive")
-    assert (run.software.key, run.software_note) == ("pytorch-1.4-apex", "")
+    assert (run.software.key, run.software_note) == ("pytorch-1.7-apex", "")  # the container's PyTorch is 1.6
+
+
+@pytest.mark.parametrize(
+    "row,key",
+    [
+        ({"stack": "dle-bert-pt-21.11", "task": "pretrain", "fusion": "fused"}, "pytorch-nvfuser"),
+        ({"stack": "dle-bert-pt-21.11", "task": "finetune", "fusion": "fused"}, "pytorch-1.7-apex"),
+        ({"stack": "dle-bart-pt-22.08", "task": "pretrain", "fusion": "eager"}, "pytorch-1.11-apex"),
+    ],
+)
+def test_projects_that_run_their_tasks_in_different_ways(tmp_path, row, key):
+    assert read(tmp_path, software="PyTorch NGC 21.11", precision="amp-fp16", **row).software.key == key
 
 
 def test_a_stack_is_mapped_to_the_nearest_and_the_note_says_so():
