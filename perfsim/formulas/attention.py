@@ -20,14 +20,14 @@ class AttentionParameters:
     """Numbers shared by all cards; fits on ai-dynamo/aiconfigurator and MooreThreads/SimuMax attention kernels.
 
     exponentials_per_clock: of one multiprocessor, beside what else the softmax does, [1/clk] (16 special-function
-        results a clock from Ampere to Blackwell; B300 has twice as many, 18 here).
+        results a clock from Ampere to Blackwell; B300 has twice as many, take 22 there).
     tail_share: of the longest block, how much time is lost when blocks run out, [-].
     row_clocks: clocks of a multiprocessor per query row of a head: block start, scaling, output, [clk].
     backward_share: rate of the backward pass against the forward pass, [-].
     """
 
-    exponentials_per_clock: Floats = 12.0
-    tail_share: Floats = 0.35
+    exponentials_per_clock: Floats = 15.0
+    tail_share: Floats = 0.33
     row_clocks: Floats = 35.0
     backward_share: Floats = 0.80
 
@@ -56,8 +56,8 @@ def attention_seconds(
     value dimensions forward, the larger one backward (kernels pad); size_bytes Q [B] least traffic; flops_per_s e·P
     [FLOP/s] what the products of long sequences sustain; bandwidth_bytes_per_s B [B/s]; multiprocessors S [-];
     clock_hz f [1/s]; p = 2 products forward, 5 backward. All broadcast to the result's shape.
-    Holds for: key_len >= 512, head_dim 64-256, causal or not; grouped queries change Q alone. With fewer blocks than
-    multiprocessors kernels split the keys, so t is a bound from below there.
+    Holds for: key_len >= 512, head_dim 64-256, causal or not; grouped queries change Q alone. With fewer
+    blocks than multiprocessors t can be 30 % too short.
     Source: docs/formulas.md#attention; tiles and waves after Dao 2023 (arXiv 2307.08691), the exponentials' limit
     after Shah et al. 2024 (arXiv 2407.08608).
     """
@@ -70,4 +70,6 @@ def attention_seconds(
     tile = np.sqrt(matmul * matmul + softmax * softmax)
     rows = np.asarray(heads) * query_len * parameters.row_clocks / (S * f)
     work = tile * (np.asarray(heads) * tiles / S + parameters.tail_share * longest) + rows
-    return np.maximum(work, np.asarray(size_bytes) / bandwidth_bytes_per_s)
+    traffic = np.asarray(size_bytes) / bandwidth_bytes_per_s
+    seconds: Floats = np.maximum(work, traffic)
+    return seconds

@@ -10,7 +10,7 @@ import numpy as np
 
 from perfsim.core.numbers import Floats
 
-HIT_POWER = 6.0  # sharpness of the step between a tensor that fits L2 and one that does not
+HIT_POWER = 10.0  # sharpness of the step between a tensor that fits L2 and one that does not
 ROW_HIT_POWER = 4.0  # the same for rows in flight: blocks drift apart, so the step is softer
 
 
@@ -28,9 +28,9 @@ class StreamParameters:
 
     multiprocessor_bytes_per_clock: Floats = 17.0
     l2_share: Floats = 1.0
-    row_l2_share: Floats = 0.56
-    row_clocks: Floats = 700.0
-    reread_bytes_per_clock: Floats = 40.0
+    row_l2_share: Floats = 0.5
+    row_clocks: Floats = 830.0
+    reread_bytes_per_clock: Floats = 34.0
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ def row_seconds(
     miss = 1 - hit(S·rows_in_flight·row_bytes), R = rows·row_bytes, n rereads.
     rows [rows]; row_bytes [B] the bytes of one row that are read again; size_bytes Q [B] reads and writes of one
     pass; the rest as in `stream_seconds`; all broadcast.
-    Holds for: at least as many rows as multiprocessors; 256-16,384 columns. A wide row costs 3/2 of its bytes in a
-    normalisation and twice its bytes in a softmax: seen on seven cards from P4 to L4 within 5 %.
+    Holds for: at least as many rows as multiprocessors; 256-16,384 columns. Rows too wide for L2 cost 3/2 of their
+    bytes in a normalisation and twice their bytes in a softmax: within 7 % on P4, P100, V100, T4 and A100. Softmax
+    of 12,000-16,384 columns on A100 takes 25-30 % longer.
     Source: sitar-lab/NeuSight layernorm and softmax, fp32; docs/formulas.md#streaming.
     """
     again = walk.rereads * rows * row_bytes
