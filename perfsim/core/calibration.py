@@ -36,26 +36,56 @@ class CardCalibration:
 
 
 @dataclass(frozen=True)
+class Streaming:
+    """Numbers shared by all cards; fits on sitar-lab/NeuSight, microsoft/vidur and ai-dynamo/aiconfigurator kernels.
+
+    multiprocessor_bytes_per_clock: most bytes one multiprocessor reads and writes in a clock, [B].
+    l2_share: a tensor of this share of L2 is still half found there, [-].
+    row_l2_share: rows in flight of this share of L2 are half evicted before they are read again, [-].
+    row_clocks: clocks of a multiprocessor to start and reduce one row in a thread block of its own, [clk].
+    reread_bytes_per_clock: rate at which one multiprocessor walks a row again that L2 still holds, when nothing else
+        runs meanwhile, [B].
+    """
+
+    multiprocessor_bytes_per_clock: float
+    l2_share: float
+    row_l2_share: float
+    row_clocks: float
+    reread_bytes_per_clock: float
+
+
+@dataclass(frozen=True)
+class FlashAttention:
+    """Numbers shared by all cards; fits on ai-dynamo/aiconfigurator and MooreThreads/SimuMax attention kernels.
+
+    exponentials_per_clock: of one multiprocessor, beside what else the softmax does, [1/clk] (16 special-function
+        results a clock from Ampere to Blackwell; B300 has twice as many, take 22 there).
+    tail_share: of the longest block, how much time is lost when blocks run out, [-].
+    row_clocks: clocks of a multiprocessor per query row of a head: block start, scaling, output, [clk].
+    backward_share: rate of the backward pass against the forward pass, [-].
+    """
+
+    exponentials_per_clock: float
+    tail_share: float
+    row_clocks: float
+    backward_share: float
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Numbers shared by all cards (specs/calibration/shared.toml tells the source and the spread of each)."""
 
     split_seconds: float  # adding up the parts of a split contraction
     misaligned_flops_per_clock: float  # per multiprocessor, tensor-core products with an odd dimension
-    softmax_bandwidth_share: float
-    norm_bandwidth_share: float
+    column_sum_share: float  # of the elementwise bandwidth, that sums over rows (bias gradients) reach
     gather_bandwidth_share: float
     optimizer_bandwidth_share: float
     column_seconds_per_row: float  # gamma and beta gradients of an eager norm: few thread blocks walk all rows
-    l2_hit: float
-    l2_share: float
-    l2_bandwidth_bytes_per_s: float
-    attention_startup_tokens: float
-    attention_kernel_seconds: float
-    attention_backward_share: float
-    attention_small_head_share: float  # head dimension 64 or less
     attention_pre_hopper_share: float  # kernels without wgmma (flash-1, flash-2) on Hopper and later
     communication_multiprocessor_share: float
     pipeline_send_seconds: float
     visible_memory_share: float  # of a card's memory, what is left for programs to see
     node_growth: float  # the step grows by this per ln(nodes)
+    streaming: Streaming
+    attention: FlashAttention
     control: PowerControl

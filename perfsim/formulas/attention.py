@@ -4,10 +4,9 @@ A thread block takes 128 queries of one head past all their keys, 128 at a time.
 the exponentials of a tile share a multiprocessor; each row costs a fixed start and finish; the last blocks run alone.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from perfsim.core.calibration import FlashAttention
 from perfsim.core.numbers import Bools, Floats
 
 TILE = 128.0  # queries of a block and keys of a step, FlashAttention-2 and -3 (Dao 2023, arXiv 2307.08691)
@@ -15,38 +14,23 @@ FORWARD_PRODUCTS = 2.0
 BACKWARD_PRODUCTS = 5.0
 
 
-@dataclass(frozen=True)
-class AttentionParameters:
-    """Numbers shared by all cards; fits on ai-dynamo/aiconfigurator and MooreThreads/SimuMax attention kernels.
-
-    exponentials_per_clock: of one multiprocessor, beside what else the softmax does, [1/clk] (16 special-function
-        results a clock from Ampere to Blackwell; B300 has twice as many, take 22 there).
-    tail_share: of the longest block, how much time is lost when blocks run out, [-].
-    row_clocks: clocks of a multiprocessor per query row of a head: block start, scaling, output, [clk].
-    backward_share: rate of the backward pass against the forward pass, [-].
-    """
-
-    exponentials_per_clock: Floats = 15.0
-    tail_share: Floats = 0.33
-    row_clocks: Floats = 35.0
-    backward_share: Floats = 0.80
-
-
 def attention_tiles(query_len: Floats, key_len: Floats, is_causal: Bools) -> tuple[Floats, Floats]:
-    """Tiles of the longest block and of a whole head, [tiles]: (k, q·k), causal (k, q·k - q·(q-1)/2).
+    """Tiles of the longest block and of a whole head, [tiles]: (k, q·k), causal (k, q·k - m·(m-1)/2), m = min(q, k).
 
-    query_len, key_len [tokens], the queries are the last of the keys; q and k count started tiles. Broadcasts.
+    query_len, key_len [tokens]; q and k count started tiles. Where there are more keys, the queries are the last of
+    them; where there are fewer, key_len is the width of a sliding window. Broadcasts.
     >>> attention_tiles(512.0, 512.0, True)
     (np.float64(4.0), np.float64(10.0))
     """
     q, k = np.ceil(np.asarray(query_len) / TILE), np.ceil(np.asarray(key_len) / TILE)
-    return k, q * k - np.where(is_causal, 0.5 * q * (q - 1.0), 0.0)
+    shorter = np.minimum(q, k)
+    return k, q * k - np.where(is_causal, 0.5 * shorter * (shorter - 1.0), 0.0)
 
 
 def attention_seconds(
     heads: Floats, query_len: Floats, key_len: Floats, head_dim: Floats, is_causal: Bools, size_bytes: Floats,
     flops_per_s: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Floats, clock_hz: Floats,
-    parameters: AttentionParameters, is_backward: bool = False,
+    parameters: FlashAttention, is_backward: bool = False,
 ) -> Floats:  # fmt: skip
     """Seconds of one flash-attention kernel without its launch [s].
 

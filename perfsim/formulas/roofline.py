@@ -13,10 +13,12 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
+from perfsim.formulas.attention import attention_seconds
 from perfsim.formulas.gemm import Gemm, gemm_bandwidth, gemm_seconds
 from perfsim.formulas.power import Activity
+from perfsim.formulas.streaming import eager_norm, eager_softmax, row_seconds, stream_seconds
 
-Kind = Literal["product", "attention", "elementwise", "softmax", "norm", "gather", "column", "optimizer"]
+Kind = Literal["product", "attention", "elementwise", "softmax", "norm", "gather", "sum", "column", "optimizer"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,10 @@ class Kernel:
     """One launch on the GPU, or `launches` like it; every number may be an array over plans.
 
     flops [FLOP] and bytes [B] are of one launch. A product is batch x (rows x contraction) by (contraction x columns)
-    [elements]; for kind "column", `rows` are walked one after another; for "attention", `rows` is the key length
-    [tokens], and a kernel that `is_pre_hopper` does not use Hopper's matrix instructions.
+    [elements]. "attention": batch heads of rows queries and contraction keys [tokens], columns the head dimension;
+    one that `is_pre_hopper` does not use Hopper's matrix instructions. "norm" and "softmax" are eager PyTorch's: rows
+    of columns values that are walked more than once, row_bytes [B] of one row each time. "column": rows are walked
+    one after another. "sum": sums over all rows.
     """
 
     kind: Kind
@@ -36,10 +40,13 @@ class Kernel:
     rows: Floats = 1.0
     columns: Floats = 1.0
     contraction: Floats = 1.0
+    row_bytes: Floats = 0.0
     is_misaligned: Bools = False
     launches: Floats = 1.0
     efficiency: Floats = 1.0
     is_pre_hopper: bool = False
+    is_causal: bool = False
+    is_backward: bool = False
 
 
 def kernel_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
@@ -61,12 +68,17 @@ def kernel_activity(kernel: Kernel, gpu: Gpu, software: Software, calibration: C
         ratio = kernel.bytes / gemm_bandwidth(kernel.bytes, gpu) / arithmetic
         ratio = ratio * ratio
         share = 1.0 / (1.0 + ratio * ratio)
-    elif kernel.kind in ("attention", "column"):
-        traffic = traffic_seconds(kernel, gpu, software, calibration)
-        arithmetic = arithmetic_seconds(kernel, gpu, software, calibration)
-        seconds, share = np.maximum(traffic, arithmetic), 1.0 * (arithmetic > traffic)
+    elif kernel.kind == "attention":
+        seconds, traffic = flash_seconds(kernel, gpu, software, calibration)
+        share = 1.0 * (seconds > traffic)
+    elif kernel.kind == "column":
+        walked, traffic = (
+            kernel.rows * calibration.column_seconds_per_row,
+            memory_seconds(kernel, gpu, software, calibration),
+        )
+        seconds, share = np.maximum(walked, traffic), 1.0 * (walked > traffic)
     else:
-        seconds, share = traffic_seconds(kernel, gpu, software, calibration), 0.0
+        seconds, share = memory_seconds(kernel, gpu, software, calibration), 0.0
     launches, per_flop = kernel.launches, gpu.power.joules_per_flop[kernel.number_format]
     return Activity(
         launches * (share * seconds),
@@ -96,43 +108,56 @@ def product_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: C
     return gemm_seconds(gemm, product_flops_per_s(kernel, gpu, software, calibration), gpu, calibration.split_seconds)
 
 
-def arithmetic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
-    """Seconds one launch of attention or of a column reduction computes [s].
-
-    Attention: F·(1 + s0/s) / (e·P) + t. A column reduction walks its rows at a fixed rate.
-    """
-    if kernel.kind == "column":
-        return kernel.rows * calibration.column_seconds_per_row
+def flash_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> tuple[Floats, Floats]:
+    """(seconds of one fused attention kernel, seconds of its traffic alone) [s]: attention.attention_seconds."""
     rate = peak_flops_per_s(gpu, kernel.number_format) * gpu.calibration.attention_fraction * kernel.efficiency
     if kernel.is_pre_hopper:
         rate = rate * np.where(np.asarray(gpu.compute_capability) >= 9.0, calibration.attention_pre_hopper_share, 1.0)
-    work = kernel.flops * (1.0 + calibration.attention_startup_tokens / kernel.rows)
-    return work / rate + calibration.attention_kernel_seconds
+    bandwidth = stream_bytes_per_s(kernel, gpu, software, calibration)
+    seconds = attention_seconds(
+        kernel.batch, kernel.rows, kernel.contraction, kernel.columns, kernel.is_causal, kernel.bytes, rate, bandwidth,
+        gpu.multiprocessors, gpu.clock_hz, calibration.attention, kernel.is_backward,
+    )  # fmt: skip
+    return seconds, kernel.bytes / bandwidth
 
 
-def traffic_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
-    """Seconds one launch moves its bytes [s], part of them at L2 speed: Q·((1 - hit)/(m·W) + hit/W_L2).
+def memory_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """Seconds in which one launch moves its bytes [s]: streaming.stream_seconds, row_seconds for eager reductions."""
+    bandwidth = stream_bytes_per_s(kernel, gpu, software, calibration)
+    size = kernel.bytes * (software.elementwise_traffic if kernel.kind in ("elementwise", "softmax", "norm") else 1.0)
+    if kernel.kind not in ("norm", "softmax"):
+        return stream_seconds(size, bandwidth, gpu.multiprocessors, gpu.clock_hz, gpu.l2_bytes, calibration.streaming)
+    threads = threads_per_multiprocessor(gpu.compute_capability)
+    if kernel.kind == "norm":
+        walk = eager_norm(kernel.columns, threads)
+    else:
+        walk = eager_softmax(kernel.columns, kernel.row_bytes / kernel.columns, threads, kernel.is_backward)
+    return row_seconds(
+        kernel.rows, kernel.row_bytes, size, walk, bandwidth, gpu.multiprocessors, gpu.clock_hz, gpu.l2_bytes,
+        calibration.streaming,
+    )  # fmt: skip
 
-    hit = l2_hit / (1 + (Q / (l2_share·L2))⁴).
-    """
+
+def stream_bytes_per_s(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
+    """What kernels of this kind stream from memory [B/s]."""
     stream = gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction
     match kernel.kind:
-        case "softmax":
-            stream = stream * calibration.softmax_bandwidth_share * software.memory_efficiency
-        case "norm":
-            stream = stream * calibration.norm_bandwidth_share * software.memory_efficiency
-        case "gather":
-            stream = stream * calibration.gather_bandwidth_share * software.memory_efficiency
         case "optimizer":
-            stream = stream * calibration.optimizer_bandwidth_share
-        case _:
-            stream = stream * software.memory_efficiency
-    size = kernel.bytes
-    if kernel.kind in ("elementwise", "softmax", "norm"):
-        size = size * software.elementwise_traffic
-    square = (size / (calibration.l2_share * gpu.l2_bytes)) ** 2
-    hit = calibration.l2_hit / (1.0 + square * square)
-    return size * ((1.0 - hit) / stream + hit / np.maximum(calibration.l2_bandwidth_bytes_per_s, stream))
+            return stream * calibration.optimizer_bandwidth_share
+        case "attention":
+            return stream
+        case "gather":
+            stream = stream * calibration.gather_bandwidth_share
+        case "sum":
+            stream = stream * calibration.column_sum_share
+    return stream * software.memory_efficiency
+
+
+def threads_per_multiprocessor(compute_capability: Floats) -> Floats:
+    """Threads that a multiprocessor holds at a time (NVIDIA, CUDA C++ Programming Guide, compute capabilities)."""
+    capability = np.asarray(compute_capability)
+    is_small = (capability == 8.6) | (capability == 8.9) | (capability >= 12.0)
+    return np.where(capability == 7.5, 1024.0, np.where(is_small, 1536.0, 2048.0))
 
 
 def peak_flops_per_s(gpu: Gpu, number_format: str) -> Floats:

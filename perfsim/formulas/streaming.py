@@ -8,29 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfsim.core.calibration import Streaming
 from perfsim.core.numbers import Floats
 
 HIT_POWER = 10.0  # sharpness of the step between a tensor that fits L2 and one that does not
 ROW_HIT_POWER = 4.0  # the same for rows in flight: blocks drift apart, so the step is softer
-
-
-@dataclass(frozen=True)
-class StreamParameters:
-    """Numbers shared by all cards; fits on sitar-lab/NeuSight, microsoft/vidur and ai-dynamo/aiconfigurator kernels.
-
-    multiprocessor_bytes_per_clock: most bytes one multiprocessor reads and writes in a clock, [B].
-    l2_share: a tensor of this share of L2 is still half found there, [-].
-    row_l2_share: rows in flight of this share of L2 are half evicted before they are read again, [-].
-    row_clocks: clocks of a multiprocessor to start and reduce one row in a thread block of its own, [clk].
-    reread_bytes_per_clock: rate at which one multiprocessor walks a row again that L2 still holds, when nothing else
-        runs meanwhile, [B].
-    """
-
-    multiprocessor_bytes_per_clock: Floats = 17.0
-    l2_share: Floats = 1.0
-    row_l2_share: Floats = 0.5
-    row_clocks: Floats = 830.0
-    reread_bytes_per_clock: Floats = 34.0
 
 
 @dataclass(frozen=True)
@@ -59,15 +41,20 @@ def eager_norm(columns: Floats, threads: Floats = 2048.0) -> RowWalk:
     return RowWalk(1.0 + 0.0 * np.asarray(columns), np.asarray(threads) / 128.0, True, False)
 
 
-def eager_softmax(columns: Floats, value_bytes: Floats = 4.0, threads: Floats = 2048.0) -> RowWalk:
+def eager_softmax(
+    columns: Floats, value_bytes: Floats = 4.0, threads: Floats = 2048.0, is_backward: bool = False
+) -> RowWalk:
     """PyTorch's softmax: a warp keeps rows of up to 1024 values in registers, wider rows are read three times.
+
+    Backward, wider rows of gradients and results are read twice.
 
     columns [values], value_bytes [B], threads that fit a multiprocessor [-]; a wide row has a thread per 16 bytes,
     1024 threads at most. Source: pytorch aten/src/ATen/native/cuda/SoftMax.cu, PersistentSoftmax.cuh.
     """
     columns = np.asarray(columns, dtype=float)
     per_row = np.clip(2.0 ** np.ceil(np.log2(np.maximum(columns * value_bytes / 16.0, 1.0))), 32.0, 1024.0)
-    return RowWalk(np.where(columns > 1024.0, 2.0, 0.0), threads / per_row, False, True)
+    again = 1.0 if is_backward else 2.0
+    return RowWalk(np.where(columns > 1024.0, again, 0.0), threads / per_row, False, True)
 
 
 def l2_hit(size_bytes: Floats, l2_bytes: Floats, share: Floats, power: float) -> Floats:
@@ -80,7 +67,7 @@ def l2_hit(size_bytes: Floats, l2_bytes: Floats, share: Floats, power: float) ->
 
 def stream_seconds(
     size_bytes: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Floats, clock_hz: Floats, l2_bytes: Floats,
-    parameters: StreamParameters,
+    parameters: Streaming,
 ) -> Floats:  # fmt: skip
     """Seconds of an elementwise kernel without its launch [s]: max(Q·(1 - hit) / B, Q / (r·S·f)).
 
@@ -96,7 +83,7 @@ def stream_seconds(
 
 def row_seconds(
     rows: Floats, row_bytes: Floats, size_bytes: Floats, walk: RowWalk, bandwidth_bytes_per_s: Floats,
-    multiprocessors: Floats, clock_hz: Floats, l2_bytes: Floats, parameters: StreamParameters,
+    multiprocessors: Floats, clock_hz: Floats, l2_bytes: Floats, parameters: Streaming,
 ) -> Floats:  # fmt: skip
     """Seconds of a kernel that reduces rows (normalisation, softmax) without its launch [s].
 

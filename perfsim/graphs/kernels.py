@@ -5,7 +5,7 @@ fuse dropout with the residual, compilers fuse every pointwise chain. Bytes are 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,10 +79,15 @@ class Lowering:
         """A compiler sees whole layers: residual sums and casts ride along with the norms."""
         return self.software.fusion == "compiled" and not self.software.has_graph_breaks
 
-    def reduction_kind(self, kind: Kind) -> Kind:
-        """A compiled row reduction whose row stays on the chip is as fast as any stream."""
-        is_stream = self.software.fusion == "compiled" and self.software.reduction_reads == 1.0
-        return "elementwise" if is_stream else kind
+    def reduction(
+        self, kind: Kind, size: Floats, rows: Floats, columns: Floats, row_bytes: Floats, is_backward: bool = False
+    ) -> Kernel:
+        """A kernel that reduces rows; fused and compiled ones keep a row on the chip, eager ones walk it again."""
+        if self.software.fusion != "eager":
+            return self.stream(size)
+        return Kernel(
+            kind, self.number_format, size, rows=rows, columns=columns, row_bytes=row_bytes, is_backward=is_backward
+        )
 
     def stream(self, size: Floats, kind: Kind = "elementwise", launches: Floats = 1.0) -> Kernel:
         """`launches` kernels that move `size` bytes each."""
@@ -134,7 +139,7 @@ class Lowering:
             if self.is_autocast:
                 yield self.stream(op.weights * 6.0)  # autocast: gradient to 32 bits
             if op.has_bias and not self.software.has_fused_epilogue:
-                yield self.stream(op.output_values * value, "softmax")  # column sums
+                yield self.stream(op.output_values * value, "sum")
         if op.adapter_rank and op.has_input_gradient:
             yield from self._adapter(op, 2.0)
 
@@ -179,14 +184,13 @@ class Lowering:
         """One fused kernel; a causal one skips half of the square (Dao et al. 2022, arXiv 2205.14135)."""
         executed = op.forward_flops * (0.5 if op.is_causal else 1.0)
         size = op.read_bytes + op.written_bytes
-        share = self.calibration.attention_small_head_share if op.qk_dim <= 64 else 1.0
-        share *= self.software.attention_efficiency
-        backward_share = share * self.calibration.attention_backward_share
-        wide, keys = self.wide_format, op.key_len
-        old = self.software.attention in ("sdpa", "flash-1", "flash-2")
-        forward = Kernel("attention", wide, size, executed, rows=keys, efficiency=share, is_pre_hopper=old)
-        backward = Kernel(
-            "attention", wide, 2.5 * size, 2.5 * executed, rows=keys, efficiency=backward_share, is_pre_hopper=old
+        forward = Kernel(
+            "attention", self.wide_format, size, executed, op.sequences * op.heads, op.query_len,
+            (op.qk_dim + op.v_dim) / 2.0, op.key_len, efficiency=self.software.attention_efficiency,
+            is_pre_hopper=self.software.attention in ("sdpa", "flash-1", "flash-2"), is_causal=op.is_causal,
+        )  # fmt: skip
+        backward = replace(
+            forward, bytes=2.5 * size, flops=2.5 * executed, columns=1.0 * max(op.qk_dim, op.v_dim), is_backward=True
         )
         repeat = self.repeated_keys(op)
         return Lowered((*repeat, forward), (backward, *repeat))
@@ -206,26 +210,23 @@ class Lowering:
         if self.is_whole:  # forward: both summands, their sum and the result; backward: three gradients, the input
             again = self.software.reduction_reads - 1.0
             back = 3.0 * r + a + (a if self.is_autocast else 0.0) + ((a + r) * (1.0 + (again > 0)))
-            kind = self.reduction_kind("norm")
             ahead = (2.0 + again) * r + 2.0 * a
-            return Lowered((self.stream(ahead * values, kind),), (self.stream(back * values, kind),))
-        if self.software.fusion == "fused":
-            return Lowered((self.stream(2.0 * r * values, "norm"),), (self.stream(5.0 * r * values, "norm"),))
-        if self.software.fusion == "compiled":
-            kind = self.reduction_kind("norm")
-            return Lowered((self.stream(2.0 * r * values, kind),), (self.stream(5.0 * r * values, kind),))
+            return Lowered((self.stream(ahead * values),), (self.stream(back * values),))
+        if self.software.fusion != "eager":
+            return Lowered((self.stream(2.0 * r * values),), (self.stream(5.0 * r * values),))
         if op.is_rms:
             return self._eager_rms(op)
         passes = self.software.reduction_reads
         if passes > 1.0:  # written out: mean, square, variance, scale and shift, and each one's gradient
             forward = self.stream(2.0 * r * values, launches=passes)
             return Lowered((forward,), (self.stream(5.0 * r * values, launches=passes),))
-        backward = [self.stream(3.0 * r * values, "norm")]
+        row = r * op.width
+        backward = [self.reduction("norm", 3.0 * r * values, op.rows, op.width, 2.0 * row, True)]
         if op.is_trained and self.software.has_serial_norm_gradient:
             backward.append(Kernel("column", self.number_format, 2.0 * r * values, rows=op.rows))
         elif op.is_trained:
-            backward.append(self.stream(2.0 * r * values, "norm"))
-        return Lowered((self.stream(2.0 * r * values, "norm"),), tuple(backward))
+            backward.append(self.stream(2.0 * r * values, "sum"))
+        return Lowered((self.reduction("norm", 2.0 * r * values, op.rows, op.width, row),), tuple(backward))
 
     def _eager_rms(self, op: Norm) -> Lowered:
         """Written out in fp32: square, mean, scale, weight, and casts where the values are in 16 bits.
@@ -237,7 +238,7 @@ class Lowering:
         forward = self.stream((casts + 20.0 + 2.0 * r) * values / 6.0, launches=6.0)
         backward = [self.stream((casts + 52.0 + 2.0 * r) * values / 9.0, launches=9.0)]
         if op.is_trained:
-            backward += [self.stream(3.0 * r * values), self.stream(r * values, "softmax")]
+            backward += [self.stream(3.0 * r * values), self.stream(r * values, "sum")]
         return Lowered((forward,), tuple(backward))
 
     def _pointwise(self, op: Pointwise) -> Lowered:
@@ -301,10 +302,11 @@ class Lowering:
     def _loss(self, op: Loss) -> Lowered:
         streamed = self.software.loss_stream_bytes
         rest = self.software.loss_bytes_per_logit - streamed
-        kernels = [self.stream(rest / 2.0 * op.logits, "softmax")]
-        if streamed:
-            kernels.append(self.stream(streamed / 2.0 * op.logits))
-        return Lowered(tuple(kernels), tuple(kernels))
+        cast = [self.stream(streamed / 2.0 * op.logits)] if streamed else []
+        half, row = rest / 2.0 * op.logits, op.activation_bytes * op.classes
+        forward = self.reduction("softmax", half, op.rows, op.classes, row)
+        backward = self.reduction("softmax", half, op.rows, op.classes, 2.0 * row, True)
+        return Lowered((forward, *cast), (backward, *cast))
 
 
 def optimizer_kernels(

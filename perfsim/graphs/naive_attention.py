@@ -53,8 +53,14 @@ def _eager(lowering: "Lowering", op: Attention, forward: Kernels, backward: Kern
     stream = lowering.stream
     is_wide = _has_wide_softmax(lowering)
     w = 4.0 if is_wide else a
-    forward += [stream(2.0 * a * scores), stream((a + w) * scores), stream(2.0 * w * scores, "softmax")]
-    backward += [stream(3.0 * w * scores, "softmax"), stream(2.0 * a * scores)]
+    rows, keys = scores / op.key_len, 1.0 * op.key_len
+    forward += [
+        stream(2.0 * a * scores), stream((a + w) * scores),
+        lowering.reduction("softmax", 2.0 * w * scores, rows, keys, w * keys),
+    ]  # fmt: skip
+    backward += [
+        lowering.reduction("softmax", 3.0 * w * scores, rows, keys, 2.0 * w * keys, True), stream(2.0 * a * scores)
+    ]  # fmt: skip
     if op.has_dropout:
         ahead, back = lowering.dropout_bytes(w)
         forward.append(stream(ahead * scores))
@@ -68,8 +74,8 @@ def _fused(lowering: "Lowering", op: Attention, forward: Kernels, backward: Kern
     """Scale, mask and softmax in one kernel that skips half of the square when causal; dropout on its own."""
     a, scores, stream = op.activation_bytes, op.scores, lowering.stream
     half = 0.75 if op.is_causal else 1.0
-    forward.append(stream(2.0 * a * half * scores, "softmax"))
-    backward.append(stream(3.0 * a * half * scores, "softmax"))
+    forward.append(stream(2.0 * a * half * scores))
+    backward.append(stream(3.0 * a * half * scores))
     if op.has_dropout:
         forward.append(stream((2.0 * a + 1.0) * scores))
         backward.append(stream((2.0 * a + 1.0) * scores))
@@ -94,9 +100,8 @@ def _compiled(lowering: "Lowering", op: Attention, forward: Kernels, backward: K
         drawn, again_drawn = lowering.dropout_bytes(a)
         ahead += drawn
         back += again_drawn
-    kind = lowering.reduction_kind("softmax")
-    forward.append(lowering.stream(ahead * scores, kind))
-    backward.append(lowering.stream(back * scores, kind))
+    forward.append(lowering.stream(ahead * scores))
+    backward.append(lowering.stream(back * scores))
 
 
 def _relative(lowering: "Lowering", op: Attention, forward: Kernels, backward: Kernels) -> None:
@@ -121,5 +126,5 @@ def _relative(lowering: "Lowering", op: Attention, forward: Kernels, backward: K
         product(q, d, k, a, batch, wide=True), product(k, d, q, a, batch, wide=True),
         stream(2.0 * a * scores, launches=2.0), stream(a * scores),
         stream(2.0 * queries, launches=4.0), stream(2.0 * keys, launches=2.0),
-        stream(queries, "softmax", 2.0), stream(9.0 * keys),
+        stream(queries, "sum", 2.0), stream(9.0 * keys),
     ]  # fmt: skip

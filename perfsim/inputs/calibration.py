@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from perfsim.core.calibration import Calibration, CardCalibration
+from perfsim.core.calibration import Calibration, CardCalibration, FlashAttention, Streaming
 from perfsim.core.hardware import Protocol
 from perfsim.core.power import PowerControl
 from perfsim.errors import InputError
@@ -118,7 +118,9 @@ def to_calibration(path: Path, control: PowerControl) -> Calibration:
 
     Raises: InputError that lists every problem of the file.
     """
-    return Calibration(**values_of(load(path, CalibrationSpec)), control=control)
+    values = values_of(load(path, CalibrationSpec))
+    values["streaming"], values["attention"] = Streaming(**values["streaming"]), FlashAttention(**values["attention"])
+    return Calibration(**values, control=control)
 
 
 def deciding_rules(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> dict[str, Rule | None]:

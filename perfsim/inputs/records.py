@@ -1,12 +1,12 @@
 """Schemas of files whose keys are the fields of a core record, with bounds that follow from a number's name."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import Field, create_model
 
-from perfsim.inputs.files import Line, Sourced
+from perfsim.inputs.files import Line, Sourced, Spec
 
 _BOUNDS = {  # by the end of a name: least, most
     "_seconds": (0, 1000),
@@ -24,14 +24,15 @@ _OTHER = (0, 1e6)
 
 def schema_of(record: type, changed: Mapping[str, Any], without: tuple[str, ...] = ("key",)) -> type[Sourced]:
     """A schema with the fields of a dataclass; `changed` gives another type to some of them."""
-    hints = get_type_hints(record)
-    keys: dict[str, Any] = {
-        f.name: (changed.get(f.name, _bounded(f.name, hints[f.name])), ...)
-        for f in fields(record)
-        if f.name not in without
-    }
+    keys = _keys(record, changed, without)
     schema: type[Sourced] = create_model(f"{record.__name__}Spec", __base__=Sourced, __doc__=record.__doc__, **keys)
     return schema
+
+
+def _keys(record: type, changed: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
+    hints = get_type_hints(record)
+    named = {f.name: hints[f.name] for f in fields(record) if f.name not in without}
+    return {name: (changed.get(name, _bounded(name, kind)), ...) for name, kind in named.items()}
 
 
 def values_of(spec: Sourced) -> dict[str, Any]:
@@ -40,6 +41,8 @@ def values_of(spec: Sourced) -> dict[str, Any]:
 
 
 def _bounded(name: str, kind: Any) -> Any:
+    if is_dataclass(kind):
+        return create_model(f"{kind.__name__}Spec", __base__=Spec, **_keys(kind, {}, ()))
     if kind is str:
         return Line
     if kind not in (int, float):

@@ -31,9 +31,7 @@ cards = st.builds(
     CardPower, numbers(5.0, 300.0), numbers(0.0, 800.0), st.just({"bf16": 1e-12}), st.just(4e-11),
     numbers(0.3, 0.95), numbers(0.4, 1.0),
 )  # fmt: skip
-works = st.builds(
-    Activity, numbers(0.001, 10.0), numbers(0.0, 10.0), numbers(0.0, 9000.0), numbers(0.0, 3000.0)
-)
+works = st.builds(Activity, numbers(0.001, 10.0), numbers(0.0, 10.0), numbers(0.0, 9000.0), numbers(0.0, 3000.0))
 limits = numbers(30.0, 1500.0)
 
 
