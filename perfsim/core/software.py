@@ -15,7 +15,6 @@ class Software:
     fusion: "eager", one kernel an operation; "fused", hand-fused (apex, Megatron, Transformer Engine); "compiled".
     attention: the kernel it runs; "sdpa" is PyTorch's choice of flash-2 or, for older cards, a memory-efficient kernel.
     memory_efficiency: elementwise bandwidth relative to the card's bandwidth_fraction.
-    gemm_efficiency: products relative to the card's gemm_fraction.
     host_seconds: the CPU's time to launch one kernel of the forward or backward pass.
     """
 
@@ -42,7 +41,6 @@ class Software:
     random_bytes: float  # per value, a dropout's random numbers drawn by a kernel of their own; 0: drawn in place
     activation_kept_bytes: float  # per value, what the activation keeps besides its input
     tensor_core_multiple: int  # 16-bit products need dimensions of this multiple for tensor cores; 1: any but odd ones
-    gemm_efficiency: float
     memory_efficiency: float
     elementwise_traffic: float  # bytes moved over the least that the listed kernels need
     attention_efficiency: float  # flash kernels relative to the card's attention_fraction
