@@ -290,7 +290,9 @@ def _mla_projections(build: _Builder, name: str, source: str, heads: Floats) -> 
         f"{name}_key_value_up", heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank, False, down
     )
     rope = build.pointwise(f"{name}_rope", "rope", build.rows * heads * mla.qk_rope_head_dim * 2.0, query, up)
-    return qk, mla.v_head_dim, [rope, query, up]
+    # queries and keys are put together from their two parts, head by head
+    joined = build.add(Pointwise(f"{name}_join", build.value, 2.0 * build.rows * heads * qk, "copy"), rope, query, up)
+    return qk, mla.v_head_dim, [joined, up]
 
 
 def _mlp(build: _Builder, source: str) -> str:
@@ -302,7 +304,9 @@ def _mlp(build: _Builder, source: str) -> str:
     e = build.plan.expert_parallel
     chosen = build.rows * moe.experts_per_token
     build.linear("router", float(moe.experts), model.hidden_size, moe.has_router_bias, source, adapter_rank=0)
-    build.add(Route("dispatch", build.value, chosen * model.hidden_size), source, "router")
+    choices = build.rows * moe.experts
+    route = Route("dispatch", build.value, chosen * model.hidden_size, choices, np.asarray(e) > 1)
+    build.add(route, source, "router")
     size = (
         chosen / build.shard * model.hidden_size * build.value * e
     )  # with sequence parallelism each rank sends its rows
