@@ -81,11 +81,6 @@ class Lowering:
         """A compiler sees whole layers: residual sums and casts ride along with the norms."""
         return self.software.fusion == "compiled" and not self.software.has_graph_breaks
 
-    def reduction_kind(self, kind: Kind) -> Kind:
-        """A compiled row reduction whose row stays on the chip is as fast as any stream."""
-        is_stream = self.software.fusion == "compiled" and self.software.reduction_reads == 1.0
-        return "elementwise" if is_stream else kind
-
     def stream(self, size: Floats, kind: Kind = "elementwise", launches: Floats = 1.0) -> Kernel:
         """`launches` kernels that move `size` bytes each."""
         return Kernel(kind, self.number_format, size, launches=launches)
@@ -206,14 +201,10 @@ class Lowering:
         if self.is_whole:  # forward: both summands, their sum and the result; backward: three gradients, the input
             again = self.software.reduction_reads - 1.0
             back = 3.0 * r + a + (a if self.is_autocast else 0.0) + ((a + r) * (1.0 + (again > 0)))
-            kind = self.reduction_kind("norm")
             ahead = (2.0 + again) * r + 2.0 * a
-            return Lowered((self.stream(ahead * values, kind),), (self.stream(back * values, kind),))
-        if self.software.fusion == "fused":
+            return Lowered((self.stream(ahead * values, "norm"),), (self.stream(back * values, "norm"),))
+        if self.software.fusion != "eager":
             return Lowered((self.stream(2.0 * r * values, "norm"),), (self.stream(5.0 * r * values, "norm"),))
-        if self.software.fusion == "compiled":
-            kind = self.reduction_kind("norm")
-            return Lowered((self.stream(2.0 * r * values, kind),), (self.stream(5.0 * r * values, kind),))
         if op.is_rms:
             return self._eager_rms(op)
         passes = self.software.reduction_reads

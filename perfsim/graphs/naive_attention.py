@@ -94,9 +94,8 @@ def _compiled(lowering: "Lowering", op: Attention, forward: Kernels, backward: K
         drawn, again_drawn = lowering.dropout_bytes(a)
         ahead += drawn
         back += again_drawn
-    kind = lowering.reduction_kind("softmax")
-    forward.append(lowering.stream(ahead * scores, kind))
-    backward.append(lowering.stream(back * scores, kind))
+    forward.append(lowering.stream(ahead * scores, "softmax"))
+    backward.append(lowering.stream(back * scores, "softmax"))
 
 
 def _relative(lowering: "Lowering", op: Attention, forward: Kernels, backward: Kernels) -> None:
