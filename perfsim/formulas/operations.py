@@ -177,7 +177,7 @@ class Attention(Operation):
         return kept * self.scores
 
 
-PointwiseKind = Literal["activation", "gate", "dropout", "add", "rope"]
+PointwiseKind = Literal["activation", "gate", "dropout", "add", "rope", "copy"]
 
 
 @dataclass(frozen=True)
@@ -285,9 +285,15 @@ class Loss(Operation):
 
 @dataclass(frozen=True)
 class Route(Operation):
-    """Tokens sorted to their experts and back: `values` are copied into expert order and summed out of it."""
+    """Tokens sorted to their experts and back: `values` are copied into expert order and summed out of it.
+
+    choices: tokens times experts, what the router's own small kernels work on; is_exchanged: experts lie on several
+    ranks, so that what arrives is sorted once more.
+    """
 
     values: Floats = 1.0
+    choices: Floats = 1.0
+    is_exchanged: Bools = False
 
     @property
     def read_bytes(self) -> Floats:

@@ -29,6 +29,9 @@ from perfsim.graphs.naive_attention import naive_attention
 
 # elementwise passes of rotary positions in eager code: rotation, two products and a sum for queries and for keys
 EAGER_ROPE_PASSES = 8.0
+# kernels of a router on tokens times experts, each way: casts around its product, softmax, top-k, two scatters, balance
+# loss (5), counts, offsets and sorting indices (8)
+ROUTER_KERNELS = 20.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,7 @@ class Lowering:
             case Loss():
                 found = self._loss(operation)
             case Route():
-                move = self.stream(2.0 * operation.read_bytes)
-                found = Lowered((move,), (move, move))
+                found = self._route(operation)
             case _:  # exchanges and inputs launch nothing of their own
                 found = Lowered()
         return found if self.has_backward else Lowered(found.forward)
@@ -260,6 +262,8 @@ class Lowering:
                 sizes = self._add_bytes(a)
                 if self.is_whole:
                     return Lowered()
+            case "copy":
+                sizes = (2.0 * a, 2.0 * a)
             case "rope":
                 if is_eager:
                     passes = EAGER_ROPE_PASSES
@@ -288,6 +292,17 @@ class Lowering:
         if self.software.fusion == "fused":
             return 2.0 * r, 3.0 * r
         return (2.0 * r + 2.0, 4.0 * r + 2.0) if self.is_autocast else (3.0 * r, 3.0 * r)
+
+    def _route(self, op: Route) -> Lowered:
+        """Into expert order and, weighted by the router, back; twice each way where tokens come from other ranks.
+
+        The router's softmax, choice, balance loss, counts and offsets are small kernels (NVIDIA/Megatron-LM
+        megatron/core/transformer/moe/router.py, token_dispatcher.py).
+        """
+        moved = op.values * op.activation_bytes
+        small = self.stream(4.0 * op.choices, launches=ROUTER_KERNELS)
+        moves = self.stream(2.0 * moved, launches=np.where(op.is_exchanged, 4.5, 2.5))
+        return Lowered((small, moves), (small, moves))
 
     def _lookup(self, op: Lookup) -> Lowered:
         a, n, tables = op.activation_bytes, op.output_values, float(op.tables)

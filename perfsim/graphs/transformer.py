@@ -26,6 +26,7 @@ from perfsim.formulas.operations import (
     Pointwise,
     Route,
 )
+from perfsim.graphs.vocabulary import softmax_clusters, word_values
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -290,7 +291,9 @@ def _mla_projections(build: _Builder, name: str, source: str, heads: Floats) -> 
         f"{name}_key_value_up", heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank, False, down
     )
     rope = build.pointwise(f"{name}_rope", "rope", build.rows * heads * mla.qk_rope_head_dim * 2.0, query, up)
-    return qk, mla.v_head_dim, [rope, query, up]
+    # queries and keys are put together from their two parts, head by head
+    joined = build.add(Pointwise(f"{name}_join", build.value, 2.0 * build.rows * heads * qk, "copy"), rope, query, up)
+    return qk, mla.v_head_dim, [joined, up]
 
 
 def _mlp(build: _Builder, source: str) -> str:
@@ -302,7 +305,9 @@ def _mlp(build: _Builder, source: str) -> str:
     e = build.plan.expert_parallel
     chosen = build.rows * moe.experts_per_token
     build.linear("router", float(moe.experts), model.hidden_size, moe.has_router_bias, source, adapter_rank=0)
-    build.add(Route("dispatch", build.value, chosen * model.hidden_size), source, "router")
+    choices = build.rows * moe.experts
+    route = Route("dispatch", build.value, chosen * model.hidden_size, choices, np.asarray(e) > 1)
+    build.add(route, source, "router")
     size = (
         chosen / build.shard * model.hidden_size * build.value * e
     )  # with sequence parallelism each rank sends its rows
@@ -404,33 +409,3 @@ def _vocabulary(build: _Builder, rows: Floats, more: dict[str, Any]) -> None:
             source = build.linear(f"{name}_projection", width, model.hidden_size, False, hidden, rows=cluster, **more)
         build.linear(name, classes / t, width, model.has_head_bias, source, rows=cluster, is_vocabulary=True, **more)
         build.add(Loss(f"{name}_loss", build.value, cluster, classes / t))
-
-
-ADAPTIVE_SHARES = (0.953, 0.021, 0.023, 0.003)  # tokens by cluster, WikiText-103 with cutoffs 20k, 40k, 200k: assumed
-
-
-def softmax_clusters(model: Model) -> list[tuple[str, float, float, float]]:
-    """(suffix, columns, share of tokens, width) of the output softmax; one entry unless it is adaptive.
-
-    Grave et al. 2016 (arXiv 1609.04309): the head holds the frequent words and one column a cluster, and only the
-    tokens of a cluster go through its columns.
-    """
-    cutoffs, h = model.adaptive_softmax_cutoffs, model.hidden_size
-    if not cutoffs:
-        return [("", float(model.vocab_size), 1.0, float(h))]
-    edges = (*cutoffs, model.vocab_size)
-    tails = zip(edges, edges[1:], ADAPTIVE_SHARES[1:], strict=False)
-    head = [("_head", float(cutoffs[0] + len(cutoffs)), 1.0, float(h))]
-    return head + [
-        (f"_tail{i}", float(high - low), share, float(h // model.adaptive_softmax_divisor**i))
-        for i, (low, high, share) in enumerate(tails, 1)
-    ]
-
-
-def word_values(model: Model) -> float:
-    """Values of the word embedding, narrower for each further cluster of an adaptive softmax with a divisor."""
-    if model.adaptive_softmax_divisor == 1:
-        return 1.0 * model.vocab_size * model.hidden_size
-    edges = (0, *model.adaptive_softmax_cutoffs, model.vocab_size)
-    widths = (model.hidden_size // model.adaptive_softmax_divisor**i for i in range(len(edges)))
-    return float(sum((high - low) * width for low, high, width in zip(edges, edges[1:], widths, strict=False)))

@@ -6,7 +6,7 @@ import pytest
 
 import perfsim as ps
 from perfsim.core.software import Software
-from perfsim.formulas.operations import Attention, Linear, Lookup, Loss, Norm, Pointwise
+from perfsim.formulas.operations import Attention, Linear, Lookup, Loss, Norm, Pointwise, Route
 from perfsim.graphs.kernels import Lowering
 
 HEADS, TOKENS, DIM = 2.0, 16.0, 64
@@ -81,6 +81,14 @@ def test_keys_are_repeated_where_the_framework_does() -> None:
     keys = 2.0 * 2.0 * 16.0 * 2 * DIM
     assert streamed(lowering("torchtune", "bf16").lower(op).forward) == (1.0 + 4.0) * keys
     assert streamed(lowering("megatron-core", "bf16").lower(op).forward) == 0.0
+
+
+def test_routed_tokens_are_sorted_once_more_where_they_come_from_other_ranks() -> None:
+    """Copy in 2, weighted copy out 3 bytes a value of one byte; and a copy each way between ranks."""
+    for is_exchanged, passes in ((False, 5.0), (True, 9.0)):
+        op = Route("dispatch", 2.0, values=100.0, choices=10.0, is_exchanged=is_exchanged)
+        lowered = lowering("megatron-core", "bf16").lower(op)
+        assert streamed(lowered.forward) == pytest.approx(passes * 200.0 + 20 * 40.0)
 
 
 def test_old_cublas_leaves_tensor_cores_idle() -> None:
