@@ -2,7 +2,7 @@
 
 Run: python benchmarks/step_constants.py [RUNS.csv] [--quick]
 
-Fits eight numbers that all cards share on the steps of lambdal/deeplearning-benchmark, and prints the error in sample,
+Fits seven numbers that all cards share on the steps of lambdal/deeplearning-benchmark, and prints the error in sample,
 with one card, one workload or one period of software left out, and on the collections that the fit never saw.
 """
 
@@ -23,9 +23,8 @@ from perfsim.inputs.runs import read_runs
 
 PERIODS = {"1.4": ("pytorch-1.4",), "1.7": ("pytorch-1.7",), "1.11": ("pytorch-1.11", "pytorch-2-")}
 PARAMETERS = (
-    Parameter("tensor_product_share", 0.88, 0.4, 1.2),
-    Parameter("vector_product_share", 0.95, 0.4, 1.2),
-    Parameter("memory_efficiency_1.4", 0.70, 0.3, 1.5),
+    Parameter("gemm_efficiency", 0.8, 0.4, 1.2),
+    Parameter("memory_efficiency_1.4", 0.60, 0.3, 1.5),
     Parameter("memory_efficiency_1.7", 0.85, 0.3, 1.5),
     Parameter("memory_efficiency_1.11", 0.92, 0.3, 1.5),
     Parameter("column_seconds_per_row", 20e-9, 1e-9, 60e-9),
@@ -51,7 +50,7 @@ def predicted(runs: Sequence[MeasuredRun], values: Values, calibration: Calibrat
         card = replace(run.system.gpu.calibration, kernel_seconds=values["kernel_seconds"])
         gpu = replace(run.system.gpu, calibration=card)
         efficiency = values.get(f"memory_efficiency_{period(run)}", run.software.memory_efficiency)
-        software = replace(run.software, memory_efficiency=efficiency)
+        software = replace(run.software, gemm_efficiency=values["gemm_efficiency"], memory_efficiency=efficiency)
         changed.append(replace(run, system=replace(run.system, gpu=gpu), software=software))
     return np.array([one.predicted_step_seconds for one in replay(changed, shared)])
 
@@ -63,7 +62,7 @@ def cell_weights(runs: Sequence[MeasuredRun]) -> np.ndarray:
 
 
 def fitted(runs: Sequence[MeasuredRun], calibration: Calibration, start: Values | None = None) -> dict[str, float]:
-    """The eight numbers that these runs give; `start` says where to begin."""
+    """The seven numbers that these runs give; `start` says where to begin."""
     begin = [replace(p, start=start[p.name]) if start else p for p in PARAMETERS]
     measured = np.array([run.measured_step_seconds for run in runs])
     found = fit(begin, lambda values: predicted(runs, values, calibration), measured, cell_weights(runs))

@@ -75,8 +75,6 @@ class FlashAttention:
 class Calibration:
     """Numbers shared by all cards (specs/calibration/shared.toml tells the source and the spread of each)."""
 
-    tensor_product_share: float  # products inside a training step, against the same in a benchmark's loop
-    vector_product_share: float  # the same without tensor cores
     split_seconds: float  # adding up the parts of a split contraction
     misaligned_flops_per_clock: float  # per multiprocessor, tensor-core products with an odd dimension
     column_sum_share: float  # of the elementwise bandwidth, that sums over rows (bias gradients) reach

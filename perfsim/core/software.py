@@ -41,6 +41,7 @@ class Software:
     random_bytes: float  # per value, a dropout's random numbers drawn by a kernel of their own; 0: drawn in place
     activation_kept_bytes: float  # per value, what the activation keeps besides its input
     tensor_core_multiple: int  # 16-bit products need dimensions of this multiple for tensor cores; 1: any but odd ones
+    gemm_efficiency: float
     memory_efficiency: float
     elementwise_traffic: float  # bytes moved over the least that the listed kernels need
     attention_efficiency: float  # flash kernels relative to the card's attention_fraction

@@ -95,10 +95,9 @@ def product_flops_per_s(kernel: Kernel, gpu: Gpu, software: Software, calibratio
     With an odd dimension `misaligned_flops_per_clock` per multiprocessor at best: tensor cores need 16-byte rows.
     """
     peak = peak_flops_per_s(gpu, kernel.number_format)
-    is_vector = kernel.number_format == "fp32"
-    share = calibration.vector_product_share if is_vector else calibration.tensor_product_share
-    rate = peak * gpu.calibration.gemm_fraction[kernel.number_format] * share * kernel.efficiency
-    if not is_vector:
+    rate = peak * gpu.calibration.gemm_fraction[kernel.number_format] * kernel.efficiency
+    if kernel.number_format != "fp32":
+        rate = rate * software.gemm_efficiency
         odd_rate = calibration.misaligned_flops_per_clock * gpu.multiprocessors * gpu.clock_hz
         rate = np.where(kernel.is_misaligned, np.minimum(rate, odd_rate), rate)
     return rate
