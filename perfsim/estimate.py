@@ -67,6 +67,7 @@ def estimate(
         tokens_per_s=workload.tokens_per_step / step,
         samples_per_s=workload.global_batch_size / step,
         watts_per_gpu=watts,
+        clock_ratio=costs.clock_ratio,
         job_hours=workload.steps * step / HOUR,
         job_usd=workload.steps * dollars.total_usd,
         job_kwh=job_kwh,

@@ -7,9 +7,11 @@ traffic does not, until the clock is so low that the core cannot keep the memory
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
+from perfsim.core.hardware import Gpu
 from perfsim.core.numbers import Floats, Ints
 from perfsim.core.power import CardPower, PowerControl, ProcessPower
 
@@ -168,6 +170,20 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
     slow = np.maximum(spare, 0.0) * at_memory_clock / np.where(floor_joules > 0.0, floor_joules, 1.0)
     is_slow = slow < control.memory_clock_share
     return np.where(fits, 1.0, np.maximum(np.where(is_slow, slow, clock), control.clock_floor))
+
+
+def least_limit_watts(gpu: Gpu, control: PowerControl) -> Floats:
+    """The lowest limit that a board can hold whatever it computes [W]: what it draws, all units busy, at its lowest clock.
+
+    (idle + φ·v²·(busy + max over formats of peak·J) + φ/φ_m·W·J_byte) / κ, φ the clock's floor, W the bandwidth.
+    Vendors' own minima lie near: 33 W for L4 (40), 146 W for RTX 4090 (150), 205 W for H100 SXM (200).
+    """
+    low, card, reached = control.clock_floor, gpu.power, gpu.calibration.gemm_fraction
+    v = voltage_ratio(low, card.voltage_knee, card.voltage_floor)
+    rates = ((peak * np.maximum(1.0, reached[name]), name) for name, peak in gpu.peak_flops_per_s.items())
+    products = reduce(np.maximum, (rate * card.joules_per_flop[name] for rate, name in rates))
+    memory = low / control.memory_clock_share * gpu.memory_bandwidth_bytes_per_s * card.joules_per_byte
+    return (card.idle_watts + low * (v * v) * (card.busy_watts + products) + memory) / control.limit_share
 
 
 def sustained_flops_per_s(
