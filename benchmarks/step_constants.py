@@ -70,7 +70,9 @@ def fitted(runs: Sequence[MeasuredRun], calibration: Calibration, start: Values 
         for name, value in found.values.items():
             bound = "  at its bound" if name in found.at_bound else ""
             print(f"  {name:28s} {value:10.4g} +- {100 * found.errors[name] / value:.0f} %{bound}")
-        print("  correlated:", {f"{a}, {b}": round(c, 2) for (a, b), c in found.correlations.items()} or "none above 0.9")
+        print(
+            "  correlated:", {f"{a}, {b}": round(c, 2) for (a, b), c in found.correlations.items()} or "none above 0.9"
+        )
     return found.values
 
 

@@ -195,7 +195,7 @@ class Studied:
     fit: KernelFit
     in_sample: np.ndarray
     cross_validated: np.ndarray
-    card_left_out: np.ndarray  # not a number where there is no other card
+    card_left_out: np.ndarray  # not a number where it was not tried
 
 
 def families(tables: Mapping[str, Measured], calibration: Calibration) -> Iterator[tuple[str, KernelModel, Measured]]:
@@ -216,8 +216,9 @@ def study(
     gpus: Mapping[str, Gpu],
     calibration: Calibration,
     report: Callable[[int, int], None] = lambda done, total: None,
+    leaves_cards_out: bool = True,
 ) -> list[Studied]:
-    """Every family fitted, cross-validated by shape and with one card left out.
+    """Every family fitted, cross-validated by shape and, where asked for, with one card left out.
 
     Raises: ValueError where a card has too few rows.
     """
@@ -225,10 +226,14 @@ def study(
     for done, (name, model, rows) in enumerate(listed):
         report(done, len(listed))
         fitted = fit_kernels(model, rows, gpus)
-        is_alone = len(fitted.cards) < 2
+        is_alone = len(fitted.cards) < 2 or not leaves_cards_out
         found.append(
             Studied(
-                name, rows, fitted, predicted(fitted, rows, gpus), cross_validated(fitted, rows, gpus),
+                name,
+                rows,
+                fitted,
+                predicted(fitted, rows, gpus),
+                cross_validated(fitted, rows, gpus),
                 np.full(len(rows), np.nan) if is_alone else card_left_out(fitted, rows, gpus),
             )  # fmt: skip
         )

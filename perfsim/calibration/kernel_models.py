@@ -160,7 +160,9 @@ class AttentionModel(KernelModel):
 
     def seconds(self, measured: Attentions, gpu: Gpu, values: Values) -> np.ndarray:
         """Seconds of each kernel; cache_bytes: copies of keys and values that go to memory besides."""
-        numbers = {name: values[name] for name in ("exponentials_per_clock", "tail_share", "backward_share", "row_clocks")}
+        numbers = {
+            name: values[name] for name in ("exponentials_per_clock", "tail_share", "backward_share", "row_clocks")
+        }
         attention = replace(self.calibration.attention, **numbers)
         width = VALUE_BYTES[str(measured.number_format[0])]
         keys = 2.0 * width * measured.batch * measured.kv_heads * measured.key_len * measured.head_dim

@@ -31,6 +31,6 @@ def kernels(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
     read = read_kernels(list(tables) or builtin_tables(), known)
     gpus = read.gpus(known)
     with progress("fitting kernels") as report:
-        studied = study(read.kinds(), gpus, known.calibration(), report)
+        studied = study(read.kinds(), gpus, known.calibration(), report, leaves_cards_out=False)
     shown = " ".join(["perfsim calibrate kernels", *(path.name for path in tables)])
     write(output, rules_text(studied, gpus, shown))

@@ -98,7 +98,9 @@ def read_kernels(paths: Sequence[Path], catalogue: Catalogue) -> KernelTables:
     if few:
         raise InputError("\n".join(few))
     if not made:
-        raise InputError(f"{', '.join(map(str, paths))}: no row that can be used; see docs/validation.md for the columns")
+        raise InputError(
+            f"{', '.join(map(str, paths))}: no row that can be used; see docs/validation.md for the columns"
+        )
     return KernelTables(**made, left_out=left_out)  # type: ignore[arg-type]
 
 
@@ -118,7 +120,9 @@ class _Table:
         kinds = [kind for kind, columns in SIGNS.items() if set(columns) <= header]
         if len(kinds) != 1:
             wanted = "; ".join(f"{kind}: {', '.join(columns)}" for kind, columns in SIGNS.items())
-            self._complaints.add(1, "holds no kind of kernel" if not kinds else "holds two kinds", f"columns of {wanted}")
+            self._complaints.add(
+                1, "holds no kind of kernel" if not kinds else "holds two kinds", f"columns of {wanted}"
+            )
         self._complaints.stop()
         kind = kinds[0]
         read = {"products": self._product, "streams": self._stream, "attention": self._attention}[kind]
@@ -142,7 +146,10 @@ class _Table:
 
     def _product(self, line: int, cells: Cells) -> dict[str, object]:
         names = {"batch": "batch", "rows": "m", "columns": "n", "contraction": "k"}
-        return {name: self._number(line, cells, column, 1, 1e9, "1") for name, column in names.items()}
+        return {
+            name: self._number(line, cells, column, 1, 1e9, "1" if column == "batch" else "")
+            for name, column in names.items()
+        }
 
     def _stream(self, line: int, cells: Cells) -> dict[str, object]:
         return {
@@ -185,6 +192,8 @@ class _Table:
         except ValueError:
             value = float("nan")
         if not least <= value <= most:
-            self._complaints.add(line, f"{column}: {text[:40] or 'empty'}", f"write a number from {least:g} to {most:g}")
+            self._complaints.add(
+                line, f"{column}: {text[:40] or 'empty'}", f"write a number from {least:g} to {most:g}"
+            )
             return 1.0
         return value
