@@ -7,7 +7,7 @@ the exponentials of a tile share a multiprocessor; each row costs a fixed start 
 import numpy as np
 
 from perfsim.core.calibration import FlashAttention
-from perfsim.core.numbers import Bools, Floats
+from perfsim.core.numbers import Bools, Floats, Ints
 
 TILE = 128.0  # queries of a block and keys of a step, FlashAttention-2 and -3 (Dao 2023, arXiv 2307.08691)
 FORWARD_PRODUCTS = 2.0
@@ -29,7 +29,7 @@ def attention_tiles(query_len: Floats, key_len: Floats, is_causal: Bools) -> tup
 
 def attention_seconds(
     heads: Floats, query_len: Floats, key_len: Floats, head_dim: Floats, is_causal: Bools, size_bytes: Floats,
-    flops_per_s: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Floats, clock_hz: Floats,
+    flops_per_s: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Ints, clock_hz: Floats,
     parameters: FlashAttention, is_backward: bool = False,
 ) -> Floats:  # fmt: skip
     """Seconds of one flash-attention kernel without its launch [s].

@@ -10,7 +10,7 @@ import numpy as np
 
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.hardware import Gpu
-from perfsim.core.numbers import Floats
+from perfsim.core.numbers import Floats, Ints
 
 # output tiles (rows, columns) that cuBLAS and CUTLASS ship for tensor cores and for vector units, and the ways they
 # split a contraction
@@ -44,9 +44,9 @@ def gemm_seconds(gemm: Gemm, flops_per_s: Floats, gpu: Gpu, split_seconds: float
     """Seconds of one product without its start [s], shape broadcast of gemm, rate and card.
 
     The least over tiles (m, n) and splits s of (C⁴ + T⁴)^¼ + [s > 1]·split_seconds, with
-        C = waves·2·m·n·(⌈K/s⌉ + fill)·reload / (flops_per_s/SMs)     waves = w, or ⌈w⌉ for a share of the card's kernels
+        C = waves·2·m·n·(⌈K/s⌉ + fill)·reload / (flops_per_s/SMs)     waves = w, ⌈w⌉ for a share of the card's kernels
         w = max(1, B·⌈M/m⌉·⌈N/n⌉·s / SMs)                             reload = 1 + r·(1/m + 1/n), 1 for the largest tile
-        T = (Q + fp32 partial sums) / bandwidth                         bandwidth: gemm_bandwidth_seconds
+        T = (Q + fp32 partial sums) / bandwidth                         bandwidth: gemm_bandwidth
     flops_per_s is what a large product sustains. Holds for: any shape; on benchmarks of seven cards 5 % for training
     shapes and 9 % down to one row. Source: perfsim's own (docs/formulas.md#products); tiles and waves as in NVIDIA's
     "Matrix Multiplication Background" guide.
@@ -78,5 +78,5 @@ def gemm_bandwidth(size: Floats, gpu: Gpu) -> Floats:
     return gpu.memory_bandwidth_bytes_per_s * card.gemm_bandwidth_fraction * (1.0 + gain)
 
 
-def _last_axis(value: Floats) -> Floats:
+def _last_axis(value: Floats | Ints) -> Floats:
     return np.asarray(value)[..., None]

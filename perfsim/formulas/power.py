@@ -52,6 +52,9 @@ class Activity:
         )  # fmt: skip
 
 
+NOTHING = Activity()
+
+
 def voltage_ratio(clock_ratio: Floats, knee: Floats, floor: Floats) -> Floats:
     """Core voltage over its value at full clock [1]: floor + (1 - floor)·((φ - knee)₊ / (1 - knee))².
 
@@ -128,7 +131,8 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
 
     >>> card = CardPower(60.0, 80.0, {"bf16": 1e-12}, 4e-11, 0.6, 0.65)
     >>> work = Activity(1.0, 0.0, 300.0, 0.0)
-    >>> [round(float(sustained_clock(work, card, watts, PowerControl(0.985, 0.10, 0.26))), 2) for watts in (500.0, 350.0, 250.0)]
+    >>> clocks = sustained_clock(work, card, np.array([500.0, 350.0, 250.0]), PowerControl(0.985, 0.10, 0.26))
+    >>> [round(float(clock), 2) for clock in clocks]
     [1.0, 0.93, 0.83]
     """
     C, M, core, memory = work.compute_seconds, work.memory_seconds, work.core_joules, work.memory_joules

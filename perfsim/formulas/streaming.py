@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfsim.core.calibration import Streaming
-from perfsim.core.numbers import Floats
+from perfsim.core.hardware import Gpu
+from perfsim.core.numbers import Floats, Ints
 
 HIT_POWER = 10.0  # sharpness of the step between a tensor that fits L2 and one that does not
 ROW_HIT_POWER = 4.0  # the same for rows in flight: blocks drift apart, so the step is softer
@@ -65,8 +66,13 @@ def l2_hit(size_bytes: Floats, l2_bytes: Floats, share: Floats, power: float) ->
     return 1.0 / (1.0 + np.minimum(np.asarray(size_bytes) / (share * np.asarray(l2_bytes)), 1e6) ** power)
 
 
+def issue_bytes_per_s(gpu: Gpu, parameters: Streaming) -> Floats:
+    """What all multiprocessors read and write at most, from any cache [B/s]: r·S·f."""
+    return parameters.multiprocessor_bytes_per_clock * np.asarray(gpu.multiprocessors) * gpu.clock_hz
+
+
 def stream_seconds(
-    size_bytes: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Floats, clock_hz: Floats, l2_bytes: Floats,
+    size_bytes: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Ints, clock_hz: Floats, l2_bytes: Floats,
     parameters: Streaming,
 ) -> Floats:  # fmt: skip
     """Seconds of an elementwise kernel without its launch [s]: max(Q·(1 - hit) / B, Q / (r·S·f)).
@@ -83,7 +89,7 @@ def stream_seconds(
 
 def row_seconds(
     rows: Floats, row_bytes: Floats, size_bytes: Floats, walk: RowWalk, bandwidth_bytes_per_s: Floats,
-    multiprocessors: Floats, clock_hz: Floats, l2_bytes: Floats, parameters: Streaming,
+    multiprocessors: Ints, clock_hz: Floats, l2_bytes: Floats, parameters: Streaming,
 ) -> Floats:  # fmt: skip
     """Seconds of a kernel that reduces rows (normalisation, softmax) without its launch [s].
 

@@ -22,7 +22,7 @@ from perfsim.formulas.collectives import (
     tensor_group,
 )
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
-from perfsim.formulas.power import Activity
+from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.transformer import is_autocast, step_graphs
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 class Cost:
     """One graph on one GPU, one micro-batch: kernels at full clock, exchanges apart.
 
-    forward, backward: all kernels; core: the attention operation, which selective recomputation redoes; tail: what recomputation that stops early
-    leaves out (the last product and its residual sum).
+    forward, backward: all kernels; core: the attention operation, which selective recomputation redoes; tail: what
+    recomputation that stops early leaves out (the last product and its residual sum).
     """
 
-    forward: Activity = Activity()
-    backward: Activity = Activity()
-    core: Activity = Activity()
-    tail: Activity = Activity()
+    forward: Activity = NOTHING
+    backward: Activity = NOTHING
+    core: Activity = NOTHING
+    tail: Activity = NOTHING
     tensor_forward_seconds: Floats = 0.0
     tensor_backward_seconds: Floats = 0.0
     context_seconds: Floats = 0.0
@@ -106,7 +106,7 @@ class _Tally:
     def do(self, **activities: Activity) -> None:
         """Add to the activities of these names."""
         for name, activity in activities.items():
-            self.activities[name] = self.activities.get(name, Activity()).plus(activity)
+            self.activities[name] = self.activities.get(name, NOTHING).plus(activity)
 
     def of(self, name: str) -> Floats:
         """The sum so far."""
@@ -144,7 +144,7 @@ def _graph_cost(
 
     def together(kernels: tuple[Kernel, ...]) -> Activity:
         each = (kernel_activity(kernel, system.gpu, software, calibration) for kernel in kernels)
-        return reduce(Activity.plus, each, Activity())
+        return reduce(Activity.plus, each, NOTHING)
 
     tally = _Tally()
     work: dict[str, tuple[Activity, Activity]] = {}
@@ -183,7 +183,8 @@ def _graph_cost(
     _exchanges(graph, system, plan, software, calibration, tally, split_forward, split_backward)
     tally.add(saved_bytes=saved_bytes(graph))
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
-    return Cost(**tally.sums, **tally.activities), {name: w for name, w in work.items() if name != "input"}
+    amounts: dict[str, Any] = tally.sums | tally.activities
+    return Cost(**amounts), {name: w for name, w in work.items() if name != "input"}
 
 
 def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:

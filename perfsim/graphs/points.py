@@ -7,29 +7,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from perfsim.core.calibration import Calibration
+from perfsim.core.calibration import Calibration, Streaming
 from perfsim.core.hardware import Gpu
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Task, Workload
 from perfsim.formulas.roofline import Kernel, Kind, kernel_seconds, peak_flops_per_s
+from perfsim.formulas.streaming import issue_bytes_per_s
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.transformer import is_autocast, step_graphs
 
 Bound = Literal["compute", "memory", "launch", "latency"]
 _ENDLESS = 1e9  # times as fast: what a resource that costs no time looks like
+_BYTES_PER_CLOCK = ("multiprocessor_bytes_per_clock", "reread_bytes_per_clock")
 
 
 @dataclass(frozen=True)
 class Roof:
     """One limit of a card: what the datasheet says, what training reaches, and what either number rests on.
 
-    datasheet and reached [FLOP/s], for DRAM and L2 [B/s]; datasheet 0 where the datasheet has no such number.
+    datasheet and reached [FLOP/s], for DRAM and SM traffic [B/s]; datasheet 0 where the datasheet has no such number.
     quantity is the key of the reached share in specs/calibration, format the number format of a compute roof.
     """
 
     name: str
-    kind: Literal["compute", "attention", "dram", "l2"]
+    kind: Literal["compute", "attention", "dram", "sm"]
     datasheet: float
     reached: float
     quantity: str
@@ -50,9 +52,9 @@ class Point:
 
     `count` layers are like this one. launches [count], flops [FLOP], bytes [B], seconds [s] are one layer's; bound is
     what would save most of the seconds if it were free; "launch" is the fixed time of a kernel, "latency" that of
-    rows summed one after another. roof_share: of the highest rate that the roof allows at this intensity, against L2
-    (`is_cached`) where the kernel moves its bytes faster than DRAM can; time_share: of the forward and backward
-    kernels of all layers, embedding and head.
+    rows started or summed one after another. roof_share: of the highest rate that the roof allows at this intensity,
+    against SM traffic (`is_cached`) where the kernel moves its bytes faster than DRAM can; time_share: of the forward
+    and backward kernels of all layers, embedding and head.
     """
 
     part: str
@@ -127,7 +129,7 @@ class Roofline:
         return tuple(sorted(seconds, key=lambda name: -seconds[name]))
 
     def roof(self, kind: str) -> Roof:
-        """The roof of a kind that there is once: "attention", "dram" or "l2"."""
+        """The roof of a kind that there is once: "attention", "dram" or "sm"."""
         return next(roof for roof in self.roofs if roof.kind == kind)
 
     def bound_shares(self) -> dict[Bound, float]:
@@ -150,7 +152,7 @@ def roofline(
     >>> import perfsim as ps
     >>> found = roofline(ps.gpu("RTX 3090"), ps.catalogue().calibration())
     >>> [roof.name for roof in found.roofs]
-    ['bf16', 'fp16', 'tf32', 'fp32', 'bf16 attention', 'DRAM', 'L2']
+    ['bf16', 'fp16', 'tf32', 'fp32', 'bf16 attention', 'DRAM', 'SM traffic']
     """
     if workload is None or plan is None or software is None:
         return Roofline(gpu, card_roofs(gpu, calibration))
@@ -160,7 +162,7 @@ def roofline(
 
 
 def card_roofs(gpu: Gpu, calibration: Calibration, attention_format: str = "") -> tuple[Roof, ...]:
-    """The fastest number format first, then attention's, DRAM's and the L2 cache's.
+    """The fastest number format first, then attention's, DRAM's, and what all multiprocessors read and write at most.
 
     Without an attention format the widest one of bf16, fp16 and fp32 that the card has.
     """
@@ -177,7 +179,7 @@ def card_roofs(gpu: Gpu, calibration: Calibration, attention_format: str = "") -
         *roofs,
         Roof(f"{wide} attention", "attention", peak, reached, "attention_fraction", wide),
         Roof("DRAM", "dram", bandwidth, bandwidth * float(card.bandwidth_fraction), "bandwidth_fraction"),
-        Roof("L2", "l2", 0.0, float(calibration.l2_bandwidth_bytes_per_s), "l2_bandwidth_bytes_per_s"),
+        Roof("SM traffic", "sm", 0.0, float(issue_bytes_per_s(gpu, calibration.streaming)), "streaming"),
     )
 
 
@@ -226,7 +228,7 @@ def _point(
     size = sum(float(kernel.launches * kernel.bytes) for kernel in kernels)
     seconds = sum(float(kernel_seconds(kernel, gpu, software, calibration)) for kernel in kernels)
     is_cached = size / seconds > limits["DRAM"]
-    bandwidth = max(limits["L2"], limits["DRAM"]) if is_cached else limits["DRAM"]
+    bandwidth = max(limits["SM traffic"], limits["DRAM"]) if is_cached else limits["DRAM"]
     peak = limits.get(kernels[0].number_format, limits["fp32"])
     return Point(
         part=part,
@@ -249,22 +251,28 @@ def _point(
 def _bound(kernels: list[Kernel], gpu: Gpu, software: Software, calibration: Calibration) -> Bound:
     """What would save most: endless arithmetic, endless bandwidth, or no fixed time.
 
-    Asks `kernel_seconds` about a card that has it, so that it holds for any formula in there.
+    Asks `kernel_seconds` about a card that has it, so that it holds for any formula in there. A card of endless clock
+    has the same traffic and starts of rows as before: both are counted in clocks.
     """
+    streaming = calibration.streaming
+    slow = {name: getattr(streaming, name) / _ENDLESS for name in _BYTES_PER_CLOCK}
+    starts = replace(streaming, row_clocks=_ENDLESS * streaming.row_clocks)
     quick = replace(
         gpu,
         peak_flops_per_s={name: _ENDLESS * peak for name, peak in gpu.peak_flops_per_s.items()},
         clock_hz=_ENDLESS * gpu.clock_hz,
     )
-    wide = replace(gpu, memory_bandwidth_bytes_per_s=_ENDLESS * gpu.memory_bandwidth_bytes_per_s)
-    cached = replace(calibration, l2_bandwidth_bytes_per_s=_ENDLESS * calibration.l2_bandwidth_bytes_per_s)
-    both = replace(quick, memory_bandwidth_bytes_per_s=wide.memory_bandwidth_bytes_per_s)
+    endless = _ENDLESS * gpu.memory_bandwidth_bytes_per_s
+    wide = replace(gpu, memory_bandwidth_bytes_per_s=endless)
+    cached = replace(streaming, **{name: _ENDLESS * getattr(streaming, name) for name in _BYTES_PER_CLOCK})
 
-    def seconds(card: Gpu, shared: Calibration) -> float:
+    def seconds(card: Gpu, streams: Streaming) -> float:
+        shared = replace(calibration, streaming=streams)
         return sum(float(kernel_seconds(kernel, card, software, shared)) for kernel in kernels)
 
-    fixed = seconds(both, cached)
-    compute, memory = seconds(wide, cached) - fixed, seconds(quick, calibration) - fixed
+    fixed = seconds(replace(quick, memory_bandwidth_bytes_per_s=endless), starts)
+    compute, memory = seconds(wide, cached) - fixed, seconds(quick, replace(starts, **slow)) - fixed
     if fixed > max(compute, memory):
-        return "latency" if kernels[0].kind == "column" else "launch"
+        launch = sum(float(kernel.launches) for kernel in kernels) * float(gpu.calibration.kernel_seconds)
+        return "launch" if launch >= 0.5 * fixed else "latency"
     return "compute" if compute >= memory else "memory"

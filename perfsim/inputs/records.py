@@ -41,7 +41,7 @@ def values_of(spec: Sourced) -> dict[str, Any]:
 
 
 def _bounded(name: str, kind: Any) -> Any:
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return create_model(f"{kind.__name__}Spec", __base__=Spec, **_keys(kind, {}, ()))
     if kind is str:
         return Line

@@ -183,7 +183,7 @@ def _cells(found: Roofline, point: Point) -> tuple[str, ...]:
         f"{100 * point.roof_share:.0f} %",
         number_text(point.seconds / (MILLI * MILLI)),
         percent_text(point.time_share),
-        "L2" if point.is_cached and point.bound == "memory" else point.bound,
+        "SM" if point.is_cached and point.bound == "memory" else point.bound,
     )
 
 
@@ -218,10 +218,10 @@ def _roofs_table(found: Roofline, sources: list[str]) -> Table:
     table.add_column("sources", no_wrap=True)
     memory = found.roof("dram")
     for roof in joined_roofs(found.roofs):
-        text = bytes_per_s_text if roof.kind in ("dram", "l2") else flops_per_s_text
+        text = bytes_per_s_text if roof.kind in ("dram", "sm") else flops_per_s_text
         marks = " ".join(_mark(source, sources) for source in (roof.datasheet_source, roof.source))
         table.add_row(
-            Text("L2 of any card" if roof.kind == "l2" else roof.name),
+            Text(roof.name),
             text(roof.datasheet) if roof.datasheet else NO_NUMBER,
             text(roof.reached),
             percent_text(roof.reached / roof.datasheet) if roof.datasheet else NO_NUMBER,
@@ -256,7 +256,7 @@ def _table() -> Table:
 
 
 def _roof_record(roof: Roof) -> dict[str, Any]:
-    unit = "bytes_per_s" if roof.kind in ("dram", "l2") else "flops_per_s"
+    unit = "bytes_per_s" if roof.kind in ("dram", "sm") else "flops_per_s"
     return {
         "roof": roof.name,
         "kind": roof.kind,
@@ -284,7 +284,7 @@ def _point_record(point: Point) -> dict[str, Any]:
         "flops_per_byte": point.intensity,
         "flops_per_s": point.flops_per_s,
         "bytes_per_s": point.bytes_per_s,
-        "roof": "L2" if point.is_cached else "DRAM",
+        "roof": "SM traffic" if point.is_cached else "DRAM",
         "roof_share": point.roof_share,
         "time_share": point.time_share,
         "bound": point.bound,

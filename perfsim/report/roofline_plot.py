@@ -112,9 +112,9 @@ def _style() -> Iterator[None]:
 
 
 def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> None:
-    """FLOP/s over FLOP/byte: every number format's peak, DRAM and L2, and the kernels that compute."""
+    """FLOP/s over FLOP/byte: every number format's peak, DRAM, SM traffic, and the kernels that compute."""
     roofs = joined_roofs([roof for roof in found.roofs if roof.kind == "compute"])
-    dram, l2 = found.roof("dram"), found.roof("l2")
+    dram, cores = found.roof("dram"), found.roof("sm")
     top, least = max(roof.highest for roof in roofs), min(roof.datasheet for roof in roofs)
     ridges = least / dram.datasheet / 12.0, top / dram.datasheet * 6.0
     left = min([ridges[0], *(point.intensity / 1.6 for point in points)])
@@ -134,9 +134,9 @@ def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> No
         text = f"{roof.name} {flops_per_s_text(roof.datasheet)}\nreached {flops_per_s_text(roof.reached)}"
         names.append((roof.datasheet / TERA, text, is_used))
     slopes = [(dram.datasheet, "-", 1.7, top), (dram.reached, "--", 1.2, max(roof.reached for roof in roofs))]
-    if l2.reached > dram.datasheet and top / l2.reached > 2.0 * left:
-        slopes.append((l2.reached, ":", 1.4, top))
-        _along(axes, f"L2 {bytes_per_s_text(l2.reached)}", left, l2.reached / TERA, above=True)
+    if cores.reached > dram.datasheet and top / cores.reached > 2.0 * left:
+        slopes.append((cores.reached, ":", 1.4, top))
+        _along(axes, f"SM traffic {bytes_per_s_text(cores.reached)}", left, cores.reached / TERA, above=True)
     for rate, dashes, width, peak in slopes:
         axes.plot([left, peak / rate], [left * rate / TERA, peak / TERA], dashes, color=_INK, linewidth=width)
     text = f"DRAM {bytes_per_s_text(dram.datasheet)}, reached {bytes_per_s_text(dram.reached)}"
@@ -146,11 +146,11 @@ def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> No
 
 
 def _memory_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> None:
-    """GB/s over bytes a launch: DRAM, L2, the start of a kernel, and the kernels that only move data."""
-    dram, l2 = found.roof("dram"), found.roof("l2")
+    """GB/s over bytes a launch: DRAM, SM traffic, the start of a kernel, and the kernels that only move data."""
+    dram, cores = found.roof("dram"), found.roof("sm")
     start = float(found.gpu.calibration.kernel_seconds)
     sizes = [point.bytes / point.launches / MEGA for point in points]
-    top = max(dram.highest, l2.reached, *(point.bytes_per_s for point in points))
+    top = max(dram.highest, cores.reached, *(point.bytes_per_s for point in points))
     left, right = min(sizes) / 2.0, max(sizes) * 2.0
     low = min([dram.datasheet / 10.0, *(point.bytes_per_s / 1.6 for point in points)])
     low = _with_room(points, low, 2.2 * top, min(point.bytes_per_s for point in points))
@@ -166,9 +166,9 @@ def _memory_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> Non
     ]
     _level(axes, left, right, dram.datasheet / GIGA, _INK, 1.7, "-")
     _level(axes, left, right, dram.reached / GIGA, _INK, 1.2, "--")
-    if l2.reached > dram.datasheet:
-        _level(axes, left, right, l2.reached / GIGA, _INK, 1.4, ":")
-        names.append((l2.reached / GIGA, f"L2 {bytes_per_s_text(l2.reached)}", True))
+    if cores.reached > dram.datasheet:
+        _level(axes, left, right, cores.reached / GIGA, _INK, 1.4, ":")
+        names.append((cores.reached / GIGA, f"SM traffic {bytes_per_s_text(cores.reached)}", True))
     if start > 0.0:
         ends = [max(left, low * start / MEGA), min(right, 2.2 * top * start / MEGA)]
         if ends[0] < ends[1]:
@@ -401,10 +401,10 @@ def _legend(figure: "Figure", found: Roofline, drawn: Collection[str]) -> None:
         full: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 7, "color": _INK}
         marks.append(Line2D([], [], label="forward (full)", **full))
         marks.append(Line2D([], [], label="backward (hollow)", markerfacecolor="white", **full))
-    dram, l2 = found.roof("dram"), found.roof("l2")
+    dram, cores = found.roof("dram"), found.roof("sm")
     dashes: list[tuple[Any, str]] = [("-", "datasheet"), ("--", f"reached in training ({dram.basis or 'calibrated'})")]
-    if l2.reached > dram.datasheet:
-        dashes.append((":", f"L2, one number for all cards ({l2.basis or 'calibrated'})"))
+    if cores.reached > dram.datasheet:
+        dashes.append((":", f"SM traffic, from caches ({cores.basis or 'calibrated'})"))
     if any(line.get_linestyle() == "-." for axes in figure.axes for line in axes.get_lines()):
         dashes.append(("-.", f"start of a kernel, {seconds_text(float(found.gpu.calibration.kernel_seconds))}"))
     lines: list[Any] = [Line2D([], [], linestyle=dash, color=_INK, label=text) for dash, text in dashes]

@@ -40,7 +40,9 @@ def test_all_shows_every_kernel() -> None:
 def test_a_card_alone_shows_every_format() -> None:
     text = drawn("h100-sxm5-80gb").stdout
     assert text.startswith("Roofline of H100 SXM5 80GB")
-    assert [name for name in ("fp8", "bf16, fp16", "tf32", "fp32", "DRAM", "L2") if f"\n{name} " not in text] == []
+    assert [
+        name for name in ("fp8", "bf16, fp16", "tf32", "fp32", "DRAM", "SM traffic") if f"\n{name} " not in text
+    ] == []
 
 
 def test_narrow_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +63,7 @@ def test_json_adds_up() -> None:
     assert {kernel["pass"] for kernel in kernels} == {"forward", "backward"}
     assert {kernel["bound"] for kernel in kernels} <= {"compute", "memory", "launch", "latency"}
     assert all(roof["source"] and roof["basis"] for roof in answer["roofs"])
-    assert [roof["roof"] for roof in answer["roofs"] if not roof["datasheet_source"]] == ["L2"]
+    assert [roof["roof"] for roof in answer["roofs"] if not roof["datasheet_source"]] == ["SM traffic"]
 
 
 @pytest.mark.parametrize(("options", "column"), [(["t4", "gpt2"], "operation"), (["t4"], "roof")])

@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfsim.formulas.attention import AttentionParameters, attention_seconds, attention_tiles
+from perfsim.formulas.attention import attention_seconds, attention_tiles
+from perfsim.inputs.catalogue import catalogue
 
-PARAMETERS = AttentionParameters()
+PARAMETERS = catalogue().calibration().attention
 CARD = {"flops_per_s": 0.7 * 989e12, "bandwidth_bytes_per_s": 3.0e12, "multiprocessors": 132.0, "clock_hz": 1.98e9,
         "parameters": PARAMETERS}  # fmt: skip
 lengths = st.integers(1, 65536).map(float)
@@ -55,7 +58,7 @@ def test_a_faster_card_is_faster(name, heads, tokens, factor):
 
 
 def test_long_sequences_reach_the_sustained_rate():
-    parameters = AttentionParameters(exponentials_per_clock=1e9)
+    parameters = replace(PARAMETERS, exponentials_per_clock=1e9)
     seconds = _seconds(64.0, 131072.0, parameters=parameters)
     assert seconds == pytest.approx(2.0 * 64.0 * 131072.0**2 * 128.0 / CARD["flops_per_s"], rel=0.02)
 

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfsim.formulas.streaming import (
-    StreamParameters,
     eager_norm,
     eager_softmax,
     l2_hit,
     row_seconds,
     stream_seconds,
 )
+from perfsim.inputs.catalogue import catalogue
 
-PARAMETERS = StreamParameters()
+PARAMETERS = catalogue().calibration().streaming
 A100 = {"multiprocessors": 108.0, "clock_hz": 1.41e9, "l2_bytes": 40.0 * 2**20, "parameters": PARAMETERS}
 BANDWIDTH = 0.88 * 2.039e12
 sizes = st.floats(1e3, 1e11)

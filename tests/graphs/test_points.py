@@ -39,7 +39,7 @@ def test_no_kernel_is_above_its_roof(card, model, software, precision, size, seq
     for point in answer.points:
         assert 0.0 < point.roof_share <= 1.0 + 1e-9, point
         assert point.flops_per_s <= roofs[point.number_format] * (1 + 1e-9)
-        assert point.bytes_per_s <= max(roofs["DRAM"], roofs["L2"]) * (1 + 1e-9)
+        assert point.bytes_per_s <= max(roofs["DRAM"], roofs["SM traffic"]) * (1 + 1e-9)
     assert sum(point.time_share for point in answer.points) == pytest.approx(1.0)
     assert sum(answer.bound_shares().values()) == pytest.approx(1.0)
 

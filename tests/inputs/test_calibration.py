@@ -14,6 +14,7 @@ from perfsim.inputs.files import load
 from perfsim.inputs.gpu import GpuSpec
 
 FOLDER = paths.builtin("specs") / "calibration"
+SHAPE = {"gemm_bandwidth_fraction": 0.9, "gemm_fill": 100, "tile_reload": 10, "whole_wave_share": 0.5, "l2_gain": 1}
 LINK_KINDS = ("nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie", "pcie-host", "network")
 
 
@@ -32,7 +33,7 @@ def test_the_first_rule_decides_each_quantity_and_the_weakest_basis_counts(specs
     rules = [
         rule(match={"series": ["RTX 30"]}, fp16=0.1),
         rule(match={"series": ["RTX 40"], "architecture": ["ada"]}, fp16=0.9, basis="measured"),
-        rule(**every, attention_fraction=0.6, kernel_us=4.5, basis="fitted"),
+        rule(**every, **SHAPE, attention_fraction=0.6, kernel_us=4.5, basis="fitted"),
         rule(fp16=0.2),
     ]
     found = card_calibration("rtx-4090", card, rules)
@@ -90,9 +91,10 @@ def test_faster_links_are_not_calibrated_slower() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("gemm_fill =", "gemm_fil =", "gemm_fil: no such key; did you mean gemm_fill?"),
-        ("l2_hit = ", "l2_hit = 1", "l2_hit: "),
-        ("idle_power_share = ", "idle_power_share = -", "idle_power_share: -"),
+        ("split_seconds =", "split_second =", "split_second: no such key; did you mean split_seconds?"),
+        ("l2_share = ", "l2_share = 1", "streaming.l2_share: "),
+        ("column_sum_share = ", "column_sum_share = -", "column_sum_share: -"),
+        ("tail_share = ", "tail_shape = ", "attention.tail_shape: no such key; did you mean tail_share?"),
     ],
 )
 def test_bad_shared_numbers(tmp_path: Path, old: str, new: str, expected: str) -> None:
@@ -101,7 +103,7 @@ def test_bad_shared_numbers(tmp_path: Path, old: str, new: str, expected: str) -
     path = tmp_path / "shared.toml"
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(InputError) as error:
-        to_calibration(path)
+        to_calibration(path, catalogue().power_rules.to_control())
     assert f"{path}:" in str(error.value)
     assert expected in str(error.value)
 

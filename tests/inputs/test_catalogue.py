@@ -132,7 +132,8 @@ def test_software_and_calibration(specs: Catalogue) -> None:
     for key in specs.names("software"):
         software = specs.software(key)
         assert software.first_release < software.last_release
-    assert 0 < specs.calibration().gemm_bandwidth_share <= 1
+    assert 0 < specs.calibration().column_sum_share <= 1
+    assert 0 < specs.calibration().control.limit_share <= 1
 
 
 def test_models_by_alias_and_by_path(specs: Catalogue, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def found() -> Roofline:
             "fp16 attention", "attention", 65e12, 20e12, "attention_fraction", "fp16", "datasheet A", "rule", "rule C"
         ),
         Roof("DRAM", "dram", 320e9, 240e9, "bandwidth_fraction", "", "datasheet A", "fitted", "runs B"),
-        Roof("L2", "l2", 0.0, 5e12, "l2_bandwidth_bytes_per_s", "", "", "fitted", "runs D"),
+        Roof("SM traffic", "sm", 0.0, 5e12, "streaming", "", "", "fitted", "runs D"),
     )
     workload = make_workload(known.model("bert-large"), seq_len=128, precision="amp-fp16")
     software = replace(known.software("pytorch-2-eager"), key="eager", host_seconds=10e-6)
