@@ -48,10 +48,11 @@ class Products(Measured):
 class Streams(Measured):
     """Memory-bound operators over rows x columns values, `bytes` read and written in all [B].
 
-    operation: "elementwise", "norm", "softmax" or "gather".
+    operation: as the benchmark names it; kind: "elementwise", "norm" or "softmax".
     """
 
     operation: np.ndarray
+    kind: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
     bytes: np.ndarray

@@ -15,7 +15,8 @@ from perfsim.errors import PerfsimError
 COMMANDS = {  # name: (module, one line for --help)
     "sweep": ("perfsim.cli.sweep", "Find the best GPUs and plans for a scenario."),
     "estimate": ("perfsim.cli.estimate", "Cost one plan, part by part."),
-    "validate": ("perfsim.cli.validate", "Hold predictions against measured runs."),
+    "validate": ("perfsim.cli.validate", "Hold predictions against measured runs or kernels."),
+    "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),
     "specs": ("perfsim.cli.specs", "List, show and check cards, systems and models."),
     "roofline": ("perfsim.cli.roofline", "Show a card's roofline, and a model's kernels under it."),
     "graph": ("perfsim.cli.graph", "Print or write a model's compute graph."),

@@ -5,13 +5,55 @@ from pathlib import Path
 import click
 
 
-@click.command()
+class RunsUnlessNamed(click.Group):
+    """A group whose first command is meant when none is named: `perfsim validate runs.csv`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command before arguments that name none."""
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = ["runs", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=RunsUnlessNamed, context_settings={"help_option_names": ["-h", "--help"]})
+def validate() -> None:
+    """Hold predictions against measurements: of whole steps (runs, the default) or of kernels."""
+
+
+@validate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.pass_context
+def kernels(ctx: click.Context, tables: tuple[Path, ...], json_file: str | None) -> None:
+    """Fit the kernel formulas to TABLES, by default perfsim's own, and show the error by card and operation.
+
+    In sample, on shapes that the fit has not seen, and on cards that it has not seen.
+    """
+    from perfsim.calibration.kernel_fit import study
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.kernel_tables import builtin_tables, read_kernels
+    from perfsim.report.export import write
+    from perfsim.report.kernels import kernel_json, kernel_lines
+    from perfsim.report.progress import progress
+    from perfsim.report.table import override_lines, show
+
+    known = catalogue(tuple(ctx.obj or ()))
+    read = read_kernels(list(tables) or builtin_tables(), known)
+    with progress("fitting kernels") as report:
+        studied = study(read.kinds(), read.gpus(known), known.calibration(), report)
+    if json_file:
+        write(json_file, kernel_json(studied))
+    if json_file != "-":
+        show([*override_lines(known.overrides()), *kernel_lines(studied, read.left_out)])
+
+
+@validate.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--by", type=click.Choice(["gpu", "source", "model", "software"]), default="source", show_default=True)
 @click.option("--quality", default="ab", show_default=True, metavar="LETTERS", help="Qualities of the rows to replay.")
 @click.pass_context
-def validate(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, by: str, quality: str) -> None:
+def runs(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, by: str, quality: str) -> None:
     """Replay the measured runs of FILES, by default those that come with perfsim.
 
     A table of runs has the columns that docs/validation.md lists. A run_models.csv or missing_gpus.csv beside it
@@ -29,8 +71,8 @@ def validate(ctx: click.Context, files: tuple[Path, ...], json_file: str | None,
     if set(quality) - set("abcx"):
         raise click.BadParameter(f"{quality!r}: write letters out of a, b, c and x", param_hint="--quality")
     known = catalogue(tuple(ctx.obj or ()))
-    runs = read_runs(list(files) or [builtin("scenarios") / "validation" / "runs.csv"], known)
-    chosen = [run for run in runs if run.quality in quality]
+    read = read_runs(list(files) or [builtin("scenarios") / "validation" / "runs.csv"], known)
+    chosen = [run for run in read if run.quality in quality]
     with progress("replaying measured runs") as report:
         replayed = replay(chosen, known.calibration(), report=report)
     groups = summary(replayed, by)  # type: ignore[arg-type]

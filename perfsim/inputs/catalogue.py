@@ -182,9 +182,10 @@ class Catalogue:
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """What classes of cards reach of their datasheets, the earlier folder's rules first."""
-        files = self._calibration_files("cards")
-        return tuple(rule for path in files for rule in load(path, CardRules).rule)
+        """What cards reach of their datasheets: the earlier folder first, in each the fitted cards before the classes."""
+        kinds = ("kernels", "cards")
+        files = [folder / "calibration" / f"{kind}.toml" for folder in self._folders for kind in kinds]
+        return tuple(rule for path in files if path.is_file() for rule in load(path, CardRules).rule)
 
     @cached_property
     def power_rules(self) -> PowerRules:

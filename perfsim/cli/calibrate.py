@@ -1,0 +1,36 @@
+"""`perfsim calibrate`: numbers of one's own cards from one's own measurements."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def calibrate() -> None:
+    """Fit the numbers of formulas to measurements."""
+
+
+@calibrate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="FILE", default="-", show_default=True, help="Where the rules are written.")
+@click.pass_context
+def kernels(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
+    """Fit what cards reach of their datasheets to tables of measured kernels, by default perfsim's own.
+
+    Writes rules for the cards in TABLES. Put the file in a folder as calibration/kernels.toml and name the folder with
+    --specs: its rules then count before perfsim's. docs/validation.md lists the columns of a table.
+    """
+    from perfsim.calibration.kernel_fit import study
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.kernel_tables import builtin_tables, read_kernels
+    from perfsim.report.export import write
+    from perfsim.report.kernels import rules_text
+    from perfsim.report.progress import progress
+
+    known = catalogue(tuple(ctx.obj or ()))
+    read = read_kernels(list(tables) or builtin_tables(), known)
+    gpus = read.gpus(known)
+    with progress("fitting kernels") as report:
+        studied = study(read.kinds(), gpus, known.calibration(), report, leaves_cards_out=False)
+    shown = " ".join(["perfsim calibrate kernels", *(path.name for path in tables)])
+    write(output, rules_text(studied, gpus, shown))
