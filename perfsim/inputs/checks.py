@@ -34,6 +34,7 @@ _SIGNS = {  # keys that only one kind of file has
 }
 _CALIBRATIONS: dict[str, type[Sourced]] = {
     "cards": CardRules,
+    "kernels": CardRules,
     "links": Links,
     "power": PowerRules,
     "shared": CalibrationSpec,
