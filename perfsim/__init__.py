@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from perfsim.core.calibration import Calibration
     from perfsim.core.hardware import Gpu, System
     from perfsim.core.model import Model
+    from perfsim.core.numbers import Floats
     from perfsim.core.plan import Plan, Problem, Recompute, Schedule
     from perfsim.core.results import Estimate
     from perfsim.core.site import Site
@@ -54,7 +55,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
-    "gpu", "model", "system", "software", "workload", "scenario", "catalogue",
+    "gpu", "model", "system", "with_power_limit", "software", "workload", "scenario", "catalogue",
     "estimate", "sweep", "validate", "replay", "summary",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
@@ -95,6 +96,18 @@ def system(name: str) -> System:
     from perfsim.inputs.catalogue import catalogue
 
     return catalogue().system(name)
+
+
+def with_power_limit(system: System, watts: Floats) -> System:
+    """The system, its boards limited to `watts`, a number or an array of them that broadcasts with plans.
+
+    Raises:
+        InputError: the card cannot hold such a limit; it says which ones it can.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.power_limit import with_power_limit as limited
+
+    return limited(system, watts, catalogue().calibration().control)
 
 
 def software(key: str) -> Software:

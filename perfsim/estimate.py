@@ -67,6 +67,7 @@ def estimate(
         tokens_per_s=workload.tokens_per_step / step,
         samples_per_s=workload.global_batch_size / step,
         watts_per_gpu=watts,
+        clock_ratio=costs.clock_ratio,
         job_hours=workload.steps * step / HOUR,
         job_usd=workload.steps * dollars.total_usd,
         job_kwh=job_kwh,
@@ -94,7 +95,7 @@ def _step_time(
         stage, ends.total, costs.head_seconds, send, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
     layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / ends.total
-    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, costs, per_stage * busy)
+    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, costs, stage)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs)
     nodes = np.maximum(1.0, plan.gpus / system.gpus_per_node)
     whole = piped.work_seconds + piped.bubble_seconds + piped.send_seconds + reduce + regather + optimizer + host

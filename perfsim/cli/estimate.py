@@ -11,6 +11,7 @@ import click
 @click.option("--gpu", help='A card, such as "RTX 4090"; "2x RTX 4090" says how many.')
 @click.option("-n", "--gpus", "count", type=int, help="How many GPUs; 1 unless --gpu says more.")
 @click.option("--system", "system_name", help="A listed system instead of --gpu.")
+@click.option("--power-limit", type=float, metavar="WATTS", help="Of each board, lower than its own.")
 @click.option("--task", default="finetune", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
 @click.option("--head", help="language-model, classification or span.")
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
@@ -46,6 +47,7 @@ def estimate(
     gpu: str | None,
     count: int | None,
     system_name: str | None,
+    power_limit: float | None,
     software: str,
     explain: bool,
     json_file: str | None,
@@ -59,6 +61,7 @@ def estimate(
     from perfsim.estimate import estimate as predict
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.options import WORKLOAD_KEYS, choose_system, one_plan
+    from perfsim.inputs.power_limit import with_power_limit
     from perfsim.inputs.workload import make_workload
     from perfsim.report.breakdown import breakdown, case_record
     from perfsim.report.case import make_case
@@ -70,6 +73,8 @@ def estimate(
     workload = make_workload(known.model(model), **{key: options[key] for key in WORKLOAD_KEYS})
     system, gpus = choose_system(known, gpu, count, system_name)
     stack, calibration, site = known.software(software), known.calibration(), Site()
+    if power_limit is not None:
+        system = with_power_limit(system, power_limit, calibration.control)
     plan = one_plan(
         workload, system, gpus, lambda plans: predict(workload, system, plans, stack, calibration, site), options
     )

@@ -26,7 +26,8 @@ class Gpu:
     memory_bytes: Floats
     memory_bandwidth_bytes_per_s: Floats
     peak_flops_per_s: Mapping[str, Floats]
-    power_limit_watts: Floats  # the board's own, or a lower one that the user set
+    board_limit_watts: Floats  # the board's own limit
+    power_limit_watts: Floats  # that, or a lower one that the user set
     power: CardPower
     price_usd: Floats  # launch price; 0: not known
     calibration: CardCalibration

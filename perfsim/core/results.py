@@ -113,6 +113,7 @@ class Estimate:
     tokens_per_s: Floats
     samples_per_s: Floats
     watts_per_gpu: Floats
+    clock_ratio: Floats  # the core clock that the power limit leaves, over the full one
     job_hours: Floats
     job_usd: Floats
     job_kwh: Floats

@@ -45,6 +45,18 @@ def attention_seconds(
     Source: docs/formulas.md#attention; tiles and waves after Dao 2023 (arXiv 2307.08691), the exponentials' limit
     after Shah et al. 2024 (arXiv 2407.08608).
     """
+    work = attention_work(
+        heads, query_len, key_len, head_dim, is_causal, flops_per_s, multiprocessors, clock_hz, parameters, is_backward
+    )
+    seconds: Floats = np.maximum(work, np.asarray(size_bytes) / bandwidth_bytes_per_s)
+    return seconds
+
+
+def attention_work(
+    heads: Floats, query_len: Floats, key_len: Floats, head_dim: Floats, is_causal: Bools, flops_per_s: Floats,
+    multiprocessors: Ints, clock_hz: Floats, parameters: FlashAttention, is_backward: bool = False,
+) -> Floats:  # fmt: skip
+    """`attention_seconds` without its traffic [s]: τ·(H·n/S + γ·k) + H·s·c/(S·f), all of it paced by the core clock."""
     S, f = np.asarray(multiprocessors, dtype=float), np.asarray(clock_hz, dtype=float)
     longest, tiles = attention_tiles(query_len, key_len, is_causal)
     products = BACKWARD_PRODUCTS if is_backward else FORWARD_PRODUCTS
@@ -53,7 +65,5 @@ def attention_seconds(
     softmax = TILE * TILE / (parameters.exponentials_per_clock * f)
     tile = np.sqrt(matmul * matmul + softmax * softmax)
     rows = np.asarray(heads) * query_len * parameters.row_clocks / (S * f)
-    work = tile * (np.asarray(heads) * tiles / S + parameters.tail_share * longest) + rows
-    traffic = np.asarray(size_bytes) / bandwidth_bytes_per_s
-    seconds: Floats = np.maximum(work, traffic)
-    return seconds
+    work: Floats = tile * (np.asarray(heads) * tiles / S + parameters.tail_share * longest) + rows
+    return work

@@ -4,6 +4,7 @@ A product of batch x (rows x contraction) by (contraction x columns) is cut into
 may be split over several blocks. The library picks the tile and the split that finish first; so does the formula.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,13 @@ def gemm_seconds(gemm: Gemm, flops_per_s: Floats, gpu: Gpu, split_seconds: float
     shapes and 9 % down to one row. Source: perfsim's own (docs/formulas.md#products); tiles and waves as in NVIDIA's
     "Matrix Multiplication Background" guide.
     """
+    return gemm_seconds_at(gemm, flops_per_s, gpu, split_seconds, (1.0,))[0]
+
+
+def gemm_seconds_at(
+    gemm: Gemm, flops_per_s: Floats, gpu: Gpu, split_seconds: float, clocks: Sequence[float]
+) -> list[Floats]:
+    """`gemm_seconds` at each of these shares of the full core clock, which the arithmetic follows [s]."""
     batch, rows, columns, contraction = (_last_axis(d) for d in gemm[:4])
     card = gpu.calibration
     multiprocessors, waves_share = _last_axis(gpu.multiprocessors), _last_axis(card.whole_wave_share)
@@ -64,9 +72,9 @@ def gemm_seconds(gemm: Gemm, flops_per_s: Floats, gpu: Gpu, split_seconds: float
     partial = _IS_SPLIT * _SPLIT * (_PARTIAL_SHARE * _PARTIAL_BYTES) * batch * rows * columns
     traffic = (_last_axis(gemm.bytes) + partial) / _last_axis(gemm_bandwidth(gemm.bytes, gpu))
     arithmetic, traffic = arithmetic * arithmetic, traffic * traffic
-    both = np.sqrt(np.sqrt(arithmetic * arithmetic + traffic * traffic))
-    found: Floats = np.min(both + _IS_SPLIT * split_seconds, axis=-1)
-    return found
+    arithmetic, traffic = arithmetic * arithmetic, traffic * traffic
+    again = _IS_SPLIT * split_seconds
+    return [np.min(np.sqrt(np.sqrt(arithmetic / clock**4 + traffic)) + again, axis=-1) for clock in clocks]
 
 
 def gemm_bandwidth(size: Floats, gpu: Gpu) -> Floats:

@@ -7,22 +7,26 @@ traffic does not, until the clock is so low that the core cannot keep the memory
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
+from perfsim.core.hardware import Gpu
 from perfsim.core.numbers import Floats, Ints
 from perfsim.core.power import CardPower, PowerControl, ProcessPower
 
 NEWTON_STEPS = 10
+BEND_CLOCK = 0.75  # share of the full clock at which a step's seconds may bend, see `Activity`
 LOWEST_VOLTAGE_SHARE = 0.55  # cores run at 0.6-0.7 V at least and about 1.1 V at most
 
 
 @dataclass(frozen=True)
 class Activity:
-    """What kernels do on one GPU at full clock: sums over them, every number a scalar or an array.
+    """What kernels do on one GPU: sums over them, every number a scalar or an array.
 
-    compute_seconds: of kernels as far as the core bounds them; memory_seconds: the rest, which needs it less;
-    core_joules: Σ flops·joules_per_flop; memory_joules: Σ bytes·joules_per_byte; launches [count].
+    At a share φ of the full clock they take C/φ + M + D·(1/φ - 1/φ_b)₊ seconds, φ_b = `BEND_CLOCK`: compute_seconds C
+    as far as the core bounds them, memory_seconds M the rest, late_seconds D what the core bounds once its clock is
+    low. core_joules: Σ flops·joules_per_flop; memory_joules: Σ bytes·joules_per_byte; launches [count].
     """
 
     compute_seconds: Floats = 0.0
@@ -30,6 +34,7 @@ class Activity:
     core_joules: Floats = 0.0
     memory_joules: Floats = 0.0
     launches: Floats = 0.0
+    late_seconds: Floats = 0.0
 
     @property
     def seconds(self) -> Floats:
@@ -41,14 +46,14 @@ class Activity:
         return Activity(
             self.compute_seconds + other.compute_seconds, self.memory_seconds + other.memory_seconds,
             self.core_joules + other.core_joules, self.memory_joules + other.memory_joules,
-            self.launches + other.launches,
+            self.launches + other.launches, self.late_seconds + other.late_seconds,
         )  # fmt: skip
 
     def times(self, count: Floats) -> "Activity":
         """`count` times the same; False for nothing."""
         return Activity(
             count * self.compute_seconds, count * self.memory_seconds, count * self.core_joules,
-            count * self.memory_joules, count * self.launches,
+            count * self.memory_joules, count * self.launches, count * self.late_seconds,
         )  # fmt: skip
 
 
@@ -107,9 +112,10 @@ def card_power(
 
 
 def busy_seconds(work: Activity, clock_ratio: Floats, control: PowerControl) -> Floats:
-    """Seconds the kernels take at a share φ of the full clock [s]: C/φ + M·max(1, φ_m/φ)."""
+    """Seconds the kernels take at a share φ of the full clock [s]: `Activity`'s; below φ_m all of them times φ_m/φ."""
     slowed = np.maximum(1.0, control.memory_clock_share / clock_ratio)
-    return work.compute_seconds / clock_ratio + work.memory_seconds * slowed
+    late = np.maximum(0.0, 1.0 / clock_ratio - slowed / BEND_CLOCK)
+    return work.compute_seconds / clock_ratio + work.memory_seconds * slowed + work.late_seconds * late
 
 
 def busy_joules(work: Activity, card: CardPower, clock_ratio: Floats, control: PowerControl) -> Floats:
@@ -123,8 +129,9 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
     """Share φ of the full clock that the limit leaves while kernels run [1], shape broadcast of all.
 
     1 where the demand at full clock fits; else the root of E(φ) = κ·limit·T(φ), E `busy_joules`, T `busy_seconds`, not
-    below `clock_floor`. φ·(E - κ·limit·T) is convex above the memory clock φ_m, so Newton's steps from full clock
-    descend to the root and never pass it; below φ_m voltage is at its floor and the equation is linear.
+    below `clock_floor`. φ·(E - κ·limit·T) is convex from full clock to the bend and from there to the memory clock φ_m,
+    so Newton's steps from the upper end descend to the root and never pass it; below φ_m voltage is at its floor and
+    the equation is linear.
     Waiting is left out: traces show boards at their limit while kernels run and below it on average.
     Holds for: knee > φ_m; a limit above idle power (lower ones: `clock_floor`, and the limit is not held).
     Source: perfsim's own, fitted to ml-energy/zeus traces and sustained products (docs/formulas.md#power).
@@ -135,13 +142,15 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
     >>> [round(float(clock), 2) for clock in clocks]
     [1.0, 0.93, 0.83]
     """
-    C, M, core, memory = work.compute_seconds, work.memory_seconds, work.core_joules, work.memory_joules
     target = control.limit_share * limit_watts
+    fits = busy_joules(work, card, 1.0, control) <= target * work.seconds
+    bent = busy_joules(work, card, BEND_CLOCK, control) > target * busy_seconds(work, BEND_CLOCK, control)
+    late = np.where(bent, work.late_seconds, 0.0)
+    C, M = work.compute_seconds + late, work.memory_seconds - late / BEND_CLOCK
+    core, memory = work.core_joules, work.memory_joules
     spare, busy, knee, floor = target - card.idle_watts, card.busy_watts, card.voltage_knee, card.voltage_floor
     bend = 2.0 * (1.0 - floor) / ((1.0 - knee) * (1.0 - knee))
-    clock: Floats = 1.0 + 0.0 * (C + M + core + memory + spare + busy + bend)
-    demand = busy_joules(work, card, 1.0, control)
-    fits = demand <= target * (C + M)
+    clock: Floats = np.where(bent, BEND_CLOCK, 1.0 + 0.0 * (C + M + core + memory + spare + busy + bend))
     for _ in range(NEWTON_STEPS):
         v = voltage_ratio(clock, knee, floor)
         slope = bend * np.maximum(0.0, clock - knee)
@@ -161,6 +170,20 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
     slow = np.maximum(spare, 0.0) * at_memory_clock / np.where(floor_joules > 0.0, floor_joules, 1.0)
     is_slow = slow < control.memory_clock_share
     return np.where(fits, 1.0, np.maximum(np.where(is_slow, slow, clock), control.clock_floor))
+
+
+def least_limit_watts(gpu: Gpu, control: PowerControl) -> Floats:
+    """The lowest limit that a board can hold whatever it computes [W]: what it draws, all units busy, at its lowest clock.
+
+    (idle + φ·v²·(busy + max over formats of peak·J) + φ/φ_m·W·J_byte) / κ, φ the clock's floor, W the bandwidth.
+    Vendors' own minima lie near: 33 W for L4 (40), 146 W for RTX 4090 (150), 205 W for H100 SXM (200).
+    """
+    low, card, reached = control.clock_floor, gpu.power, gpu.calibration.gemm_fraction
+    v = voltage_ratio(low, card.voltage_knee, card.voltage_floor)
+    rates = ((peak * np.maximum(1.0, reached[name]), name) for name, peak in gpu.peak_flops_per_s.items())
+    products = reduce(np.maximum, (rate * card.joules_per_flop[name] for rate, name in rates))
+    memory = low / control.memory_clock_share * gpu.memory_bandwidth_bytes_per_s * card.joules_per_byte
+    return (card.idle_watts + low * (v * v) * (card.busy_watts + products) + memory) / control.limit_share
 
 
 def sustained_flops_per_s(

@@ -13,9 +13,9 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
-from perfsim.formulas.attention import attention_seconds
-from perfsim.formulas.gemm import Gemm, gemm_bandwidth, gemm_seconds
-from perfsim.formulas.power import Activity
+from perfsim.formulas.attention import attention_work
+from perfsim.formulas.gemm import Gemm, gemm_seconds_at
+from perfsim.formulas.power import BEND_CLOCK, Activity
 from perfsim.formulas.streaming import eager_norm, eager_softmax, row_seconds, stream_seconds
 
 Kind = Literal["product", "attention", "elementwise", "softmax", "norm", "gather", "sum", "column", "optimizer"]
@@ -55,38 +55,51 @@ def kernel_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Ca
 
 
 def kernel_activity(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Activity:
-    """Seconds and joules of all the kernel's launches at full clock, shape broadcast of kernel and card.
+    """Seconds and joules of all the kernel's launches, shape broadcast of kernel and card.
 
-    t = launches·(t0 + max(arithmetic, traffic)); products: gemm.gemm_seconds. A product's time counts as arithmetic
-    by the share A⁴/(A⁴ + T⁴) of its plain roofline.
+    A launch is t0 and the kernel: products gemm.gemm_seconds, fused attention attention.attention_seconds, sums over
+    rows one after another the longer of them and their traffic, all else streaming.stream_seconds or row_seconds.
+    Products, attention and column kernels are asked at three core clocks, the full one, `BEND_CLOCK` and the memory
+    clock; between them seconds are linear in 1/clock. So whatever is quicker at every clock is quicker at any. The rest
+    waits for memory and does not follow the clock.
     Holds for: kernels of a training step. Source: perfsim's own fits, docs/formulas.md#roofline.
     """
-    share: Floats
-    if kernel.kind == "product":
-        seconds = product_seconds(kernel, gpu, software, calibration)
-        arithmetic = kernel.flops / product_flops_per_s(kernel, gpu, software, calibration)
-        ratio = kernel.bytes / gemm_bandwidth(kernel.bytes, gpu) / arithmetic
-        ratio = ratio * ratio
-        share = 1.0 / (1.0 + ratio * ratio)
-    elif kernel.kind == "attention":
-        seconds, traffic = flash_seconds(kernel, gpu, software, calibration)
-        share = 1.0 * (seconds > traffic)
-    elif kernel.kind == "column":
-        walked, traffic = (
-            kernel.rows * calibration.column_seconds_per_row,
-            memory_seconds(kernel, gpu, software, calibration),
-        )
-        seconds, share = np.maximum(walked, traffic), 1.0 * (walked > traffic)
-    else:
-        seconds, share = memory_seconds(kernel, gpu, software, calibration), 0.0
+    at_full, at_bend, at_memory = _seconds_at_clocks(kernel, gpu, software, calibration)
+    bend, slowest = 1.0 / BEND_CLOCK, 1.0 / calibration.control.memory_clock_share
+    compute = np.clip((at_bend - at_full) / (bend - 1.0), 0.0, at_full)
+    late = np.maximum((at_memory - at_bend) / (slowest - bend) - compute, 0.0)
     launches, per_flop = kernel.launches, gpu.power.joules_per_flop[kernel.number_format]
     return Activity(
-        launches * (share * seconds),
-        launches * (gpu.calibration.kernel_seconds + (1.0 - share) * seconds),
+        launches * compute,
+        launches * (gpu.calibration.kernel_seconds + (at_full - compute)),
         launches * kernel.flops * per_flop,
         launches * kernel.bytes * gpu.power.joules_per_byte,
         1.0 * launches,
+        launches * late,
     )
+
+
+def _seconds_at_clocks(
+    kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration
+) -> tuple[Floats, Floats, Floats]:
+    """One launch without its start at full clock, at the bend and at the memory clock [s]."""
+    clocks = (1.0, BEND_CLOCK, calibration.control.memory_clock_share)
+    seconds: list[Floats]
+    match kernel.kind:
+        case "product":
+            gemm = Gemm(kernel.batch, kernel.rows, kernel.columns, kernel.contraction, kernel.bytes)
+            rate = product_flops_per_s(kernel, gpu, software, calibration)
+            seconds = gemm_seconds_at(gemm, rate, gpu, calibration.split_seconds, clocks)
+        case "attention":
+            work, traffic = flash_seconds(kernel, gpu, software, calibration)
+            seconds = [np.maximum(work / clock, traffic) for clock in clocks]
+        case "column":
+            traffic = memory_seconds(kernel, gpu, software, calibration)
+            walked = kernel.rows * calibration.column_seconds_per_row
+            seconds = [np.maximum(walked / clock, traffic) for clock in clocks]
+        case _:
+            seconds = [memory_seconds(kernel, gpu, software, calibration)] * 3
+    return seconds[0], seconds[1], seconds[2]
 
 
 def product_flops_per_s(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
@@ -103,23 +116,16 @@ def product_flops_per_s(kernel: Kernel, gpu: Gpu, software: Software, calibratio
     return rate
 
 
-def product_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:
-    """Seconds of one product without its start [s]: gemm.gemm_seconds."""
-    gemm = Gemm(kernel.batch, kernel.rows, kernel.columns, kernel.contraction, kernel.bytes)
-    return gemm_seconds(gemm, product_flops_per_s(kernel, gpu, software, calibration), gpu, calibration.split_seconds)
-
-
 def flash_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> tuple[Floats, Floats]:
-    """(seconds of one fused attention kernel, seconds of its traffic alone) [s]: attention.attention_seconds."""
+    """Seconds of one fused attention kernel's work and of its traffic [s]: attention.attention_work."""
     rate = peak_flops_per_s(gpu, kernel.number_format) * gpu.calibration.attention_fraction * kernel.efficiency
     if kernel.is_pre_hopper:
         rate = rate * np.where(np.asarray(gpu.compute_capability) >= 9.0, calibration.attention_pre_hopper_share, 1.0)
-    bandwidth = stream_bytes_per_s(kernel, gpu, software, calibration)
-    seconds = attention_seconds(
-        kernel.batch, kernel.rows, kernel.contraction, kernel.columns, kernel.is_causal, kernel.bytes, rate, bandwidth,
-        gpu.multiprocessors, gpu.clock_hz, calibration.attention, kernel.is_backward,
+    work = attention_work(
+        kernel.batch, kernel.rows, kernel.contraction, kernel.columns, kernel.is_causal, rate, gpu.multiprocessors,
+        gpu.clock_hz, calibration.attention, kernel.is_backward,
     )  # fmt: skip
-    return seconds, kernel.bytes / bandwidth
+    return work, kernel.bytes / stream_bytes_per_s(kernel, gpu, software, calibration)
 
 
 def memory_seconds(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Floats:

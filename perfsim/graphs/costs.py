@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
@@ -15,7 +13,6 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Task, Workload
 from perfsim.formulas.collectives import (
     all_to_all_seconds,
-    beside_seconds,
     collective_seconds,
     context_group,
     expert_group,
@@ -33,19 +30,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """One graph on one GPU, one micro-batch: kernels at full clock, exchanges apart.
+    """One graph on one GPU, one micro-batch: kernels, and exchanges as if alone.
 
     forward, backward: all kernels; core: the attention operation, which selective recomputation redoes; tail: what
-    recomputation that stops early leaves out (the last product and its residual sum).
+    recomputation that stops early leaves out (the last product and its residual sum); split_forward, split_backward:
+    the column-split products, beside which tensor exchanges can run. tensor_whole_seconds: the sublayers' all-reduces;
+    tensor_half_seconds: one of their halves; context_ring_seconds: passing keys and values around once.
     """
 
     forward: Activity = NOTHING
     backward: Activity = NOTHING
     core: Activity = NOTHING
     tail: Activity = NOTHING
-    tensor_forward_seconds: Floats = 0.0
-    tensor_backward_seconds: Floats = 0.0
-    context_seconds: Floats = 0.0
+    split_forward: Activity = NOTHING
+    split_backward: Activity = NOTHING
+    tensor_whole_seconds: Floats = 0.0
+    tensor_half_seconds: Floats = 0.0
+    context_ring_seconds: Floats = 0.0
     expert_seconds: Floats = 0.0
     forward_flops: Floats = 0.0
     backward_flops: Floats = 0.0
@@ -78,7 +79,7 @@ def _sum(one: Any, other: Any) -> Any:
 
 @dataclass(frozen=True)
 class StepCosts:
-    """The embedding, all layers together and the head; `layer` is one layer of the most common kind.
+    """The embedding, all layers together and the head; `layer` is one layer of the most common kind, `kinds` all.
 
     operations: each operation of that layer, of the embedding and of the head, forward and backward.
     """
@@ -86,6 +87,7 @@ class StepCosts:
     embedding: Cost
     layers: Cost
     layer: Cost
+    kinds: tuple[tuple[int, Cost], ...]
     head: Cost
     layer_count: int
     operations: dict[str, tuple[Activity, Activity]]
@@ -132,7 +134,7 @@ def step_costs(
         total = total.plus(cost.times(count))
     _, common = max(layers, key=lambda entry: entry[0])
     return StepCosts(
-        found["embedding"][1], total, common, found["head"][1], sum(count for count, _ in layers), operations
+        found["embedding"][1], total, common, tuple(layers), found["head"][1], sum(n for n, _ in layers), operations
     )
 
 
@@ -148,8 +150,6 @@ def _graph_cost(
 
     tally = _Tally()
     work: dict[str, tuple[Activity, Activity]] = {}
-    split_forward: Floats = 0.0
-    split_backward: Floats = 0.0
     for name in graph:
         operation: Operation = graph.nodes[name]["operation"]
         lowered = lowering.lower(operation)
@@ -166,8 +166,7 @@ def _graph_cost(
             case Linear():
                 _count_weights(operation, name, tally)
                 if name.endswith(("qkv", "query", "_up")):
-                    split_forward = split_forward + forward.seconds
-                    split_backward = split_backward + backward.seconds
+                    tally.do(split_forward=forward, split_backward=backward)
             case Norm():
                 tally.add(weights=operation.width)
                 tally.add(trained_weights=operation.width * operation.is_trained)
@@ -180,7 +179,7 @@ def _graph_cost(
                 tally.add(logits=operation.logits)
         if name in ("mlp_down", "experts_down", "mlp_residual"):
             tally.do(tail=forward)
-    _exchanges(graph, system, plan, software, calibration, tally, split_forward, split_backward)
+    _exchanges(graph, system, plan, tally)
     tally.add(saved_bytes=saved_bytes(graph))
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
     amounts: dict[str, Any] = tally.sums | tally.activities
@@ -200,44 +199,23 @@ def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
         tally.add(expert_weights=weights)
 
 
-def _exchanges(
-    graph: "nx.DiGraph[str]", system: System, plan: Plan, software: Software, calibration: Calibration,
-    tally: "_Tally", split_forward: Floats, split_backward: Floats,
-) -> None:  # fmt: skip
-    """Seconds of the graph's collectives that are not hidden behind its kernels.
-
-    Tensor parallel: an all-reduce a sublayer each way; with sequence parallel its two halves, and backward one more
-    gather. Overlap "backward" runs the exchanges of the column-split products beside their gradients, "all" the
-    forward ones too. Source: Korthikanti et al. 2022 (arXiv 2205.05198).
-    """
-    group, share = tensor_group(plan), calibration.communication_multiprocessor_share
-    whole: Floats = 0.0
-    half: Floats = 0.0
+def _exchanges(graph: "nx.DiGraph[str]", system: System, plan: Plan, tally: "_Tally") -> None:
+    """Seconds of the graph's collectives, each as if nothing ran beside it (graphs.stage says what sticks out)."""
+    group = tensor_group(plan)
     for name in graph:
         operation = graph.nodes[name]["operation"]
         if not isinstance(operation, Exchange):
             continue
         match operation.group:
             case "tensor":
-                whole = whole + collective_seconds(system, group, operation.size_bytes, 2.0)
-                half = half + collective_seconds(system, group, operation.size_bytes, 1.0)
+                tally.add(tensor_whole_seconds=collective_seconds(system, group, operation.size_bytes, 2.0))
+                tally.add(tensor_half_seconds=collective_seconds(system, group, operation.size_bytes, 1.0))
             case "expert":
                 once = all_to_all_seconds(system, expert_group(plan), operation.size_bytes)
                 tally.add(expert_seconds=2.0 * once)
             case "context":
                 ring = collective_seconds(system, context_group(plan), operation.size_bytes, 1.0)
-                core = 3.0 * tally.activities.get("core", Activity()).seconds
-                tally.add(context_seconds=beside_seconds(core, 3.0 * ring, share) - core)
-    forward: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
-    beside: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
-    exposed: Floats = np.where(plan.sequence_parallel, half, 0.0)
-    if software.tensor_parallel_overlap == "none":
-        exposed, beside = exposed + beside, 0.0 * beside
-    exposed = exposed + beside_seconds(split_backward, beside, share) - split_backward
-    if software.tensor_parallel_overlap == "all":
-        forward = beside_seconds(split_forward, forward, share) - split_forward
-    tally.add(tensor_forward_seconds=forward)
-    tally.add(tensor_backward_seconds=exposed)
+                tally.add(context_ring_seconds=ring)
 
 
 def saved_bytes(graph: "nx.DiGraph[str]") -> Floats:

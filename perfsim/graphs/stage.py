@@ -11,6 +11,7 @@ from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
+from perfsim.formulas.collectives import beside_seconds
 from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
 from perfsim.graphs.costs import Cost, StepCosts, step_costs
@@ -118,7 +119,7 @@ def _put_together(
     kept = np.where(is_selective, layers.saved_bytes - layers.core_saved_bytes, layers.saved_bytes)
     flops_again = np.where(is_full, layers.forward_flops, np.where(is_selective, layers.core_flops, 0.0))
     flops = layers.forward_flops + layers.backward_flops + ends.forward_flops + ends.backward_flops
-    repeats = 1.0 + is_full
+    share = calibration.communication_multiprocessor_share
     again = _redone(layers, plan, software)
     clock = _Clock(
         layers.forward.plus(layers.backward).plus(again).plus(ends.forward).plus(ends.backward), system, calibration
@@ -128,9 +129,9 @@ def _put_together(
         layer=_passes(layers.times(1.0 / count), again.times(1.0 / count), hosted / count, clock, software),
         ends=_passes(ends, Activity(), 0.0, clock, software),
         head_seconds=_passes(costs.head, Activity(), 0.0, clock, software).total,
-        tensor_seconds=layer.tensor_forward_seconds * repeats + layer.tensor_backward_seconds,
-        context_seconds=layers.context_seconds / count,
-        expert_seconds=layers.expert_seconds / count * (1.0 + repeats) / 2.0,
+        tensor_seconds=_tensor_seconds(layer, plan, software, clock, share),
+        context_seconds=sum(n / count * _context_seconds(kind, clock, share) for n, kind in costs.kinds),
+        expert_seconds=layers.expert_seconds / count * (1.0 + 0.5 * is_full),
         weights=layers.weights,
         trained_weights=layers.trained_weights,
         expert_weights=layers.expert_weights,
@@ -172,6 +173,34 @@ class _Clock:
 
 
 _HELD = Activity(memory_seconds=1.0)  # a kernel that computes nothing holds the clocks up
+
+
+def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, share: float) -> Floats:
+    """What of a layer's tensor-parallel exchanges its kernels do not hide [s].
+
+    An all-reduce a sublayer each way; with sequence parallel its two halves, and backward one more gather. Overlap
+    "backward" runs the exchanges of the column-split products beside their gradients, "all" the forward ones too. Full
+    recomputation repeats the forward ones. Source: Korthikanti et al. 2022 (arXiv 2205.05198).
+    """
+    whole, half = layer.tensor_whole_seconds, layer.tensor_half_seconds
+    forward: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
+    beside, exposed = forward, np.where(plan.sequence_parallel, half, 0.0)
+    if software.tensor_parallel_overlap == "none":
+        exposed, beside = exposed + beside, 0.0 * beside
+    exposed = exposed + _exposed(clock.seconds(layer.split_backward), beside, share)
+    if software.tensor_parallel_overlap == "all":
+        forward = _exposed(clock.seconds(layer.split_forward), forward, share)
+    found: Floats = forward * (1.0 + (np.asarray(plan.recompute) == Recompute.FULL)) + exposed
+    return found
+
+
+def _context_seconds(layer: Cost, clock: _Clock, share: float) -> Floats:
+    """What of passing keys and values around, once forward and twice backward, attention does not hide [s]."""
+    return _exposed(3.0 * clock.seconds(layer.core), 3.0 * layer.context_ring_seconds, share)
+
+
+def _exposed(compute: Floats, wire: Floats, share: float) -> Floats:
+    return beside_seconds(compute, wire, share) - compute
 
 
 def _redone(layers: Cost, plan: Plan, software: Software) -> Activity:

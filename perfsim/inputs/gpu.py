@@ -69,6 +69,7 @@ def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPow
         memory_bytes=spec.memory_gib * GIB,
         memory_bandwidth_bytes_per_s=spec.memory_bandwidth_gb_per_s * GIGA,
         peak_flops_per_s={name: (getattr(spec.peak_tflops, name) or 0.0) * TERA for name in FORMATS},
+        board_limit_watts=spec.power_limit_watts,
         power_limit_watts=spec.power_limit_watts,
         power=power,
         price_usd=spec.price_usd or 0.0,

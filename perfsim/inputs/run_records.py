@@ -42,8 +42,7 @@ IMPOSSIBLE = {  # what a key of the column `extras` means for the model; `key=va
     "activation_offload": "offload is not modelled yet",
     "optimizer_in_backward": "an optimizer that runs inside the backward pass is not modelled yet",
     "chunked_ce": "a loss computed in chunks is not modelled yet",
-    "power_limit_w": "cards with a lowered power limit are not modelled yet",
-    "power_limited": "cards with a lowered power limit are not modelled yet",
+    "power_limited": "the power limit was lowered to an unknown number of watts",
     "lora_trains_embeddings=y": "adapters on embeddings are not modelled yet",
 }
 

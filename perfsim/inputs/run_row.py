@@ -46,7 +46,7 @@ EXTRAS = frozenset(
     mem_len micro_iter_s mlm_positions optimizer_in_backward optimizer_timed params pipeline power_limit_w power_limited
     proxy_layers pure_reduce recompute_detail stochastic tied trainable_params uneven var_batch var_len""".split()
 )
-_WHOLE_EXTRAS = ("mlm_positions", "mem_len", "decoder_seq")
+_WHOLE_EXTRAS = ("mlm_positions", "mem_len", "decoder_seq", "power_limit_w")
 
 
 @dataclass(frozen=True, slots=True)

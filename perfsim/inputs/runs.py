@@ -10,6 +10,7 @@ from perfsim.core.hardware import Gpu
 from perfsim.core.software import Software
 from perfsim.errors import InputError, PerfsimError, UnknownNameError
 from perfsim.inputs.gpu import GpuSpec
+from perfsim.inputs.power_limit import limit_fault, with_power_limit
 from perfsim.inputs.run_models import RunModel, read_gpus, read_models
 from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_of
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
@@ -147,6 +148,11 @@ def _with_records(
     system = system_of(row, gpu.key, gpu, card, catalogue.links, assumptions)
     if system is None:
         return replace(facts, problem=f"the card has no NVLink, but fabric is {row.fabric}")
+    if watts := row.whole("power_limit_w"):
+        control = catalogue.calibration().control
+        if fault := limit_fault(gpu, watts, control):
+            return replace(facts, problem=f"power_limit_w: {fault[0]}")
+        system = with_power_limit(system, watts, control)
     return replace(
         facts,
         system=system,

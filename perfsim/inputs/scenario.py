@@ -21,6 +21,7 @@ from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import cards_named, divisors_text, systems_for, with_price
 from perfsim.inputs.files import Document, raise_problems, read_toml
 from perfsim.inputs.positions import Loc
+from perfsim.inputs.power_limit import limit_fault, with_power_limit
 from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
 from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
 from perfsim.search.space import Space
@@ -102,6 +103,7 @@ def _checked(path: Path, catalogue: Catalogue) -> tuple[Document, ScenarioFile]:
         found += [(("workload", *loc), what, todo) for loc, what, todo in misfits(spec.workload, model)]
         found += _no_divisors(spec, model)
         found += _too_many_gpus(spec.search, catalogue)
+        found += _wrong_limits(spec.search, catalogue)
     raise_problems(document, found)
     assert spec is not None  # noqa: S101 (no problems were found, so the validation has passed)
     return document, spec
@@ -167,7 +169,25 @@ def _too_many_gpus(search: SearchKeys, catalogue: Catalogue) -> Iterator[Found]:
             yield ("search", "systems", i), what, "add a smaller count, or name a larger system"
 
 
+def _wrong_limits(search: SearchKeys, catalogue: Catalogue) -> Iterator[Found]:
+    """Power limits that one of the cards cannot hold: the first such card of each."""
+    systems = [catalogue.system(name).gpu for name in search.systems]
+    cards = systems or [gpu for name in search.gpus for gpu in cards_named(name, catalogue)]
+    for i, watts in enumerate(search.power_limit_watts):
+        faults = (limit_fault(card, watts, catalogue.calibration().control) for card in cards)
+        if fault := next(filter(None, faults), None):
+            yield ("search", "power_limit_watts", i), *fault
+
+
 def _systems(search: SearchKeys, catalogue: Catalogue) -> tuple[System, ...]:
+    """The systems, each with every power limit that is asked for, else its cards' own."""
+    limits, control = dict.fromkeys(search.power_limit_watts), catalogue.calibration().control
+    unlimited = _unlimited_systems(search, catalogue)
+    limited = tuple(with_power_limit(system, watts, control) for system in unlimited for watts in limits)
+    return limited or unlimited
+
+
+def _unlimited_systems(search: SearchKeys, catalogue: Catalogue) -> tuple[System, ...]:
     if search.systems:
         return tuple(with_price(catalogue.system(name), catalogue) for name in search.systems)
     gpus = dict.fromkeys(gpu.key for name in search.gpus for gpu in cards_named(name, catalogue))

@@ -55,6 +55,8 @@ ALIASES = {  # what other tools call a key: perfsim's key
     "activation_checkpointing": "recompute",
     "num_gpus": "counts",
     "n_gpus": "counts",
+    "power_limit": "power_limit_watts",
+    "power_limit_w": "power_limit_watts",
     "kwh": "usd_per_kwh",
     "deadline_h": "deadline_hours",
     "budget": "budget_usd",
@@ -74,6 +76,7 @@ def _as_list(value: Any) -> Any:
 Length = Annotated[int, Field(ge=1, le=10**7)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Samples = Annotated[int, Field(ge=1, le=10**12)]
+Watts = Annotated[float, Field(gt=0, le=10_000)]
 ZeroStage = Annotated[int, Field(ge=0, le=3)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -128,6 +131,7 @@ class SearchKeys(Spec):
     gpus: Texts = ()
     systems: Texts = ()
     counts: Counts
+    power_limit_watts: Annotated[tuple[Watts, ...], AUTO_OR_LIST, A_LIST] = ()
     tensor_parallel: Counts = ()
     pipeline_parallel: Counts = ()
     context_parallel: Counts = (1,)

@@ -10,7 +10,7 @@ from rich.text import Text
 from perfsim.core.plan import Problem
 from perfsim.report.case import Case
 from perfsim.report.columns import plan_row, price_text
-from perfsim.report.text import card_text, hours_text, memory_text, money_text, plan_text, workload_text
+from perfsim.report.text import cards_text, hours_text, memory_text, money_text, plan_text, workload_text
 from perfsim.report.words import BOUNDS, part_words
 from perfsim.units import (
     GIB,
@@ -58,7 +58,7 @@ def case_record(case: Case) -> dict[str, Any]:
 def _verdict(case: Case) -> Iterator[str]:
     estimate = case.estimate
     row = plan_row(case.workload, case.system, case.plan, estimate, case.site)
-    what = f"{row['gpus']}x {card_text(case.system.gpu.name)}, {plan_text(row)}"
+    what = f"{cards_text(row)}, {plan_text(row)}"
     for problem in case.problems:
         need = f": needs {memory_text(row)} a GPU" if problem is Problem.MEMORY else ""
         yield f"Cannot run: {what}: {problem.text}{need}; {problem.remedy}"
@@ -67,12 +67,22 @@ def _verdict(case: Case) -> Iterator[str]:
         yield f"Fits: {what}: {memory_text(row)} a GPU, {step}"
     yield workload_text(case.workload)
     if not case.problems:
-        rates = (
-            f"MFU {percent_text(row['mfu'])}, HFU {percent_text(row['hfu'])}, {watts_text(row['watts_per_gpu'])} a GPU"
-        )
+        rates = f"MFU {percent_text(row['mfu'])}, HFU {percent_text(row['hfu'])}"
         if float(case.workload.steps) > 1:
             rates = f"{_job_text(row)}; {rates}"
         yield rates
+        yield power_text(row)
+
+
+def power_text(row: Mapping[str, Any]) -> str:
+    """What a board draws and how fast its power limit lets it run.
+
+    >>> row = {"watts_per_gpu": 682.0, "clock_ratio": 0.86, "power_limit_watts": 700.0}
+    >>> power_text(row), power_text(row | {"clock_ratio": 1.0})
+    ('682 W a GPU, clock 0.86 of full under 700 W', '682 W a GPU, full clock under 700 W')
+    """
+    clock = f"clock {row['clock_ratio']:.2f} of full" if row["clock_ratio"] < 0.995 else "full clock"
+    return f"{watts_text(row['watts_per_gpu'])} a GPU, {clock} under {watts_text(row['power_limit_watts'])}"
 
 
 def _job_text(row: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from perfsim.report.export import write
 from perfsim.report.text import (
     cards_text,
     hours_text,
+    is_limited,
     memory_text,
     miss_text,
     money_text,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 CARDS_SHOWN = 14
 WIDE = 100
 CARD_WIDTH = 22
+LIMIT_WIDTH = 9  # of a lowered power limit behind the card
 HEADER = ("#", "GPUs", "plan", "GiB", "step ms", "samples/s", "hours", "$", "kWh", "note")
 _WIDE_ONLY = ("samples/s", "note")
 _TEXTS = ("GPUs", "plan", "note")
@@ -78,15 +80,17 @@ def override_lines(files: Iterable[Path]) -> Iterator[Text]:
 
 
 def rows_to_show(sweep: "Sweep", show_all: bool = False, top: int | None = None) -> list[int]:
-    """Rows of the answer, best first: of each card (of each count where there is one card) the best plan, or all."""
+    """Rows of the answer, best first: of each card (of each count and limit where there is one card) the best plan."""
     if show_all:
         return list(range(len(sweep.system_index)))[:top]
     cards = [system.gpu.key for system in sweep.systems]
     counts = np.broadcast_to(sweep.plans.gpus, np.shape(sweep.system_index))
     has_one_card = len(set(cards)) == 1
-    best: dict[tuple[str, int], int] = {}
+    limits = [float(system.gpu.power_limit_watts) for system in sweep.systems]
+    best: dict[tuple[str, int, float], int] = {}
     for row, system in enumerate(sweep.system_index):
-        best.setdefault((cards[int(system)], int(counts[row]) if has_one_card else 0), row)
+        alike = (int(counts[row]), limits[int(system)]) if has_one_card else (0, 0.0)
+        best.setdefault((cards[int(system)], *alike), row)
     return list(best.values())[:top]
 
 
@@ -209,7 +213,7 @@ class SweepTable:
             name = HEADER[i]
             overflow: OverflowMethod = "ellipsis" if name == "GPUs" else "fold"
             justify: JustifyMethod = "left" if name in _TEXTS else "right"
-            most = CARD_WIDTH if name == "GPUs" else None
+            most = None if name != "GPUs" else CARD_WIDTH + LIMIT_WIDTH * any(map(is_limited, self.shown))
             wraps = name in ("plan", "note")
             table.add_column(name, justify=justify, no_wrap=not wraps, overflow=overflow, max_width=most)
         for row, line in zip(self.shown, self.lines, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 from perfsim.core.plan import Problem
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
-from perfsim.units import GIB, NO_NUMBER, number_text, printable, usd_text
+from perfsim.units import GIB, NO_NUMBER, number_text, printable, usd_text, watts_text
 
 TASK_TEXTS = {
     "pretrain": "pre-training",
@@ -40,12 +40,20 @@ def card_text(name: str) -> str:
 
 
 def cards_text(row: Mapping[str, Any]) -> str:
-    """How many of which card a row is about.
+    """How many of which card a row is about, and its power limit where that is a lowered one.
 
     >>> cards_text({"gpus": 2, "gpu_name": "GeForce RTX 4090"})
     '2x RTX 4090'
+    >>> cards_text({"gpus": 1, "gpu_name": "Tesla T4", "power_limit_watts": 50.0, "board_limit_watts": 70.0})
+    '1x T4 at 50.0 W'
     """
-    return f"{row['gpus']}x {card_text(row['gpu_name'])}"
+    limit = f" at {watts_text(row['power_limit_watts'])}" if is_limited(row) else ""
+    return f"{row['gpus']}x {card_text(row['gpu_name'])}{limit}"
+
+
+def is_limited(row: Mapping[str, Any]) -> bool:
+    """The row's boards have a power limit below their own."""
+    return bool(row.get("power_limit_watts", 0.0) < row.get("board_limit_watts", 0.0))
 
 
 def plan_text(row: Mapping[str, Any]) -> str:

@@ -90,14 +90,17 @@ class Sweep:
             "gpu": [s.gpu.key for s in of_row],
             "system": [s.key for s in of_row],
             "gpus": np.asarray(self.plans.gpus),
+            "power_limit_watts": np.array([float(s.gpu.power_limit_watts) for s in of_row]),
         }
         columns |= {f.name: np.asarray(getattr(self.plans, f.name)) for f in fields(Plan)}
         for part in (self.estimates.time, self.estimates.memory, self.estimates.energy):
             columns |= {name: np.asarray(value) for name, value in part.parts().items()}
         columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
         columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
-        names = ("memory_capacity_bytes", "mfu", "hfu", "tokens_per_s", "samples_per_s", "watts_per_gpu", "job_kg_co2")
-        columns |= {name: np.asarray(getattr(self.estimates, name)) for name in (*names, *OBJECTIVES.values())}
+        names = ("memory_capacity_bytes", "mfu", "hfu", "tokens_per_s", "samples_per_s", "watts_per_gpu", "clock_ratio")
+        columns |= {
+            name: np.asarray(getattr(self.estimates, name)) for name in (*names, "job_kg_co2", *OBJECTIVES.values())
+        }
         columns["has_price"] = np.array([bool(has_price(s, self.site)) for s in of_row], dtype=bool)
         columns["meets_site"] = self.meets_site
         return columns

@@ -1,7 +1,7 @@
 """The laws of design.md section 1 and the physical ones, over random plans."""
 
 from dataclasses import fields, replace
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 import pytest
@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 import perfsim as ps
 from perfsim.core.arrays import ravel, stack, take
+from perfsim.core.hardware import System
 from perfsim.core.plan import Plan
 from perfsim.core.results import Estimate, Parts
 from perfsim.estimate import estimate
+from perfsim.formulas.power import Activity, busy_seconds, sustained_clock
+from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.search.space import Space, filled, grid
 
 powers = st.sampled_from([1, 2, 4, 8])
@@ -110,28 +113,49 @@ def test_never_faster_than_the_hardware(case, plan) -> None:
     assert per_step == pytest.approx(found.watts_per_gpu, rel=1e-9)
 
 
-@given(cases, plans, st.sampled_from(["memory", "links", "peak"]), st.floats(1.0, 4.0))
-def test_better_hardware_is_never_slower(case, plan, what, factor) -> None:
-    workload, system, software, calibration = prepared(case)
+def better(system: System, what: str, factor: float) -> System:
+    """The system with `factor` times as much of something."""
     gpu = system.gpu
     if what == "memory":
-        better = replace(
-            system, gpu=replace(gpu, memory_bandwidth_bytes_per_s=factor * gpu.memory_bandwidth_bytes_per_s)
-        )
+        gpu = replace(gpu, memory_bandwidth_bytes_per_s=factor * gpu.memory_bandwidth_bytes_per_s)
     elif what == "peak":
-        better = replace(
-            system, gpu=replace(gpu, peak_flops_per_s={k: factor * v for k, v in gpu.peak_flops_per_s.items()})
-        )
+        gpu = replace(gpu, peak_flops_per_s={k: factor * v for k, v in gpu.peak_flops_per_s.items()})
+    elif what == "limit":
+        gpu = replace(gpu, power_limit_watts=factor * gpu.power_limit_watts)
     else:
         within, between = system.within, system.between
-        better = replace(
-            system,
-            within=replace(within, bandwidth_bytes_per_s=factor * within.bandwidth_bytes_per_s),
-            between=replace(between, bandwidth_bytes_per_s=factor * between.bandwidth_bytes_per_s),
-        )
+        within = replace(within, bandwidth_bytes_per_s=factor * within.bandwidth_bytes_per_s)
+        between = replace(between, bandwidth_bytes_per_s=factor * between.bandwidth_bytes_per_s)
+        return replace(system, within=within, between=between)
+    return replace(system, gpu=gpu)
+
+
+def slowdown(case, plan: Plan, what: str, factor: float, limit_share: float) -> float:
+    """Step time with `factor` times as much of something over the time without, under a share of the power limit."""
+    workload, system, software, calibration = prepared(case)
+    system = better(system, "limit", limit_share)
     before = estimate(workload, system, plan, software, calibration).time.total_seconds
-    after = estimate(workload, better, plan, software, calibration).time.total_seconds
-    assert after <= before * (1 + 1e-9)
+    after = estimate(workload, better(system, what, factor), plan, software, calibration).time.total_seconds
+    return float(after / before)
+
+
+factors = st.floats(1.0, 4.0)
+
+
+@given(cases, plans, st.sampled_from(["memory", "links", "peak"]), factors)
+def test_better_hardware_is_never_slower(case, plan, what, factor) -> None:
+    assert slowdown(case, plan, what, factor, limit_share=100.0) <= 1.0 + 1e-9
+
+
+@given(cases, plans, st.sampled_from(["limit", "links"]), factors, st.floats(0.25, 1.0))
+def test_a_higher_power_limit_and_faster_links_are_never_slower(case, plan, what, factor, limit_share) -> None:
+    assert slowdown(case, plan, what, factor, limit_share) <= 1.0 + 1e-9
+
+
+@given(cases, plans, st.sampled_from(["memory", "peak"]), factors, st.floats(0.25, 1.0))
+def test_better_hardware_under_a_power_limit(case, plan, what, factor, limit_share) -> None:
+    """Kernels share one clock: what exchanges hide may grow less idle, draw more, and slow the rest by a little."""
+    assert slowdown(case, plan, what, factor, limit_share) <= 1.02
 
 
 @given(cases, plans)
@@ -142,6 +166,25 @@ def test_sharding_and_recomputation_never_need_more_memory(case, plan) -> None:
             assert getattr(less, name) <= getattr(more, name) * (1 + 1e-12)
     kept = [cost(case, replace(plan, recompute=r)).memory.activations_bytes for r in (0, 1)]
     assert kept[1] <= kept[0]
+
+
+kernels = st.builds(
+    Kernel, st.sampled_from(["product", "attention", "column", "elementwise", "softmax"]), st.just("fp16"),
+    st.floats(1e4, 1e10), st.floats(1e6, 1e13), st.sampled_from([1.0, 16.0, 64.0]), st.sampled_from([128.0, 4096.0]),
+    st.sampled_from([64.0, 128.0, 5000.0]), st.sampled_from([64.0, 777.0, 8192.0]), row_bytes=st.just(1e4),
+)  # fmt: skip
+
+
+@given(cases, st.lists(kernels, min_size=1, max_size=4), st.sampled_from(["memory", "peak", "limit"]), factors,
+       st.floats(0.1, 1.0))  # fmt: skip
+def test_kernels_alone_are_never_slower_on_better_hardware_at_any_limit(case, some, what, factor, share) -> None:
+    _, system, software, calibration = prepared(case)
+    seconds = []
+    for gpu in (better(system, "limit", share).gpu, better(better(system, "limit", share), what, factor).gpu):
+        work = reduce(Activity.plus, (kernel_activity(kernel, gpu, software, calibration) for kernel in some))
+        clock = sustained_clock(work, gpu.power, gpu.power_limit_watts, calibration.control)
+        seconds.append(float(busy_seconds(work, clock, calibration.control)))
+    assert seconds[1] <= seconds[0] * (1.0 + 1e-9)
 
 
 @given(cases, plans)

@@ -83,6 +83,7 @@ def estimate(steps: int) -> Estimate:
         tokens_per_s=128 * 128 / SECONDS,
         samples_per_s=128 / SECONDS,
         watts_per_gpu=zero + 300,
+        clock_ratio=zero + 0.9,
         job_hours=hours,
         job_usd=hours * np.array([1.5, 0.75, 0.4, 0.0]),
         job_kwh=hours * np.array([0.9, 0.5, 0.28, 0.3]),
