@@ -49,9 +49,9 @@ class KernelModel:
 
 @dataclass(frozen=True)
 class ProductModel(KernelModel):
-    """formulas.gemm. A benchmark of a few launches starts at full clock and slows as the board reaches its limit:
+    """formulas.gemm. A benchmark of a few launches starts at full clock and slows as the board reaches its limit.
 
-    a run of seconds t at full clock takes t + f·(1/hot_share - 1)·f/(f + heating_seconds), f its arithmetic.
+    Seconds t at full clock become t + f·(1/hot_share - 1)·f/(f + heating_seconds), f their arithmetic.
     """
 
     number_format: str = "bf16"
@@ -139,8 +139,8 @@ class StreamModel(KernelModel):
 
     def timing_of(self, measured: Measured) -> np.ndarray:
         """The host takes another time for each operator."""
-        assert isinstance(measured, Streams)
-        return np.char.add(np.char.add(measured.source.astype(str), " "), measured.operation.astype(str))
+        operation: np.ndarray = getattr(measured, "operation")  # noqa: B009 (rows of this model are Streams)
+        return np.char.add(np.char.add(measured.source.astype(str), " "), operation.astype(str))
 
 
 class AttentionModel(KernelModel):

@@ -70,6 +70,7 @@ def test_a_calibration_file_of_another_name(specs: Catalogue, tmp_path: Path) ->
     path = tmp_path / "calibration" / "mine.toml"
     path.write_text("x = 1\n")
     with pytest.raises(
-        InputError, match=r"no such calibration file; call it one of cards\.toml, kernels\.toml, links\.toml, power\.toml, shared"
+        InputError,
+        match=r"no such calibration file; call it one of cards\.toml, kernels\.toml, links\.toml, power\.toml, shared",
     ):
         check_file(path, specs)
