@@ -25,7 +25,7 @@ LEAST_SHARE = 0.25
 
 
 def predictions() -> Iterator[tuple[str, str, float, float, float]]:
-    """(card, format, measured, predicted, highest possible) of each row [FLOP/s]; formats without units are left out."""
+    """(card, format, measured, predicted, highest possible [FLOP/s]) of each row with units."""
     known = ps.catalogue()
     rules = load(builtin("specs") / "calibration" / "cards.toml", CardRules).rule
     control = known.calibration().control

@@ -227,16 +227,9 @@ def study(
         report(done, len(listed))
         fitted = fit_kernels(model, rows, gpus)
         is_alone = len(fitted.cards) < 2 or not leaves_cards_out
-        found.append(
-            Studied(
-                name,
-                rows,
-                fitted,
-                predicted(fitted, rows, gpus),
-                cross_validated(fitted, rows, gpus),
-                np.full(len(rows), np.nan) if is_alone else card_left_out(fitted, rows, gpus),
-            )  # fmt: skip
-        )
+        shapes_left_out = cross_validated(fitted, rows, gpus)
+        unseen_cards = np.full(len(rows), np.nan) if is_alone else card_left_out(fitted, rows, gpus)
+        found.append(Studied(name, rows, fitted, predicted(fitted, rows, gpus), shapes_left_out, unseen_cards))
     return found
 
 

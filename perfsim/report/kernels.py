@@ -61,7 +61,7 @@ def rules_text(studied: Sequence[Studied], gpus: Mapping[str, Gpu], command: str
                 continue
             mine = one.measured.where(one.measured.gpu == card)
             sources = ", ".join(dict.fromkeys(mine.source.tolist()))
-            error = _accuracy(one.cross_validated, one.measured, one.measured.gpu == card)
+            error = _accuracy(one.cross_validated, one.measured, one.measured.gpu == card) or {"mape": 0.0}
             lines += ["", f"[[rule]]  # {one.name}", f'match = {{ keys = ["{card}"] }}']
             lines += [f"{name} = {value:.3g}  # +- {spread:.1g}" for name, value, spread in values]
             note = f"{printable(sources)}: {len(mine)} kernels, {100 * error['mape']:.1f} % on shapes left out"
@@ -111,7 +111,7 @@ def _records(studied: Sequence[Studied]) -> Iterator[dict[str, Any]]:
     for one in studied:
         for operation, mask in subsets(one):
             cards = [card for card in one.fit.cards if np.any(mask & (one.measured.gpu == card))]
-            found = []
+            found: list[dict[str, Any]] = []
             for card in cards:
                 rows = mask & (one.measured.gpu == card)
                 errors = {way: _accuracy(getattr(one, way), one.measured, rows) for way in WAYS}
