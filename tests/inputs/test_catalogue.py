@@ -96,6 +96,14 @@ def test_a_users_folder_comes_first_and_is_named(tmp_path: Path) -> None:
     assert Catalogue([BUILTIN]).overrides() == []
 
 
+def test_own_power_and_kernel_rules_are_told(tmp_path: Path) -> None:
+    (tmp_path / "calibration").mkdir()
+    own = [tmp_path / "calibration" / f"{name}.toml" for name in ("kernels", "power")]
+    for path in own:
+        path.write_text((BUILTIN / "calibration" / path.name).read_text())
+    assert Catalogue([tmp_path, BUILTIN]).overrides() == own
+
+
 def test_a_users_rules_come_before_perfsims(tmp_path: Path) -> None:
     (tmp_path / "calibration").mkdir()
     (tmp_path / "calibration" / "cards.toml").write_text(
