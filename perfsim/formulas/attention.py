@@ -29,7 +29,7 @@ def attention_tiles(query_len: Floats, key_len: Floats, is_causal: Bools) -> tup
 
 def attention_seconds(
     heads: Floats, query_len: Floats, key_len: Floats, head_dim: Floats, is_causal: Bools, size_bytes: Floats,
-    flops_per_s: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Ints, clock_hz: Floats,
+    flops_per_s: Floats, bandwidth_bytes_per_s: Floats, multiprocessors: Ints | Floats, clock_hz: Floats,
     parameters: FlashAttention, is_backward: bool = False,
 ) -> Floats:  # fmt: skip
     """Seconds of one flash-attention kernel without its launch [s].
@@ -54,7 +54,7 @@ def attention_seconds(
 
 def attention_work(
     heads: Floats, query_len: Floats, key_len: Floats, head_dim: Floats, is_causal: Bools, flops_per_s: Floats,
-    multiprocessors: Ints, clock_hz: Floats, parameters: FlashAttention, is_backward: bool = False,
+    multiprocessors: Ints | Floats, clock_hz: Floats, parameters: FlashAttention, is_backward: bool = False,
 ) -> Floats:  # fmt: skip
     """`attention_seconds` without its traffic [s]: τ·(H·n/S + γ·k) + H·s·c/(S·f), all of it paced by the core clock."""
     S, f = np.asarray(multiprocessors, dtype=float), np.asarray(clock_hz, dtype=float)

@@ -173,10 +173,10 @@ def sustained_clock(work: Activity, card: CardPower, limit_watts: Floats, contro
 
 
 def least_limit_watts(gpu: Gpu, control: PowerControl) -> Floats:
-    """The lowest limit that a board can hold whatever it computes [W]: what it draws, all units busy, at its lowest clock.
+    """The lowest limit that a board holds whatever it computes [W]: its draw at the lowest clock, all units busy.
 
     (idle + φ·v²·(busy + max over formats of peak·J) + φ/φ_m·W·J_byte) / κ, φ the clock's floor, W the bandwidth.
-    Vendors' own minima lie near: 33 W for L4 (40), 146 W for RTX 4090 (150), 205 W for H100 SXM (200).
+    Vendors' own minima lie near: 35 W for L4 (40), 161 W for RTX 4090 (150), 212 W for H100 SXM (200).
     """
     low, card, reached = control.clock_floor, gpu.power, gpu.calibration.gemm_fraction
     v = voltage_ratio(low, card.voltage_knee, card.voltage_floor)

@@ -18,7 +18,7 @@ def limit_range(gpu: Gpu, control: PowerControl) -> tuple[int, int]:
 
     >>> import perfsim as ps
     >>> limit_range(ps.gpu("RTX 4090"), ps.catalogue().calibration().control)
-    (146, 450)
+    (161, 450)
     """
     return ceil(float(least_limit_watts(gpu, control))), floor(float(gpu.board_limit_watts))
 

@@ -244,7 +244,7 @@ def _notes(found: Roofline) -> Iterator[str]:
     if not found.points:
         return
     yield "us: of one layer; share: of all layers and ends, no communication or optimizer;"
-    yield "-: no FLOPs are counted for kernels that move data"
+    yield "at full clock; -: no FLOPs are counted for kernels that move data"
 
 
 def _tokens(workload: Workload) -> str:

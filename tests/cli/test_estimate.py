@@ -40,6 +40,17 @@ def test_hybrid_plan_of_a_named_system() -> None:
     assert (record["gpus"], record["data_parallel"], record["microbatches"]) == (8, 2, 8)
 
 
+def test_the_power_limit_decides_clock_watts_and_time() -> None:
+    options = ("--gpu", "H100 SXM", "--mbs", "8", "--seq-len", "512", "--json", "-")
+    own, low = (json.loads(estimated(*options, *more).stdout) for more in ((), ("--power-limit", "400")))
+    assert (own["power_limit_watts"], low["power_limit_watts"], low["board_limit_watts"]) == (700, 400, 700)
+    assert low["clock_ratio"] < own["clock_ratio"] <= 1 and low["watts_per_gpu"] < own["watts_per_gpu"]
+    assert low["step_seconds"] > own["step_seconds"] and low["watts_per_gpu"] <= 400
+    lines = estimated(*options[:-2], "--power-limit", "400").stdout.splitlines()
+    assert lines[0].startswith("Fits: 1x H100 SXM5 80GB at 400 W, mb8: ")
+    assert lines[3] == f"{low['watts_per_gpu']:.0f} W a GPU, clock {low['clock_ratio']:.2f} of full under 400 W"
+
+
 def test_what_cannot_run_is_exit_1() -> None:
     result = estimated("--gpu", "GTX 1060", "--mbs", "64", "--gbs", "64", "--precision", "fp32")
     assert result.exit_code == 1 and result.stdout.startswith("Cannot run: 1x GTX 1060")
@@ -70,6 +81,11 @@ def test_what_cannot_run_is_exit_1() -> None:
         (("--gpu", "T4", "--precision", "fp17"), "'fp17' is none of"),
         (("--gpu", "T4", "--task", "fine-tune"), "did you mean finetune?"),
         (("--gpu", "T4", "--software", "pytorch-9"), "pytorch-9: not among the software"),
+        (("--gpu", "L4", "--power-limit", "90"), "90 W is not a limit that L4 can hold; write 35 to 72 W"),
+        (("--gpu", "L4", "--power-limit", "5"), "5 W is not a limit that L4 can hold; write 35 to 72 W"),
+        (("--gpu", "L4", "--power-limit", "nan"), "nan W is not a limit"),
+        (("--gpu", "L4", "--power-limit", "-inf"), "-inf W is not a limit"),
+        (("--gpu", "L4", "--power-limit", "x"), "'x' is not a valid float"),
         (("--gpu", "T4", "--tp", "0"), "--tensor-parallel: 0 is not allowed"),
     ],
 )

@@ -154,7 +154,9 @@ def test_ranks_that_never_exchange_are_one_gpu(tmp_path):
         ({"extras": "var_len=y"}, "shorter than seq_len"),
         ({"offload": "optimizer"}, "offload"),
         ({"optimizer": "badam"}, "badam"),
-        ({"extras": "power_limit_w=300"}, "power limit"),
+        ({"extras": "power_limited=y"}, "power limit was lowered"),
+        ({"extras": "power_limit_w=30"}, "power_limit_w: 30 W is not a limit that A100 SXM4 80 GB can hold"),
+        ({"extras": "power_limit_w=500"}, "power_limit_w: 500 W is not"),
         ({"gpu": "rtx-4090", "n_gpus": "2", "fabric": "nvlink-bridge"}, "no NVLink"),
         ({"peak_memory_gb": "20"}, "optimizer is not stated"),
         ({"seq_len": ""}, "seq_len is not stated"),
@@ -169,6 +171,11 @@ def test_what_cannot_be_expressed_is_said(tmp_path, changes, words):
 @pytest.mark.parametrize("extras", ["optimizer_timed=y", "uneven=n", "power_limited=n"])
 def test_an_option_that_is_off_stops_nothing(tmp_path, extras):
     assert read(tmp_path, extras=extras).problem == ""
+
+
+def test_a_lowered_power_limit_is_replayed(tmp_path):
+    run = read(tmp_path, extras="power_limit_w=300")
+    assert (run.problem, run.system.gpu.power_limit_watts, run.system.gpu.board_limit_watts) == ("", 300, 400)
 
 
 def test_models_and_cards_beside_the_table(tmp_path):
