@@ -182,7 +182,7 @@ class Catalogue:
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """What cards reach of their datasheets: the earlier folder first, in each fitted cards before classes."""
+        """What cards reach of their datasheets: the earlier folder first, in each the fitted cards before classes."""
         kinds = ("kernels", "cards")
         files = [folder / "calibration" / f"{kind}.toml" for folder in self._folders for kind in kinds]
         return tuple(rule for path in files if path.is_file() for rule in load(path, CardRules).rule)

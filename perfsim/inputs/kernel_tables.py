@@ -28,9 +28,9 @@ SIGNS = {  # the columns that make a table of each kind
 }
 OPTIONAL = frozenset(
     "source batch kv_heads pass causal mode error case part group layout layer kind backend impl dropout in_l2 "
-    "time_us_min time_us_max host_us n_calls n_repeats n_sets sm_mhz sm_mhz_min mem_mhz power_w "
-    "power_w_counter power_limit_w temp_c throttle window_s flops bytes tflops_per_s gb_per_s flop_per_clk_sm "
-    "ns_per_row tile splitk notes".split()
+    "time_us_min time_us_max host_us n_calls n_repeats n_sets sm_mhz sm_mhz_min mem_mhz power_w power_w_counter "
+    "power_limit_w temp_c throttle window_s flops bytes tflops_per_s gb_per_s flop_per_clk_sm ns_per_row tile splitk "
+    "notes".split()
 )
 KINDS = {
     **dict.fromkeys(

@@ -34,8 +34,9 @@ def test_names_of_cards_are_understood_and_units_are_si(tmp_path: Path) -> None:
 
 
 def test_rows_of_no_use_are_counted(tmp_path: Path) -> None:
-    more = "RTX 4090,bf16,1,64,64,64,9,sustained,\nRTX 4090,fp8,1,64,64,64,9,,\n"
-    more += "RTX 4090,bf16,1,64,64,64,9,,out of memory\n"
+    more = "".join(
+        f"RTX 4090,{row}\n" for row in ("bf16,1,64,64,64,9,sustained,", "fp8,1,64,64,64,9,,", "bf16,1,64,64,64,9,,oom")
+    )
     found = read(tmp_path, MANY + more)
     assert (len(found.products), found.left_out) == (20, 3)
 
