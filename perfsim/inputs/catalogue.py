@@ -57,7 +57,9 @@ class Catalogue:
         """The files that were used so far and are not perfsim's own: an answer must name them."""
         own = paths.builtin("specs")
         used = {self._table(kind)[key] for kind, key in self._loaded if kind in KINDS and key in self._table(kind)}
-        shared = {path for name in ("cards", "kernels", "links", "power", "shared") for path in self._calibration_files(name)}
+        shared = {
+            path for name in ("cards", "kernels", "links", "power", "shared") for path in self._calibration_files(name)
+        }
         return sorted(path for path in used | shared if not path.is_relative_to(own))
 
     def candidates(self, kind: str, name: str) -> list[str]:
