@@ -12,7 +12,7 @@ import numpy as np
 
 from perfsim.calibration.fit import Parameter
 from perfsim.calibration.kernels import Attentions, Measured, Products, Streams
-from perfsim.core.calibration import Calibration
+from perfsim.core.calibration import Calibration, ProductShape
 from perfsim.core.hardware import Gpu
 from perfsim.formulas.attention import attention_seconds
 from perfsim.formulas.gemm import Gemm, gemm_seconds
@@ -75,13 +75,12 @@ class ProductModel(KernelModel):
     def seconds(self, measured: Products, gpu: Gpu, values: Values) -> np.ndarray:
         """Seconds of each product."""
         number_format = str(measured.number_format[0])  # fp16 and bf16 share their numbers
-        shape: dict[str, Any] = {p.name: values[p.name] for p in self.parameters["card"][1:]}
-        card = replace(gpu, calibration=replace(gpu.calibration, **shape))
+        shape = ProductShape(**{p.name: values[p.name] for p in self.parameters["card"][1:]})
         m, n, k = measured.rows, measured.columns, measured.contraction
         size = VALUE_BYTES[number_format] * measured.batch * (m * k + k * n + m * n)
         gemm = Gemm(measured.batch, m, n, k, size)
         rate = peak_flops_per_s(gpu, number_format) * values["gemm_fraction"]
-        cool = values["start_seconds"] + gemm_seconds(gemm, rate, card, self.calibration.split_seconds)
+        cool = values["start_seconds"] + gemm_seconds(gemm, rate, gpu, shape, self.calibration.split_seconds)
         arithmetic = gemm.flops / rate
         slowed = arithmetic * (1.0 / values["hot_share"] - 1.0)
         return np.asarray(cool + slowed * arithmetic / (arithmetic + values["heating_seconds"]))

@@ -8,15 +8,29 @@ from perfsim.core.power import PowerControl
 
 
 @dataclass(frozen=True)
-class CardCalibration:
-    """How much of a card's datasheet training software reaches.
+class ProductShape:
+    """What the shape of a product does to its time (formulas.gemm).
 
-    gemm_fraction: share of peak_flops_per_s that large products sustain, by number format.
     gemm_bandwidth_fraction: share of memory bandwidth at which a product's operands stream.
     gemm_fill: contraction length [elements] that starting an output tile costs.
     tile_reload: how much slower small output tiles are: 1 + tile_reload·(1/rows + 1/columns).
     whole_wave_share: share of its products that run in whole waves of tiles; persistent kernels fill the last one.
     l2_gain: bandwidth gained over memory's while a product's operands stay in L2.
+    """
+
+    gemm_bandwidth_fraction: Floats
+    gemm_fill: Floats
+    tile_reload: Floats
+    whole_wave_share: Floats
+    l2_gain: Floats
+
+
+@dataclass(frozen=True)
+class CardCalibration:
+    """How much of a card's datasheet training software reaches.
+
+    gemm_fraction: share of peak_flops_per_s that large products sustain, by number format.
+    products: how tensor cores go through products of any shape.
     bandwidth_fraction: share of memory bandwidth that elementwise kernels reach.
     attention_fraction: share of the peak that a current flash-attention forward reaches at long sequences.
     kernel_seconds: fixed time of a kernel on the GPU (start, drain).
@@ -24,11 +38,7 @@ class CardCalibration:
     """
 
     gemm_fraction: Mapping[str, Floats]
-    gemm_bandwidth_fraction: Floats
-    gemm_fill: Floats
-    tile_reload: Floats
-    whole_wave_share: Floats
-    l2_gain: Floats
+    products: ProductShape
     bandwidth_fraction: Floats
     attention_fraction: Floats
     kernel_seconds: Floats
@@ -75,6 +85,7 @@ class FlashAttention:
 class Calibration:
     """Numbers shared by all cards (specs/calibration/shared.toml tells the source and the spread of each)."""
 
+    vector_products: ProductShape  # the same for products without tensor cores, on all cards
     split_seconds: float  # adding up the parts of a split contraction
     misaligned_flops_per_clock: float  # per multiprocessor, tensor-core products with an odd dimension
     column_sum_share: float  # of the elementwise bandwidth, that sums over rows (bias gradients) reach

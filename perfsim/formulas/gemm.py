@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from perfsim.core.calibration import CardCalibration
+from perfsim.core.calibration import ProductShape
 from perfsim.core.hardware import Gpu
 from perfsim.core.numbers import Floats, Ints
 
@@ -41,7 +41,7 @@ class Gemm(NamedTuple):
         return 2.0 * self.batch * self.rows * self.columns * self.contraction
 
 
-def gemm_seconds(gemm: Gemm, flops_per_s: Floats, gpu: Gpu, split_seconds: float) -> Floats:
+def gemm_seconds(gemm: Gemm, flops_per_s: Floats, gpu: Gpu, shape: ProductShape, split_seconds: float) -> Floats:
     """Seconds of one product without its start [s], shape broadcast of gemm, rate and card.
 
     The least over tiles (m, n) and splits s of (C⁴ + T⁴)^¼ + [s > 1]·split_seconds, with
@@ -52,38 +52,36 @@ def gemm_seconds(gemm: Gemm, flops_per_s: Floats, gpu: Gpu, split_seconds: float
     shapes and 9 % down to one row. Source: perfsim's own (docs/formulas.md#products); tiles and waves as in NVIDIA's
     "Matrix Multiplication Background" guide.
     """
-    return gemm_seconds_at(gemm, flops_per_s, gpu, split_seconds, (1.0,))[0]
+    return gemm_seconds_at(gemm, flops_per_s, gpu, shape, split_seconds, (1.0,))[0]
 
 
 def gemm_seconds_at(
-    gemm: Gemm, flops_per_s: Floats, gpu: Gpu, split_seconds: float, clocks: Sequence[float]
+    gemm: Gemm, flops_per_s: Floats, gpu: Gpu, shape: ProductShape, split_seconds: float, clocks: Sequence[float]
 ) -> list[Floats]:
     """`gemm_seconds` at each of these shares of the full core clock, which the arithmetic follows [s]."""
     batch, rows, columns, contraction = (_last_axis(d) for d in gemm[:4])
-    card = gpu.calibration
-    multiprocessors, waves_share = _last_axis(gpu.multiprocessors), _last_axis(card.whole_wave_share)
-    reload = _last_axis(card.tile_reload)
+    multiprocessors, waves_share = _last_axis(gpu.multiprocessors), _last_axis(shape.whole_wave_share)
+    reload = _last_axis(shape.tile_reload)
     blocks = batch * np.ceil(rows / _TILE_ROWS) * np.ceil(columns / _TILE_COLUMNS) * _SPLIT
     waves = blocks / multiprocessors
     waves = (1.0 - waves_share) * np.maximum(1.0, waves) + waves_share * np.ceil(waves)
-    deep = np.ceil(contraction / _SPLIT) + _last_axis(card.gemm_fill)
+    deep = np.ceil(contraction / _SPLIT) + _last_axis(shape.gemm_fill)
     slower = (1.0 + reload * (1.0 / _TILE_ROWS + 1.0 / _TILE_COLUMNS)) / (1.0 + reload * _LARGEST_TILE_RELOAD)
     arithmetic = waves * (2.0 * _TILE_ROWS * _TILE_COLUMNS) * deep * slower * multiprocessors / _last_axis(flops_per_s)
     partial = _IS_SPLIT * _SPLIT * (_PARTIAL_SHARE * _PARTIAL_BYTES) * batch * rows * columns
-    traffic = (_last_axis(gemm.bytes) + partial) / _last_axis(gemm_bandwidth(gemm.bytes, gpu))
+    traffic = (_last_axis(gemm.bytes) + partial) / _last_axis(gemm_bandwidth(gemm.bytes, gpu, shape))
     arithmetic, traffic = arithmetic * arithmetic, traffic * traffic
     arithmetic, traffic = arithmetic * arithmetic, traffic * traffic
     again = _IS_SPLIT * split_seconds
     return [np.min(np.sqrt(np.sqrt(arithmetic / clock**4 + traffic)) + again, axis=-1) for clock in clocks]
 
 
-def gemm_bandwidth(size: Floats, gpu: Gpu) -> Floats:
+def gemm_bandwidth(size: Floats, gpu: Gpu, shape: ProductShape) -> Floats:
     """What operands of `size` bytes stream at [B/s]: m·W·(1 + g/(1 + (Q/(L2/2))⁴)), g the gain of those L2 holds."""
-    card: CardCalibration = gpu.calibration
     filled = np.asarray(size) / (0.5 * gpu.l2_bytes)
     filled = filled * filled
-    gain = card.l2_gain / (1.0 + filled * filled)
-    return gpu.memory_bandwidth_bytes_per_s * card.gemm_bandwidth_fraction * (1.0 + gain)
+    gain = shape.l2_gain / (1.0 + filled * filled)
+    return gpu.memory_bandwidth_bytes_per_s * shape.gemm_bandwidth_fraction * (1.0 + gain)
 
 
 def _last_axis(value: Floats | Ints) -> Floats:

@@ -89,7 +89,9 @@ def _seconds_at_clocks(
         case "product":
             gemm = Gemm(kernel.batch, kernel.rows, kernel.columns, kernel.contraction, kernel.bytes)
             rate = product_flops_per_s(kernel, gpu, software, calibration)
-            seconds = gemm_seconds_at(gemm, rate, gpu, calibration.split_seconds, clocks)
+            is_vector = kernel.number_format == "fp32"
+            shape = calibration.vector_products if is_vector else gpu.calibration.products
+            seconds = gemm_seconds_at(gemm, rate, gpu, shape, calibration.split_seconds, clocks)
         case "attention":
             work, traffic = flash_seconds(kernel, gpu, software, calibration)
             seconds = [np.maximum(work / clock, traffic) for clock in clocks]

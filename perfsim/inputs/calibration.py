@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from perfsim.core.calibration import Calibration, CardCalibration, FlashAttention, Streaming
+from perfsim.core.calibration import Calibration, CardCalibration, FlashAttention, ProductShape, Streaming
 from perfsim.core.hardware import Protocol
 from perfsim.core.power import PowerControl
 from perfsim.errors import InputError
@@ -119,7 +119,8 @@ def to_calibration(path: Path, control: PowerControl) -> Calibration:
     Raises: InputError that lists every problem of the file.
     """
     values = values_of(load(path, CalibrationSpec))
-    values["streaming"], values["attention"] = Streaming(**values["streaming"]), FlashAttention(**values["attention"])
+    for name, record in (("streaming", Streaming), ("attention", FlashAttention), ("vector_products", ProductShape)):
+        values[name] = record(**values[name])
     return Calibration(**values, control=control)
 
 
@@ -149,7 +150,7 @@ def card_calibration(key: str, spec: GpuSpec, rules: Sequence[Rule]) -> CardCali
     used = {rule.basis for quantity, rule in deciding.items() if rule is not None and quantity != "kernel_us"}
     return CardCalibration(
         gemm_fraction={name: decided.get(name, 1.0) for name in FORMATS},
-        **{name: decided[name] for name in PRODUCT_SHAPE},
+        products=ProductShape(**{name: decided[name] for name in PRODUCT_SHAPE}),
         bandwidth_fraction=decided["bandwidth_fraction"],
         attention_fraction=decided["attention_fraction"],
         kernel_seconds=decided["kernel_us"] * MICRO,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pydantic import Field, create_model
 
+from perfsim.core.numbers import Floats
 from perfsim.inputs.files import Line, Sourced, Spec
 
 _BOUNDS = {  # by the end of a name: least, most
@@ -43,6 +44,8 @@ def values_of(spec: Sourced) -> dict[str, Any]:
 def _bounded(name: str, kind: Any) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         return create_model(f"{kind.__name__}Spec", __base__=Spec, **_keys(kind, {}, ()))
+    if kind == Floats:  # a file gives one number
+        kind = float
     if kind is str:
         return Line
     if kind not in (int, float):

@@ -27,10 +27,11 @@ def kernel_lines(studied: Sequence[Studied], left_out: int) -> Iterator[Renderab
     """A table for each operation, a row a card: rows, and MAPE/median/p90 with the bias, three ways."""
     records = list(_records(studied))
     for operation in dict.fromkeys(record["operation"] for record in records):
+        yield Text(operation, style="bold")
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(operation, no_wrap=True, min_width=28)
+        table.add_column("card", no_wrap=True, min_width=20)
         for title in ("rows", *TITLES):
-            table.add_column(title, justify="right", no_wrap=True, min_width=5 if title == "rows" else 20)
+            table.add_column(title, justify="right", no_wrap=True, min_width=5 if title == "rows" else 21)
         for record in records:
             if record["operation"] == operation:
                 style = "bold" if record["gpu"] == MEAN else ""
