@@ -60,7 +60,8 @@ def memory(
     gradients = precision.gradient_bytes * trained * on_rank(2)
     optimizer = (precision.master_bytes + states * precision.state_bytes) * trained * on_rank(1)
     gathered = held.unit_parameters * (2.0 * precision.activation_bytes + precision.gradient_bytes)
-    cast = precision.weight_copy_bytes * held.parameters
+    # autocast keeps copies of what is trained; frozen weights are stored in the compute format, or packed
+    cast = precision.weight_copy_bytes * held.parameters * np.where(is_adapter, trained, 1.0)
     is_replicated = (np.asarray(plan.data_parallel) > 1) & (stage < 2)
     buckets = np.where(is_replicated, software.gradient_bucket_copies * gradients, 0.0)
     buffers = np.where(stage >= 3, gathered, cast + buckets)
