@@ -3,7 +3,8 @@
 Run: python benchmarks/step_constants.py [RUNS.csv] [--quick]
 
 Fits seven numbers that all cards share on the steps of lambdal/deeplearning-benchmark, and prints the error in sample,
-with one card, one workload or one period of software left out, and on the collections that the fit never saw.
+with one card, one workload or one period of software left out, and on the collections that the fit never saw. A period
+left out takes the memory efficiency of the nearest.
 """
 
 import sys
@@ -22,6 +23,7 @@ from perfsim.core.calibration import Calibration
 from perfsim.inputs.runs import read_runs
 
 PERIODS = {"1.4": ("pytorch-1.4",), "1.7": ("pytorch-1.7",), "1.11": ("pytorch-1.11", "pytorch-2-")}
+NEAREST = {"1.4": "1.7", "1.7": "1.11", "1.11": "1.7"}  # whose memory efficiency a period without rows takes
 PARAMETERS = (
     Parameter("gemm_efficiency", 0.8, 0.4, 1.2),
     Parameter("memory_efficiency_1.4", 0.60, 0.3, 1.5),
@@ -63,7 +65,12 @@ def cell_weights(runs: Sequence[MeasuredRun]) -> np.ndarray:
 
 def fitted(runs: Sequence[MeasuredRun], calibration: Calibration, start: Values | None = None) -> dict[str, float]:
     """The seven numbers that these runs give; `start` says where to begin."""
-    begin = [replace(p, start=start[p.name]) if start else p for p in PARAMETERS]
+    known = {f"memory_efficiency_{period(run)}" for run in runs}
+    begin = [
+        replace(p, start=start[p.name]) if start else p
+        for p in PARAMETERS
+        if p.name in known or not p.name.startswith("memory_efficiency_")
+    ]
     measured = np.array([run.measured_step_seconds for run in runs])
     found = fit(begin, lambda values: predicted(runs, values, calibration), measured, cell_weights(runs))
     if start is None:
@@ -73,7 +80,10 @@ def fitted(runs: Sequence[MeasuredRun], calibration: Calibration, start: Values 
         print(
             "  correlated:", {f"{a}, {b}": round(c, 2) for (a, b), c in found.correlations.items()} or "none above 0.9"
         )
-    return found.values
+    missing = {
+        name: f"memory_efficiency_{NEAREST[name]}" for name in PERIODS if f"memory_efficiency_{name}" not in known
+    }
+    return found.values | {f"memory_efficiency_{name}": found.values[other] for name, other in missing.items()}
 
 
 def left_out(
