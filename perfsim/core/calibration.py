@@ -29,7 +29,7 @@ class ProductShape:
 class CardCalibration:
     """How much of a card's datasheet training software reaches.
 
-    gemm_fraction: share of peak_flops_per_s that large products sustain, by number format.
+    gemm_fraction: share of peak_flops_per_s that large products reach at full clock, by number format.
     products: how tensor cores go through products of any shape.
     bandwidth_fraction: share of memory bandwidth that elementwise kernels reach.
     attention_fraction: share of the peak that a current flash-attention forward reaches at long sequences.

@@ -48,9 +48,9 @@ def gemm_seconds(gemm: Gemm, flops_per_s: Floats, gpu: Gpu, shape: ProductShape,
         C = waves·2·m·n·(⌈K/s⌉ + fill)·reload / (flops_per_s/SMs)     waves = w, ⌈w⌉ for a share of the card's kernels
         w = max(1, B·⌈M/m⌉·⌈N/n⌉·s / SMs)                             reload = 1 + r·(1/m + 1/n), 1 for the largest tile
         T = (Q + fp32 partial sums) / bandwidth                         bandwidth: gemm_bandwidth
-    flops_per_s is what a large product sustains. Holds for: any shape; on benchmarks of seven cards 5 % for training
-    shapes and 9 % down to one row. Source: perfsim's own (docs/formulas.md#products); tiles and waves as in NVIDIA's
-    "Matrix Multiplication Background" guide.
+    flops_per_s is what a large product reaches. Holds for: any shape; 5 to 6 % for training shapes and 8 to 9 % down to
+    one row (`perfsim validate kernels`). Source: perfsim's own (docs/formulas.md#products); tiles and waves as in
+    NVIDIA's "Matrix Multiplication Background" guide.
     """
     return gemm_seconds_at(gemm, flops_per_s, gpu, shape, split_seconds, (1.0,))[0]
 

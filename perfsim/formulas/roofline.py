@@ -1,7 +1,8 @@
-"""Seconds of one kernel on one card: the larger of arithmetic and memory traffic, plus a fixed start.
+"""Seconds and joules of one kernel on one card: a fixed start, and what its kind of kernel takes.
 
-Williams, Waterman and Patterson, "Roofline" (CACM 2009), with three measured numbers a card: the share of peak that
-products sustain, the share of bandwidth that streaming kernels reach, and the fixed time of a kernel.
+The roofline of Williams, Waterman and Patterson (CACM 2009), told apart by kind: products in `gemm`, fused attention in
+`attention`, everything that only moves bytes in `streaming`. Rates are those at full clock; `power` says what a limit
+leaves of it.
 """
 
 from dataclasses import dataclass
