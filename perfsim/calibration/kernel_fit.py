@@ -22,15 +22,6 @@ class KernelFit:
     cards: tuple[str, ...]
     fitted: Fitted
 
-    def values_of(self, card: str, timing: str) -> dict[str, float]:
-        """The numbers for rows of one card and timing."""
-        found = self.fitted.values
-        return {
-            parameter.name: found[_full(parameter.name, scope, card, timing)]
-            for scope, parameters in self.model.parameters.items()
-            for parameter in parameters
-        }
-
     def own(self, card: str) -> dict[str, tuple[float, float]]:
         """(value, standard error) of the card's own parameters."""
         names = [p.name for p in self.model.parameters["card"]]
@@ -119,15 +110,17 @@ def _groups(model: KernelModel, measured: Measured) -> Iterator[tuple[str, str, 
             yield card, label, (measured.gpu == card) & (timing == label)
 
 
+def _own(model: KernelModel, values: Values, card: str, timing: str) -> dict[str, float]:
+    """The numbers for rows of one card and timing, by the parameters' plain names."""
+    return {
+        p.name: values[_full(p.name, scope, card, timing)] for scope, listed in model.parameters.items() for p in listed
+    }
+
+
 def _predict(model: KernelModel, measured: Measured, gpus: Mapping[str, Gpu], values: Values) -> np.ndarray:
     found = np.zeros(len(measured))
     for card, timing, mask in _groups(model, measured):
-        own = {
-            p.name: values[_full(p.name, scope, card, timing)]
-            for scope, parameters in model.parameters.items()
-            for p in parameters
-        }
-        found[mask] = model.seconds(measured.where(mask), gpus[card], own)
+        found[mask] = model.seconds(measured.where(mask), gpus[card], _own(model, values, card, timing))
     return found
 
 
@@ -142,17 +135,12 @@ def _fit(model: KernelModel, measured: Measured, gpus: Mapping[str, Gpu], start:
                 name = _full(p.name, scope, card, timing)
                 parameters[name] = replace(p, name=name, start=_inside(begin.get(name, p.start), p))
                 acts_on[name] = acts_on.get(name, False) | mask
-    predicts = [(card, timing, measured.where(mask), mask) for card, timing, mask in groups]
+    parts = [(card, timing, measured.where(mask), mask) for card, timing, mask in groups]
 
     def predict(values: Values) -> np.ndarray:
         found = np.zeros(len(measured))
-        for card, timing, rows, mask in predicts:
-            own = {
-                p.name: values[_full(p.name, scope, card, timing)]
-                for scope, listed in model.parameters.items()
-                for p in listed
-            }
-            found[mask] = model.seconds(rows, gpus[card], own)
+        for card, timing, rows, mask in parts:
+            found[mask] = model.seconds(rows, gpus[card], _own(model, values, card, timing))
         return found
 
     cards = tuple(dict.fromkeys(measured.gpu.tolist()))

@@ -4,6 +4,7 @@ A parameter belongs to all cards ("shared"), to one card, or to one source of ti
 benchmark launches its kernels, which says nothing about the card).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -23,20 +24,18 @@ from perfsim.formulas.streaming import eager_norm, eager_softmax, row_seconds, s
 Scope = Literal["shared", "card", "timing"]
 Values = Mapping[str, float]
 VALUE_BYTES = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0}
-# of the host's time of an eager operator, how much passes before its kernel starts; fitted on sitar-lab/NeuSight
-EAGER_SHARES = {"elementwise": 0.53, "norm": 0.88, "softmax": 0.75}
 
 
 @dataclass(frozen=True)
-class KernelModel:
+class KernelModel(ABC):
     """One kind of kernel: its parameters by scope, and seconds from their values."""
 
     calibration: Calibration
     parameters: ClassVar[dict[Scope, tuple[Parameter, ...]]]
 
+    @abstractmethod
     def seconds(self, measured: Any, gpu: Gpu, values: Values) -> np.ndarray:
         """Seconds of each row, shape (rows,): one card, one number format, one source of timings."""
-        raise NotImplementedError
 
     def timing_of(self, measured: Measured) -> np.ndarray:
         """Which rows share their way of timing, a label a row."""
@@ -104,13 +103,19 @@ class ProductModel(KernelModel):
 
 
 class StreamModel(KernelModel):
-    """formulas.streaming. An eager operator takes as long as the host, or as a part of that and its kernel."""
+    """formulas.streaming. An eager operator takes as long as the host, or as a share of that and its kernel.
+
+    The share, by kind of operator, is what of the host's time passes before the kernel starts.
+    """
 
     parameters: ClassVar = {
         "shared": (
             Parameter("row_clocks", 830.0, 10.0, 3000.0),
             Parameter("reread_bytes_per_clock", 34.0, 3.0, 500.0),
             Parameter("row_l2_share", 0.5, 0.1, 3.0),
+            Parameter("elementwise_host_share", 0.5, 0.1, 1.0),
+            Parameter("norm_host_share", 0.8, 0.1, 1.0),
+            Parameter("softmax_host_share", 0.8, 0.1, 1.0),
         ),
         "card": (Parameter("bandwidth_fraction", 0.85, 0.3, 1.0),),
         "timing": (Parameter("host_seconds", 3e-5, 1e-7, 2e-4),),
@@ -133,7 +138,7 @@ class StreamModel(KernelModel):
             reduced = row_seconds(rows, width * columns, measured.bytes, walk, *card)
             kernel = np.where(measured.kind == operation, reduced, kernel)
         host = values["host_seconds"]
-        share = np.array([EAGER_SHARES[kind] for kind in measured.kind.tolist()])
+        share = np.array([values[f"{kind}_host_share"] for kind in measured.kind.tolist()])
         return np.maximum(host, share * host + kernel)
 
     def timing_of(self, measured: Measured) -> np.ndarray:

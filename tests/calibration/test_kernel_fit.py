@@ -1,5 +1,6 @@
 """Kernel fits on the shipped tables: errors within the recorded ones, and the shipped rules are their output."""
 
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def test_the_shipped_rules_are_what_the_command_writes() -> None:
     text = rules_text(studied, gpus, "perfsim calibrate kernels")
     shipped = Path(builtin("specs") / "calibration" / "kernels.toml").read_text(encoding="utf-8")
     assert text == shipped
+    records = {"streams": known.calibration().streaming, "attention": known.calibration().attention}
+    for one in studied:
+        shared = asdict(records[one.name]) if one.name in records else {}
+        for parameter in one.fit.model.parameters["shared"]:
+            if not parameter.name.endswith("_host_share"):
+                value, spread = one.fit.fitted.values[parameter.name], one.fit.fitted.errors[parameter.name]
+                assert shared[parameter.name] == pytest.approx(value, abs=spread), parameter.name
 
 
 def test_rules_and_reports_of_one_card(tmp_path: Path) -> None:
