@@ -14,6 +14,7 @@ class Software:
 
     fusion: "eager", one kernel an operation; "fused", hand-fused (apex, Megatron, Transformer Engine); "compiled".
     attention: the kernel it runs; "sdpa" is PyTorch's choice of flash-2 or, for older cards, a memory-efficient kernel.
+    gemm_efficiency: products on tensor cores relative to the card's gemm_fraction, which benchmarks reach.
     memory_efficiency: elementwise bandwidth relative to the card's bandwidth_fraction.
     host_seconds: the CPU's time to launch one kernel of the forward or backward pass.
     """
@@ -28,9 +29,7 @@ class Software:
     has_fused_qkv: bool  # one product for query, key and value
     has_bias_copy: bool  # addmm writes the bias first, as a kernel of its own
     has_contiguous_copies: bool  # query, key and value are copied head by head
-    has_serial_norm_gradient: (
-        bool  # gamma and beta in a kernel whose few blocks walk all rows (PyTorch's eager LayerNorm)
-    )
+    has_serial_norm_gradient: bool  # gamma and beta in a kernel whose few blocks walk all rows (eager LayerNorm)
     has_fused_epilogue: bool  # activations and bias gradients ride in the products (cuBLASLt)
     has_fp32_residual: bool  # autocast: norms and residuals in fp32, casts around every product
     has_fp32_softmax: bool  # autocast: attention's softmax, written out, runs and is kept in fp32

@@ -23,7 +23,7 @@ _TILE_ROWS, _TILE_COLUMNS, _SPLIT = np.array([(*tile, split) for tile in TILES f
 _IS_SPLIT = _SPLIT > 1.0
 _LARGEST_TILE_RELOAD = 1.0 / 256 + 1.0 / 128
 _PARTIAL_BYTES = 4.0  # a split contraction adds up fp32 partial sums
-_PARTIAL_SHARE = 0.4  # of which, with the final write, this much reaches memory and back
+_PARTIAL_SHARE = 0.4  # of which this much reaches memory; assumed, fits hardly feel it
 
 
 class Gemm(NamedTuple):

@@ -50,7 +50,7 @@ class Activity:
         )  # fmt: skip
 
     def times(self, count: Floats) -> "Activity":
-        """`count` times the same; False for nothing."""
+        """`count` times the same."""
         return Activity(
             count * self.compute_seconds, count * self.memory_seconds, count * self.core_joules,
             count * self.memory_joules, count * self.launches, count * self.late_seconds,

@@ -111,7 +111,7 @@ def product_flops_per_s(kernel: Kernel, gpu: Gpu, software: Software, calibratio
     With an odd dimension `misaligned_flops_per_clock` per multiprocessor at best: tensor cores need 16-byte rows.
     """
     peak = peak_flops_per_s(gpu, kernel.number_format)
-    rate = peak * gpu.calibration.gemm_fraction[kernel.number_format] * kernel.efficiency
+    rate = peak * gpu.calibration.gemm_fraction[kernel.number_format]
     if kernel.number_format != "fp32":
         rate = rate * software.gemm_efficiency
         odd_rate = calibration.misaligned_flops_per_clock * gpu.multiprocessors * gpu.clock_hz

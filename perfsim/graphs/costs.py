@@ -120,7 +120,7 @@ def step_costs(
 ) -> StepCosts:
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
     has_backward = workload.task is not Task.FREEZE
-    lowering = Lowering(software, calibration, workload.precision.matmul, is_autocast(workload, software), has_backward)
+    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
     operations: dict[str, tuple[Activity, Activity]] = {}
     found: dict[str, tuple[int, Cost]] = {}
     for part, count, graph in step_graphs(workload, plan, software, software.attention):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perfsim.core.calibration import Calibration
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
 from perfsim.formulas.operations import (
@@ -43,7 +42,6 @@ class Lowering:
     """
 
     software: Software
-    calibration: Calibration
     number_format: str
     is_autocast: bool = False
     has_backward: bool = True
@@ -95,10 +93,11 @@ class Lowering:
         """`launches` kernels that move `size` bytes each."""
         return Kernel(kind, self.number_format, size, launches=launches)
 
-    def _product(
+    def product(
         self, rows: Floats, columns: Floats, contraction: Floats, value: float, batch: Floats = 1.0,
         extra: Floats = 0.0, odd: Bools = False, wide: bool = False,
     ) -> Kernel:  # fmt: skip
+        """`batch` products of values of `value` bytes; extra: bytes moved besides; wide: never in 8 or 4 bits."""
         size = batch * value * (rows * contraction + contraction * columns + rows * columns) + extra
         number_format = self.wide_format if wide else self.number_format
         if number_format == "fp16" and self.software.tensor_core_multiple > 1 and np.all(odd):
@@ -123,7 +122,7 @@ class Lowering:
             yield self.stream(op.input_values * (op.input_bytes + value))
         yield from self._quantise(op.count * op.rows * op.contraction, value)
         odd, wide = self._odd(op), op.is_vocabulary
-        yield self._product(op.rows, op.columns, op.contraction, value, op.count, output if copies else 0.0, odd, wide)
+        yield self.product(op.rows, op.columns, op.contraction, value, op.count, output if copies else 0.0, odd, wide)
         if op.adapter_rank:
             yield from self._adapter(op, 1.0)
 
@@ -134,10 +133,10 @@ class Lowering:
             if op.stored_bytes:
                 yield self.stream(op.weights * (op.stored_bytes + value))
             yield from self._quantise(op.output_values, value)
-            yield self._product(op.rows, op.contraction, op.columns, value, op.count, 0.0, odd, wide)
+            yield self.product(op.rows, op.contraction, op.columns, value, op.count, 0.0, odd, wide)
             yield from self._input_gradient(op)
         if op.is_trained:
-            yield self._product(op.columns, op.contraction, op.rows, value, op.count, 0.0, odd, wide)
+            yield self.product(op.columns, op.contraction, op.rows, value, op.count, 0.0, odd, wide)
             if self.is_autocast:
                 yield self.stream(op.weights * 6.0)  # autocast: gradient to 32 bits
             if op.has_bias and not self.software.has_fused_epilogue:
@@ -176,8 +175,8 @@ class Lowering:
         """Low-rank adapter: two thin products, dropout, scale and sum; twice that backward."""
         value, rank = op.activation_bytes, float(op.adapter_rank)
         for _ in range(int(factor)):
-            yield self._product(op.rows, rank, op.contraction, value, op.count)
-            yield self._product(op.rows, op.columns, rank, value, op.count)
+            yield self.product(op.rows, rank, op.contraction, value, op.count)
+            yield self.product(op.rows, op.columns, rank, value, op.count)
         passes = 1.0 if self.software.fusion == "compiled" else 2.0
         yield self.stream(op.output_values * value * 3.0 * passes / 2.0)
         yield self.stream(op.count * op.rows * op.contraction * value * 2.0)

@@ -24,7 +24,7 @@ def naive_attention(lowering: "Lowering", op: Attention) -> Lowered:
     a, batch = op.activation_bytes, op.sequences * op.heads
     q, k, d, v = op.query_len, op.key_len, op.qk_dim, op.v_dim
     tokens = op.output_values * a
-    product, stream = lowering._product, lowering.stream
+    product, stream = lowering.product, lowering.stream
     forward = [product(q, k, d, a, batch, wide=True), product(q, v, k, a, batch, wide=True)]
     backward = [
         product(q, k, v, a, batch, wide=True), product(k, v, q, a, batch, wide=True),
@@ -113,7 +113,7 @@ def _relative(lowering: "Lowering", op: Attention, forward: Kernels, backward: K
     q, k, d, scores = op.query_len, op.key_len, op.qk_dim, op.scores
     queries: Floats = op.output_values * a
     keys = op.sequences * op.heads * k * d * a
-    product, stream = lowering._product, lowering.stream
+    product, stream = lowering.product, lowering.stream
     forward += [
         product(q, k, d, a, batch, wide=True),
         stream(2.0 * a * scores),

@@ -157,7 +157,7 @@ def roofline(
     if workload is None or plan is None or software is None:
         return Roofline(gpu, card_roofs(gpu, calibration))
     points = kernel_points(workload, gpu, plan, software, calibration)
-    wide = _lowering(workload, software, calibration).wide_format
+    wide = _lowering(workload, software).wide_format
     return Roofline(gpu, card_roofs(gpu, calibration, wide), points, workload, plan, software)
 
 
@@ -191,7 +191,7 @@ def kernel_points(
     One point for all kernels of an operation and pass that are of one kind and number format. Exchanges between GPUs
     and the optimizer are no part of it.
     """
-    lowering = _lowering(workload, software, calibration)
+    lowering = _lowering(workload, software)
     roofs = card_roofs(gpu, calibration)
     limits = {roof.name: roof.highest for roof in roofs}
     points = []
@@ -206,9 +206,9 @@ def kernel_points(
     return tuple(sorted(points, key=lambda point: -point.time_share))
 
 
-def _lowering(workload: Workload, software: Software, calibration: Calibration) -> Lowering:
+def _lowering(workload: Workload, software: Software) -> Lowering:
     has_backward = workload.task is not Task.FREEZE
-    return Lowering(software, calibration, workload.precision.matmul, is_autocast(workload, software), has_backward)
+    return Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
 
 
 def _alike(kernels: tuple[Kernel, ...]) -> Iterator[list[Kernel]]:

@@ -13,7 +13,6 @@ _BOUNDS = {  # by the end of a name: least, most
     "_seconds": (0, 1000),
     "_seconds_per_row": (0, 1),
     "_share": (0, 1),
-    "_hit": (0, 1),
     "_efficiency": (0.01, 10),
     "_traffic": (0.1, 10),
     "reserve": (0.1, 10),

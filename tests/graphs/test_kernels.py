@@ -15,7 +15,7 @@ SCORES = HEADS * TOKENS * TOKENS
 
 def lowering(software: str, number_format: str = "fp16", is_autocast: bool = False, **changes: object) -> Lowering:
     entry: Software = replace(ps.software(software), **changes)  # type: ignore[arg-type]
-    return Lowering(entry, ps.catalogue().calibration(), number_format, is_autocast)
+    return Lowering(entry, number_format, is_autocast)
 
 
 def streamed(kernels) -> float:
