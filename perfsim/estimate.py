@@ -10,9 +10,10 @@ from perfsim.core.results import Estimate, Memory, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.formulas.collectives import Group, beside_seconds, collective_seconds, data_group, send_seconds
+from perfsim.formulas.collectives import all_reduce_seconds, beside_seconds, half_seconds, send_seconds
 from perfsim.formulas.cost import cost
 from perfsim.formulas.energy import energy, gpu_watts
+from perfsim.formulas.groups import data_group, pipeline_group, replica_group, route, shard_group, single_nic
 from perfsim.formulas.memory import Held, memory
 from perfsim.formulas.pipeline import pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
@@ -141,23 +142,17 @@ def _sharded_seconds(
     if not np.any(is_sharded):
         return 0.0 * busy
     unit = workload.precision.activation_bytes * costs.weights / costs.layer_count
-    once = collective_seconds(system, _shard_group(plan), unit, 1.0, software.has_single_nic)
+    links = route(system, shard_group(plan))
+    once = half_seconds(single_nic(links) if software.has_single_nic else links, unit)
     passes = np.where(is_sharded, 1.0 * software.gather_passes, 0.0)
     return beside_seconds(busy, passes * once, calibration.communication_multiprocessor_share) - busy
-
-
-def _shard_group(plan: Plan) -> Group:
-    group = data_group(plan)
-    hybrid = np.asarray(plan.hybrid_shard)
-    return Group(np.where(hybrid > 0, np.minimum(group.ranks, hybrid), group.ranks), group.stride)
 
 
 def _send_seconds(workload: Workload, system: System, plan: Plan, calibration: Calibration) -> Floats:
     """Handing one micro-batch's hidden states to the next stage, sliced over the tensor-parallel ranks [s]."""
     tokens = plan.micro_batch_size * workload.seq_len / plan.context_parallel
     size = tokens * workload.model.hidden_size * workload.precision.activation_bytes / plan.tensor_parallel
-    stride = plan.tensor_parallel * plan.context_parallel * plan.data_parallel
-    return send_seconds(system, stride, size, calibration.pipeline_send_seconds)
+    return send_seconds(route(system, pipeline_group(plan)), size, calibration.pipeline_send_seconds)
 
 
 def _stage_weights(workload: Workload, plan: Plan, costs: StageCosts) -> tuple[Floats, Floats]:
@@ -183,15 +178,14 @@ def _gradient_seconds(
     replicas of a hybrid shard all-reduce. What overlaps leaves the last bucket and the multiprocessors it takes.
     """
     _, trained = _stage_weights(workload, plan, costs)
-    group, shard, stage = data_group(plan), _shard_group(plan), np.asarray(plan.zero_stage)
+    links, stage = route(system, data_group(plan)), np.asarray(plan.zero_stage)
     size = min(workload.precision.gradient_bytes, 4.0) * trained
-    whole = collective_seconds(system, group, size, 2.0)
-    half = collective_seconds(system, group, size, 1.0)
-    gather = collective_seconds(system, group, workload.precision.weight_bytes * trained, 1.0)
+    whole = all_reduce_seconds(links, size)
+    half = half_seconds(links, size)
+    gather = half_seconds(links, workload.precision.weight_bytes * trained)
     between: Floats = 0.0
     if np.any(np.asarray(plan.hybrid_shard) > 0):
-        replicas = Group(np.maximum(1, group.ranks // shard.ranks), group.stride * shard.ranks)
-        between = collective_seconds(system, replicas, size / shard.ranks, 2.0)
+        between = all_reduce_seconds(route(system, replica_group(plan)), size / shard_group(plan).ranks)
     reduce = np.where(stage >= 3, between, np.where(stage >= 1, half, whole))
     regather = np.where((stage == 1) | (stage == 2), gather, 0.0)
     if not software.overlaps_gradients:
@@ -214,7 +208,7 @@ def _optimizer_seconds(
 ) -> tuple[Floats, Floats]:
     """(optimizer, fixed host) seconds of a step [s]; ZeRO updates its shard only."""
     _, trained = _stage_weights(workload, plan, costs)
-    ranks = np.where(np.asarray(plan.zero_stage) >= 1, _shard_group(plan).ranks, 1)
+    ranks = np.where(np.asarray(plan.zero_stage) >= 1, shard_group(plan).ranks, 1)
     tensors = costs.tensors / plan.pipeline_parallel + costs.ends_tensors
     has_master = workload.precision.master_bytes > 0
     seconds: Floats = 0.0

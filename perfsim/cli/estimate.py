@@ -36,6 +36,10 @@ import click
     "--recompute", type=click.Choice(["none", "selective", "full"]), default="none", show_default=True,
     help="Activations computed again.",
 )  # fmt: skip
+@click.option(
+    "--placement", type=click.Choice(["data-inner", "pipeline-inner"]), default="data-inner", show_default=True,
+    help="Which ranks are neighbours, next to the tensor-parallel ones.",
+)  # fmt: skip
 @click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
 @click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")

@@ -1,12 +1,31 @@
 """Many records as one record of arrays, and back."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
+from perfsim.core.numbers import Ints
+
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Lookup(Generic[R]):
+    """Records by two small whole numbers: `entries[index[row, i, j]]`.
+
+    `row` is a number like any other of the record that holds the lookup, and broadcasts; `entries` is one record of
+    flat arrays, `index` [rows, i, j] says which of them. Beyond the last j, the last counts.
+    """
+
+    row: Ints
+    index: np.ndarray
+    entries: R
+
+    def at(self, i: Ints, j: Ints) -> R:
+        """The entries at i and j, shaped as row, i and j broadcast."""
+        return take(self.entries, self.index[self.row, i, np.minimum(j, self.index.shape[2] - 1)])
 
 
 def stack(records: Sequence[R], shape: tuple[int, ...] = (-1,)) -> R:
@@ -59,6 +78,8 @@ def _stack(values: list[Any], shape: tuple[int, ...]) -> Any:
 def _join(values: list[Any], join: Callable[[list[Any]], Any]) -> Any:
     """Records of the same kind as one: numbers joined, texts as a tuple unless they agree."""
     first = values[0]
+    if isinstance(first, Lookup):
+        return _join_lookups(values, join)
     if is_dataclass(first) and not isinstance(first, type):
         parts = {f.name: _join([getattr(v, f.name) for v in values], join) for f in fields(first)}
         return replace(first, **parts)
@@ -69,7 +90,22 @@ def _join(values: list[Any], join: Callable[[list[Any]], Any]) -> Any:
     return first if all(v is first or v == first for v in values) else tuple(values)
 
 
+def _join_lookups(lookups: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    """One lookup with the rows of all, under new row numbers; no row asks for what only padding holds."""
+    i, j = (max(lookup.index.shape[axis] for lookup in lookups) for axis in (1, 2))
+    tables, rows, row_offset, entry_offset = [], [], 0, 0
+    for lookup in lookups:
+        _, has_i, has_j = lookup.index.shape
+        tables.append(np.pad(lookup.index + entry_offset, ((0, 0), (0, i - has_i), (0, j - has_j)), mode="edge"))
+        rows.append(lookup.row + row_offset)
+        row_offset += len(lookup.index)
+        entry_offset += int(lookup.index.max()) + 1
+    return Lookup(join(rows), np.concatenate(tables), concatenate([lookup.entries for lookup in lookups]))
+
+
 def _map(value: Any, change: Callable[[Any], Any], takes_scalars: bool = False) -> Any:
+    if isinstance(value, Lookup):
+        return replace(value, row=_map(value.row, change, takes_scalars))
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: _map(getattr(value, f.name), change, takes_scalars) for f in fields(value)})
     if isinstance(value, Mapping):

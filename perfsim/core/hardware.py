@@ -1,9 +1,11 @@
-"""Cards, links and systems. Every number may be an array over systems, so that one formula costs a whole fleet."""
+"""Cards and systems. Every number may be an array over systems, so that one formula costs a whole fleet."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from perfsim.core.arrays import Lookup
 from perfsim.core.calibration import CardCalibration
+from perfsim.core.fabric import Network, Segment
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.power import CardPower
 
@@ -34,29 +36,11 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """One way a collective library moves bytes: base + hop·(ranks-1) + wire bytes / (fraction·bandwidth)."""
-
-    base_seconds: Floats
-    hop_seconds: Floats
-    fraction: Floats
-
-
-@dataclass(frozen=True)
-class Link:
-    """What one GPU can send over a fabric, one direction, and the two protocols that use it."""
-
-    bandwidth_bytes_per_s: Floats
-    low_latency: Protocol
-    simple: Protocol
-
-
-@dataclass(frozen=True)
 class System:
     """Nodes of like GPUs.
 
-    `gpus_per_domain` GPUs share `within` (the node, or an NVLink rack); beyond it `between` is what one GPU gets when
-    every GPU of its node sends at once.
+    `gpus_per_domain` GPUs form a domain (the node, or an NVLink rack): `within` says what a group inside it gets, by
+    its ranks and their stride. Beyond it the network is `between`.
     """
 
     key: str
@@ -65,8 +49,8 @@ class System:
     gpus_per_node: Ints
     gpus_per_domain: Ints
     max_gpus: Ints
-    within: Link
-    between: Link
+    within: Lookup[Segment]
+    between: Network
     host_watts_per_gpu: Floats
     usd_per_gpu_hour: Floats
     has_price: Bools

@@ -19,6 +19,12 @@ class Schedule(IntEnum):
     GPIPE, ONE_F_ONE_B = 0, 1
 
 
+class Placement(IntEnum):
+    """Which ranks are neighbours, nearest first; tensor-parallel ranks always are."""
+
+    DATA_INNER, PIPELINE_INNER = 0, 1  # tensor, context, data, pipeline; tensor, pipeline, context, data
+
+
 class Problem(IntFlag):
     """Why a plan cannot run. A member's `text` is what a person is told, `remedy` what to do."""
 
@@ -47,7 +53,7 @@ class Problem(IntFlag):
 
 @dataclass(frozen=True)
 class Plan:
-    """One plan, or many: the fields broadcast. Ranks are laid out as Megatron does: tensor, context, data, pipeline.
+    """One plan, or many: the fields broadcast. Ranks are laid out in the order of `placement`.
 
     hybrid_shard: ZeRO shards over this many data-parallel ranks and replicates beyond (0: over all of them).
     """
@@ -64,6 +70,7 @@ class Plan:
     hybrid_shard: Ints = 0
     recompute: Ints = Recompute.NONE
     schedule: Ints = Schedule.ONE_F_ONE_B
+    placement: Ints = Placement.DATA_INNER
 
     @property
     def gpus(self) -> Ints:

@@ -11,13 +11,8 @@ from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Task, Workload
-from perfsim.formulas.collectives import (
-    all_to_all_seconds,
-    collective_seconds,
-    context_group,
-    expert_group,
-    tensor_group,
-)
+from perfsim.formulas.collectives import all_reduce_seconds, all_to_all_seconds, half_seconds
+from perfsim.formulas.groups import context_group, expert_group, route, tensor_group
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
 from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
@@ -201,20 +196,20 @@ def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
 
 def _exchanges(graph: "nx.DiGraph[str]", system: System, plan: Plan, tally: "_Tally") -> None:
     """Seconds of the graph's collectives, each as if nothing ran beside it (graphs.stage says what sticks out)."""
-    group = tensor_group(plan)
+    tensor = route(system, tensor_group(plan))
     for name in graph:
         operation = graph.nodes[name]["operation"]
         if not isinstance(operation, Exchange):
             continue
         match operation.group:
             case "tensor":
-                tally.add(tensor_whole_seconds=collective_seconds(system, group, operation.size_bytes, 2.0))
-                tally.add(tensor_half_seconds=collective_seconds(system, group, operation.size_bytes, 1.0))
+                tally.add(tensor_whole_seconds=all_reduce_seconds(tensor, operation.size_bytes))
+                tally.add(tensor_half_seconds=half_seconds(tensor, operation.size_bytes))
             case "expert":
-                once = all_to_all_seconds(system, expert_group(plan), operation.size_bytes)
+                once = all_to_all_seconds(route(system, expert_group(plan)), operation.size_bytes)
                 tally.add(expert_seconds=2.0 * once)
             case "context":
-                ring = collective_seconds(system, context_group(plan), operation.size_bytes, 1.0)
+                ring = half_seconds(route(system, context_group(plan)), operation.size_bytes)
                 tally.add(context_ring_seconds=ring)
 
 

@@ -12,6 +12,7 @@ from perfsim.core.plan import Plan, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.formulas.collectives import beside_seconds
+from perfsim.formulas.groups import data_group
 from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
 from perfsim.graphs.costs import Cost, StepCosts, step_costs
@@ -80,7 +81,8 @@ def stage_costs(
     seconds of single operations).
     """
     choices = (plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size, plan.recompute)
-    columns = [np.asarray(c) for c in (*choices, plan.sequence_parallel)]
+    stride = data_group(plan).stride  # of the context and expert groups too
+    columns = [np.asarray(c) for c in (*choices, plan.sequence_parallel, stride)]
     is_flat = max(c.ndim for c in columns) == 1 and max(c.size for c in columns) > 64
     if not is_flat or shape_of(system, workload) != ():
         return _put_together(

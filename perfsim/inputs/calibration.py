@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perfsim.core.calibration import Calibration, CardCalibration, FlashAttention, ProductShape, Streaming
-from perfsim.core.hardware import Protocol
+from perfsim.core.fabric import Protocol, Transport
 from perfsim.core.power import PowerControl
 from perfsim.errors import InputError
 from perfsim.inputs.files import Line, Sourced, Spec, Texts, load
@@ -94,6 +94,10 @@ class LinkSpec(Spec):
     simple: ProtocolSpec
     basis: Basis
     source: Line
+
+    def to_transport(self) -> Transport:
+        """The record that formulas take."""
+        return Transport(self.low_latency.to_protocol(), self.simple.to_protocol())
 
 
 class Links(Sourced):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.model import Model
-from perfsim.core.plan import Recompute, Schedule
+from perfsim.core.plan import Placement, Recompute, Schedule
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
@@ -31,6 +31,7 @@ __all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
 LookUp = Callable[[str], object]
 
 _RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
+_PLACEMENT = {"data-inner": Placement.DATA_INNER, "pipeline-inner": Placement.PIPELINE_INNER}
 _SCHEDULE = {"gpipe": Schedule.GPIPE, "1f1b": Schedule.ONE_F_ONE_B}
 
 
@@ -209,6 +210,7 @@ def _space(search: SearchKeys) -> Space:
         zero_stage=ordered(search.zero_stage),
         recompute=ordered([_RECOMPUTE[name] for name in search.recompute]),
         schedule=ordered([_SCHEDULE[name] for name in search.schedule]),
+        placement=ordered([_PLACEMENT[name] for name in search.placement]),
     )
 
 

@@ -16,6 +16,7 @@ PrecisionName = Literal[
 ]
 RecomputeName = Literal["none", "selective", "full"]
 ScheduleName = Literal["gpipe", "1f1b"]
+PlacementName = Literal["data-inner", "pipeline-inner"]
 Objective = Literal["time", "money", "energy"]
 
 ALIASES = {  # what other tools call a key: perfsim's key
@@ -141,6 +142,7 @@ class SearchKeys(Spec):
     zero_stage: Annotated[tuple[ZeroStage, ...], AUTO_OR_LIST, A_LIST] = ()
     recompute: Annotated[tuple[RecomputeName, ...], AUTO_OR_LIST, A_LIST] = ()
     schedule: Annotated[tuple[ScheduleName, ...], AUTO_OR_LIST, A_LIST] = ()
+    placement: Annotated[tuple[PlacementName, ...], AUTO_OR_LIST, A_LIST] = ("data-inner",)
     objective: Objective = "time"
 
     def problems(self) -> Iterator[tuple[Loc, str, str]]:

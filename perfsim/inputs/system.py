@@ -4,9 +4,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
-from perfsim.core.hardware import Gpu, Link, System
+from perfsim.core.arrays import Lookup, stack
+from perfsim.core.fabric import Network, Segment, Transport
+from perfsim.core.hardware import Gpu, System
 from perfsim.inputs.calibration import Links
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
@@ -96,7 +99,7 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, links: Links)
         gpus_per_domain=max(spec.nvlink_domain_gpus, spec.gpus_per_node),
         max_gpus=nodes * spec.gpus_per_node,
         within=_within(spec, card, links),
-        between=_link(links, "network", node_bandwidth / spec.gpus_per_node),
+        between=Network(node_bandwidth / spec.gpus_per_node, links.of("network").to_transport()),
         host_watts_per_gpu=_host_watts(spec, card),
         usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
         has_price=spec.price is not None,
@@ -131,19 +134,21 @@ def box_spec(key: str, card: GpuSpec, count: int) -> SystemSpec:
     )
 
 
-def _within(spec: SystemSpec, card: GpuSpec, links: Links) -> Link:
+def _within(spec: SystemSpec, card: GpuSpec, links: Links) -> Lookup[Segment]:
     """The link between the GPUs of a node: NVLink where it joins all of them, else the PCIe path."""
     if spec.nvlink_gb_per_s is not None and spec.topology != "pcie" and spec.nvlink_domain_gpus >= spec.gpus_per_node:
-        return _link(links, spec.topology, spec.nvlink_gb_per_s * GIGA / 2)
+        return _uniform(spec, spec.nvlink_gb_per_s * GIGA / 2, links.of(spec.topology).to_transport())
     generation = min(spec.pcie_generation or card.pcie_generation, card.pcie_generation)
     lanes = min(spec.pcie_lanes or card.pcie_lanes, card.pcie_lanes)
     kind = "pcie" if spec.peer_to_peer == "yes" else "pcie-host"
-    return _link(links, kind, lanes / 16 * X16_BYTES_PER_S[generation])
+    return _uniform(spec, lanes / 16 * X16_BYTES_PER_S[generation], links.of(kind).to_transport())
 
 
-def _link(links: Links, kind: str, bandwidth_bytes_per_s: float) -> Link:
-    protocols = links.of(kind)
-    return Link(bandwidth_bytes_per_s, protocols.low_latency.to_protocol(), protocols.simple.to_protocol())
+def _uniform(spec: SystemSpec, bandwidth: float, transport: Transport) -> Lookup[Segment]:
+    domain = max(spec.nvlink_domain_gpus, spec.gpus_per_node)
+    return Lookup(
+        0, np.zeros((1, domain + 1, 1), dtype=np.int64), stack([Segment(bandwidth, bandwidth, bandwidth, transport)])
+    )
 
 
 def _host_watts(spec: SystemSpec, card: GpuSpec) -> float:

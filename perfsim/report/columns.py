@@ -8,7 +8,7 @@ import numpy as np
 
 from perfsim.core.arrays import take
 from perfsim.core.hardware import System
-from perfsim.core.plan import Plan, Recompute, Schedule
+from perfsim.core.plan import Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
 SCHEDULE_NAMES = {Schedule.GPIPE: "gpipe", Schedule.ONE_F_ONE_B: "1f1b"}
+PLACEMENT_NAMES = {Placement.DATA_INNER: "data-inner", Placement.PIPELINE_INNER: "pipeline-inner"}
 DEGREES = (
     "tensor_parallel",
     "pipeline_parallel",
@@ -80,6 +81,7 @@ def _plan_columns(
         "microbatches": _plain(microbatches, n),
         "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
         "schedule": [SCHEDULE_NAMES[Schedule(s)] for s in _plain(plans.schedule, n)],
+        "placement": [PLACEMENT_NAMES[Placement(p)] for p in _plain(plans.placement, n)],
         "price_basis": [price_text(system, site) for system in systems],
         **figures,
     }

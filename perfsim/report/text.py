@@ -72,6 +72,8 @@ def plan_text(row: Mapping[str, Any]) -> str:
         words = [word.replace("DDP", "DP") for word in words] + [f"ZeRO-{row['zero_stage']}"]
     if row["virtual_stages"] > 1:
         words.append(f"v{row['virtual_stages']}")
+    if row["placement"] != "data-inner":
+        words.append(row["placement"])
     words.append(f"mb{row['micro_batch_size']}")
     words += {"none": [], "selective": ["selective"], "full": ["recompute"]}[row["recompute"]]
     return " ".join(words)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Plan, Recompute, Schedule
+from perfsim.core.plan import Placement, Plan, Recompute, Schedule
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 
@@ -28,6 +28,7 @@ class Space:
     zero_stage: tuple[int, ...] = ()
     recompute: tuple[int, ...] = ()
     schedule: tuple[int, ...] = ()
+    placement: tuple[int, ...] = (Placement.DATA_INNER,)
 
     @property
     def size(self) -> int:
@@ -63,6 +64,7 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
         "zero_stage": [0, 1, 2, 3] if most > 1 else [0],
         "recompute": [int(r) for r in Recompute],
         "schedule": [Schedule.ONE_F_ONE_B],
+        "placement": [int(p) for p in Placement] if has_stages else [Placement.DATA_INNER],
     }
     return replace(space, **{name: tuple(values) for name, values in auto.items() if not getattr(space, name)})
 
@@ -75,7 +77,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
     axes = np.ix_(
         np.zeros(1, dtype=np.int64), *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space))
     )
-    count, tensor, stages, context, expert, micro, virtual, zero, recompute, schedule = axes[1:]
+    count, tensor, stages, context, expert, micro, virtual, zero, recompute, schedule, place = axes[1:]
     plan = Plan(
         tensor_parallel=tensor,
         pipeline_parallel=stages,
@@ -88,6 +90,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
         zero_stage=zero,
         recompute=recompute,
         schedule=schedule,
+        placement=place,
     )
     return plan, count
 

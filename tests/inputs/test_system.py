@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perfsim.core.hardware import System
@@ -25,17 +26,20 @@ def check_sound(system: System) -> None:
     assert system.gpus_per_domain >= system.gpus_per_node >= 1
     assert system.max_gpus >= system.gpus_per_node
     assert 1 <= system.host_watts_per_gpu < 2000
-    for link in (system.within, system.between):
-        assert 1e7 < link.bandwidth_bytes_per_s < 1e13
-        assert 0 < link.simple.fraction <= 1
-        assert 0 < link.low_latency.base_seconds < 1e-3
+    links = system.within.entries
+    for bandwidth in (links.ring_bytes_per_s, links.exchange_bytes_per_s, links.pair_bytes_per_s):
+        assert np.all((bandwidth > 1e7) & (bandwidth < 1e13))
+    assert 1e7 < system.between.bytes_per_s < 1e13
+    for transport in (links.transport, system.between.transport):
+        assert np.all((transport.simple.fraction > 0) & (transport.simple.fraction <= 1))
+        assert np.all((transport.low_latency.base_seconds > 0) & (transport.low_latency.base_seconds < 1e-3))
 
 
 def test_nvswitch_node(specs: Catalogue) -> None:
     system = specs.system("dgx-h100")
-    assert system.within.bandwidth_bytes_per_s == 450e9
-    assert system.between.bandwidth_bytes_per_s == 50e9
-    assert system.between.bandwidth_bytes_per_s * system.gpus_per_node == 400e9
+    assert system.within.entries.ring_bytes_per_s[0] == 450e9
+    assert system.between.bytes_per_s == 50e9
+    assert system.between.bytes_per_s * system.gpus_per_node == 400e9
     assert system.max_gpus == 4096 * 8
     assert system.host_watts_per_gpu == 10200 / 8 - 700
 
@@ -53,8 +57,8 @@ def test_price_per_gpu_with_its_date(specs: Catalogue) -> None:
 
 def test_bridges_count_only_where_they_join_all_gpus(specs: Catalogue) -> None:
     pair, two_pairs = specs.system("nvlink-2x-rtx-3090"), specs.system("nvlink-4x-rtx-3090")
-    assert pair.within.bandwidth_bytes_per_s == 56.25e9
-    assert two_pairs.within.bandwidth_bytes_per_s == 31.5e9  # 16 lanes of PCIe 4 between the pairs
+    assert pair.within.entries.ring_bytes_per_s[0] == 56.25e9
+    assert two_pairs.within.entries.ring_bytes_per_s[0] == 31.5e9  # 16 lanes of PCIe 4 between the pairs
 
 
 def test_cards_without_peer_access_go_through_host_memory(specs: Catalogue) -> None:
@@ -66,8 +70,8 @@ def test_cards_without_peer_access_go_through_host_memory(specs: Catalogue) -> N
 def test_a_machine_without_nics_is_one_node(specs: Catalogue) -> None:
     system = specs.system("pcie-2x-rtx-4090")
     assert system.max_gpus == 2
-    assert system.within.bandwidth_bytes_per_s == 31.5e9 / 2  # 8 lanes each
-    assert system.between.bandwidth_bytes_per_s * system.gpus_per_node == 1.25e9
+    assert system.within.entries.ring_bytes_per_s[0] == 31.5e9 / 2  # 8 lanes each
+    assert system.between.bytes_per_s * system.gpus_per_node == 1.25e9
     assert system.host_watts_per_gpu == 75
 
 
@@ -77,7 +81,7 @@ def test_every_card_has_a_box(specs: Catalogue) -> None:
             system = specs.box(key, count)
             check_sound(system)
             assert (system.gpu.key, system.max_gpus, system.has_price) == (key, count, False)
-    assert specs.box(specs.gpu("b100"), 8).within.bandwidth_bytes_per_s == 900e9
+    assert specs.box(specs.gpu("b100"), 8).within.entries.ring_bytes_per_s[0] == 900e9
 
 
 @pytest.mark.parametrize("count", [0, -1, 9, 10**9])

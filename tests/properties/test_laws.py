@@ -124,8 +124,10 @@ def better(system: System, what: str, factor: float) -> System:
         gpu = replace(gpu, power_limit_watts=factor * gpu.power_limit_watts)
     else:
         within, between = system.within, system.between
-        within = replace(within, bandwidth_bytes_per_s=factor * within.bandwidth_bytes_per_s)
-        between = replace(between, bandwidth_bytes_per_s=factor * between.bandwidth_bytes_per_s)
+        links = within.entries
+        names = ("ring_bytes_per_s", "exchange_bytes_per_s", "pair_bytes_per_s")
+        within = replace(within, entries=replace(links, **{name: factor * getattr(links, name) for name in names}))
+        between = replace(between, bytes_per_s=factor * between.bytes_per_s)
         return replace(system, within=within, between=between)
     return replace(system, gpu=gpu)
 

@@ -1,0 +1,72 @@
+"""Which ranks exchange what: groups of a plan in the order of its placement, and what a system gives them to send over.
+
+A group is ranks at equal distances: tensor-parallel ranks are neighbours, and either the data-parallel ranks come next
+(Megatron's default order) or the pipeline's stages do (its --use-tp-pp-dp-mapping), which puts stages into one node
+and lets gradients cross the network. Source: NVIDIA/Megatron-LM megatron/core/parallel_state.py (RankGenerator).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from perfsim.core.fabric import Group, Route
+from perfsim.core.hardware import System
+from perfsim.core.numbers import Ints
+from perfsim.core.plan import Placement, Plan
+
+
+def tensor_group(plan: Plan) -> Group:
+    """Neighbouring ranks."""
+    return Group(plan.tensor_parallel, 1)
+
+
+def context_group(plan: Plan) -> Group:
+    """Ranks that share a sequence."""
+    return Group(plan.context_parallel, _data_stride(plan))
+
+
+def data_group(plan: Plan) -> Group:
+    """Ranks that hold the same weights and see other samples; context-parallel ranks reduce gradients with them."""
+    return Group(plan.data_parallel * plan.context_parallel, _data_stride(plan))
+
+
+def expert_group(plan: Plan) -> Group:
+    """Ranks that split a layer's experts, inside the data-parallel group."""
+    return Group(plan.expert_parallel, _data_stride(plan))
+
+
+def pipeline_group(plan: Plan) -> Group:
+    """Ranks that hold a model's stages."""
+    is_inner = np.asarray(plan.placement) == Placement.PIPELINE_INNER
+    outer = plan.tensor_parallel * plan.context_parallel * plan.data_parallel
+    return Group(plan.pipeline_parallel, np.where(is_inner, plan.tensor_parallel, outer))
+
+
+def shard_group(plan: Plan) -> Group:
+    """Data-parallel ranks that ZeRO splits states over: all, or `hybrid_shard` neighbours."""
+    group, hybrid = data_group(plan), np.asarray(plan.hybrid_shard)
+    return Group(np.where(hybrid > 0, np.minimum(group.ranks, hybrid), group.ranks), group.stride)
+
+
+def replica_group(plan: Plan) -> Group:
+    """Data-parallel ranks that hold the same shard of a hybrid shard."""
+    group, shard = data_group(plan), shard_group(plan)
+    return Group(np.maximum(1, group.ranks // shard.ranks), group.stride * shard.ranks)
+
+
+def route(system: System, group: Group) -> Route:
+    """What the group communicates over: its ranks inside one domain, and their share of the network beyond it."""
+    domain = system.gpus_per_domain
+    members = np.minimum(group.ranks, np.maximum(1, domain // np.maximum(group.stride, 1)))
+    return Route(group.ranks, members, system.within.at(members, group.stride), system.between)
+
+
+def single_nic(route: Route) -> Route:
+    """The same, for software that drives one NIC of a node at a time."""
+    is_inside = np.asarray(route.ranks <= route.members)
+    return replace(route, members=np.where(is_inside, route.members, 1))
+
+
+def _data_stride(plan: Plan) -> Ints:
+    is_inner = np.asarray(plan.placement) == Placement.PIPELINE_INNER
+    return plan.tensor_parallel * np.where(is_inner, plan.pipeline_parallel, 1)
