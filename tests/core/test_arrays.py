@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfsim.core.arrays import concatenate, ravel, rows, shape_of, stack, take
+from perfsim.core.arrays import Lookup, concatenate, ravel, rows, shape_of, stack, take
 from perfsim.core.plan import Plan
 
 degrees = st.integers(1, 64)
@@ -38,3 +38,19 @@ def test_rows_fills_scalars_too() -> None:
     picked = rows(Plan(tensor_parallel=np.array([[1], [2]])), index, (2, 3))
     assert list(picked.tensor_parallel) == [1, 2]
     assert list(picked.data_parallel) == [1, 1]
+
+
+def lookup(entries: list[Plan], index: list[list[int]]) -> Lookup[Plan]:
+    return Lookup(0, np.array([index]), stack(entries))
+
+
+def test_lookups_stack_under_new_row_numbers() -> None:
+    """Tables of different sizes become one; every row still finds its own entries, and the last column goes on."""
+    small = lookup([Plan(tensor_parallel=5)], [[0], [0]])
+    large = lookup([Plan(tensor_parallel=t) for t in (7, 8, 9)], [[0, 0], [1, 1], [1, 2]])
+    both = stack([small, large], (2, 1))
+    i = np.array([0, 1])
+    assert both.at(i, 1).tensor_parallel.tolist() == [[5, 5], [7, 8]]
+    assert take(both, (1, 0)).at(2, 9).tensor_parallel == large.at(2, 9).tensor_parallel == 9
+    again = stack([take(both, (1, 0)), small])
+    assert again.at(np.array([2, 1]), 1).tensor_parallel.tolist() == [9, 5]

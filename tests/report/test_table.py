@@ -24,6 +24,7 @@ Made = Callable[..., Sweep]
 ONE = {
     "tensor_parallel": 1, "pipeline_parallel": 1, "data_parallel": 1, "context_parallel": 1, "expert_parallel": 1,
     "micro_batch_size": 8, "virtual_stages": 1, "zero_stage": 0, "recompute": "none",
+    "placement": "data-inner",
 }  # fmt: skip
 
 
@@ -130,6 +131,7 @@ def test_reasons_of_the_job_come_before_arithmetic() -> None:
         ),
         ({"recompute": "full"}, "mb8 recompute"),
         ({"recompute": "selective"}, "mb8 selective"),
+        ({"pipeline_parallel": 2, "placement": "pipeline-inner"}, "PP2 pipeline-inner mb8"),
     ],
 )
 def test_plan_texts(changes: dict[str, object], text: str) -> None:
