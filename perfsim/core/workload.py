@@ -70,7 +70,8 @@ class Workload:
 
     seq_len tokens a sequence (a decoder's target length with Transformer-XL, whose memory is `memory_len`);
     `head_positions` positions a sequence that go through the vocabulary projection; `decoder_seq_len` for
-    encoder-decoder models; `steps` optimizer steps of the whole job; `attention_dropout` where it differs from dropout.
+    encoder-decoder models; `steps` optimizer steps of the whole job; `attention_dropout` where it differs from dropout;
+    `expert_imbalance` tokens of the expert-parallel rank with the most, over the mean of all ranks.
     """
 
     model: Model
@@ -87,6 +88,7 @@ class Workload:
     dropout: float = 0.0
     attention_dropout: float | None = None
     lora_rank: int = 0
+    expert_imbalance: Floats = 1.0
     base_bytes: float = 0.0  # bytes per frozen base parameter; 0: the precision's weight_bytes
 
     @property

@@ -1,9 +1,11 @@
 """What a graph costs on one GPU: kernel seconds, launches, exchanges, weights and kept activations, part by part."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
@@ -120,7 +122,7 @@ def step_costs(
     found: dict[str, tuple[int, Cost]] = {}
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
         prefix = f"{part}." if part in ("embedding", "head") or "encoder" in part else "layer."
-        costs = _graph_cost(graph, system, plan, software, calibration, lowering)
+        costs = _graph_cost(graph, system, plan, software, calibration, lowering, _expert_load(workload, plan))
         found[part] = count, costs[0]
         operations |= {prefix + name: work for name, work in costs[1].items()}
     layers = [entry for part, entry in found.items() if part not in ("embedding", "head")]
@@ -135,9 +137,9 @@ def step_costs(
 
 def _graph_cost(
     graph: "nx.DiGraph[str]", system: System, plan: Plan, software: Software, calibration: Calibration,
-    lowering: Lowering,
+    lowering: Lowering, expert_load: Floats,
 ) -> tuple[Cost, dict[str, tuple[Activity, Activity]]]:  # fmt: skip
-    """One graph's cost, and that of each of its operations."""
+    """One graph's cost, and that of each of its operations; on the rank with the most tokens for its experts."""
 
     def together(kernels: tuple[Kernel, ...]) -> Activity:
         each = (kernel_activity(kernel, system.gpu, software, calibration) for kernel in kernels)
@@ -149,6 +151,8 @@ def _graph_cost(
         operation: Operation = graph.nodes[name]["operation"]
         lowered = lowering.lower(operation)
         forward, backward = together(lowered.forward), together(lowered.backward)
+        if is_expert(name):
+            forward, backward = _loaded(forward, expert_load), _loaded(backward, expert_load)
         work[name] = forward, backward
         tally.do(forward=forward, backward=backward)
         tally.add(forward_flops=operation.forward_flops)
@@ -174,11 +178,26 @@ def _graph_cost(
                 tally.add(logits=operation.logits)
         if name in ("mlp_down", "experts_down", "mlp_residual"):
             tally.do(tail=forward)
-    _exchanges(graph, system, plan, tally)
-    tally.add(saved_bytes=saved_bytes(graph))
+    _exchanges(graph, system, plan, tally, expert_load)
+    tally.add(saved_bytes=saved_bytes(graph, expert_load))
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
     amounts: dict[str, Any] = tally.sums | tally.activities
     return Cost(**amounts), {name: w for name, w in work.items() if name != "input"}
+
+
+def _expert_load(workload: Workload, plan: Plan) -> Floats:
+    """Tokens of the busiest expert-parallel rank over the mean; one rank has all experts and so all tokens."""
+    return np.where(np.asarray(plan.expert_parallel) > 1, workload.expert_imbalance, 1.0)
+
+
+def _loaded(work: Activity, load: Floats) -> Activity:
+    """The same kernels over `load` times the tokens."""
+    return replace(work.times(load), launches=work.launches)
+
+
+def is_expert(name: str) -> bool:
+    """The operation works on tokens in expert order."""
+    return name.startswith("experts_") and name != "experts_sum"
 
 
 def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
@@ -194,29 +213,31 @@ def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
         tally.add(expert_weights=weights)
 
 
-def _exchanges(graph: "nx.DiGraph[str]", system: System, plan: Plan, tally: "_Tally") -> None:
+def _exchanges(graph: "nx.DiGraph[str]", system: System, plan: Plan, tally: "_Tally", expert_load: Floats) -> None:
     """Seconds of the graph's collectives, each as if nothing ran beside it (graphs.stage says what sticks out)."""
     tensor = route(system, tensor_group(plan))
     for name in graph:
         operation = graph.nodes[name]["operation"]
         if not isinstance(operation, Exchange):
             continue
+        size = operation.size_bytes * (expert_load if is_expert(name) or operation.group == "expert" else 1.0)
         match operation.group:
             case "tensor":
-                tally.add(tensor_whole_seconds=all_reduce_seconds(tensor, operation.size_bytes))
-                tally.add(tensor_half_seconds=half_seconds(tensor, operation.size_bytes))
+                tally.add(tensor_whole_seconds=all_reduce_seconds(tensor, size))
+                tally.add(tensor_half_seconds=half_seconds(tensor, size))
             case "expert":
-                once = all_to_all_seconds(route(system, expert_group(plan)), operation.size_bytes)
+                once = all_to_all_seconds(route(system, expert_group(plan)), size)
                 tally.add(expert_seconds=2.0 * once)
             case "context":
-                ring = half_seconds(route(system, context_group(plan)), operation.size_bytes)
+                ring = half_seconds(route(system, context_group(plan)), size)
                 tally.add(context_ring_seconds=ring)
 
 
-def saved_bytes(graph: "nx.DiGraph[str]") -> Floats:
+def saved_bytes(graph: "nx.DiGraph[str]", expert_load: Floats = 1.0) -> Floats:
     """Bytes of a graph's tensors that autograd keeps for the backward pass, each counted once [B].
 
-    An operation keeps its inputs, its output or both, and private extras (masks, statistics, probabilities).
+    An operation keeps its inputs, its output or both, and private extras (masks, statistics, probabilities); what is
+    in expert order, `expert_load` times as much.
     """
     kept: dict[str, None] = {}
     total: Floats = 0.0
@@ -226,7 +247,8 @@ def saved_bytes(graph: "nx.DiGraph[str]") -> Floats:
             kept.update(dict.fromkeys(graph.predecessors(name)))
         if operation.saves in ("output", "both"):
             kept[name] = None
-        total = total + operation.saved_bytes
+        total = total + operation.saved_bytes * (expert_load if is_expert(name) else 1.0)
     for name in kept:
-        total = total + graph.nodes[name]["values"] * graph.nodes[name]["operation"].activation_bytes
+        size = graph.nodes[name]["values"] * graph.nodes[name]["operation"].activation_bytes
+        total = total + size * (expert_load if is_expert(name) or name == "dispatch_exchange" else 1.0)
     return total

@@ -106,6 +106,7 @@ class WorkloadKeys(Spec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     lora_rank: Annotated[int, Field(ge=1, le=65536)] | None = None
     mlm_positions: Length | None = None
+    expert_imbalance: Annotated[float, Field(ge=1, le=100)] | None = None
 
     def problems(self) -> Iterator[tuple[Loc, str, str]]:
         """Keys that exclude or need each other."""

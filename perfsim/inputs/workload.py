@@ -65,6 +65,7 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
         head_positions=_head_positions(keys, head, model),
         decoder_seq_len=keys.decoder_seq_len or 0,
         dropout=keys.dropout,
+        expert_imbalance=keys.expert_imbalance or 1.0,
         lora_rank=(keys.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
         base_bytes=_base_bytes(task, precision, model),
     )
@@ -81,6 +82,8 @@ def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
         yield ("decoder_seq_len",), f"{model.key} has no second sequence", "remove it"
     if keys.head in (Head.LANGUAGE_MODEL, Head.SPAN) and model.kind not in _LANGUAGE_KINDS:
         yield ("head",), f"{model.key} has no words to predict", "remove it"
+    if keys.expert_imbalance is not None and model.moe is None:
+        yield ("expert_imbalance",), f"{model.key} has no experts", "remove it"
     if keys.mlm_positions is not None and model.kind != "encoder":
         yield ("mlm_positions",), f"{model.key} is no masked language model", "remove it"
 
