@@ -91,7 +91,7 @@ def _step_time(
     gather = _sharded_seconds(workload, system, plan, software, calibration, costs, busy)
     one_layer = busy + gather
     stage = per_stage * one_layer
-    send = _send_seconds(workload, system, plan, calibration)
+    send = _send_seconds(workload, system, plan)
     piped = pipeline(
         stage, ends.total, costs.head_seconds, send, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
@@ -148,11 +148,11 @@ def _sharded_seconds(
     return beside_seconds(busy, passes * once, calibration.communication_multiprocessor_share) - busy
 
 
-def _send_seconds(workload: Workload, system: System, plan: Plan, calibration: Calibration) -> Floats:
+def _send_seconds(workload: Workload, system: System, plan: Plan) -> Floats:
     """Handing one micro-batch's hidden states to the next stage, sliced over the tensor-parallel ranks [s]."""
     tokens = plan.micro_batch_size * workload.seq_len / plan.context_parallel
     size = tokens * workload.model.hidden_size * workload.precision.activation_bytes / plan.tensor_parallel
-    return send_seconds(route(system, pipeline_group(plan)), size, calibration.pipeline_send_seconds)
+    return send_seconds(route(system, pipeline_group(plan)), size)
 
 
 def _stage_weights(workload: Workload, plan: Plan, costs: StageCosts) -> tuple[Floats, Floats]:

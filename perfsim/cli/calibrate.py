@@ -34,3 +34,33 @@ def kernels(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
         studied = study(read.kinds(), gpus, known.calibration(), report, leaves_cards_out=False)
     shown = " ".join(["perfsim calibrate kernels", *(path.name for path in tables)])
     write(output, rules_text(studied, gpus, shown))
+
+
+@calibrate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="FILE", default="-", show_default=True, help="Where the presets are written.")
+@click.pass_context
+def collectives(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
+    """Fit what NCCL reaches on links, machines and networks to measured collectives, by default perfsim's own.
+
+    TABLES are CSV files with the columns that docs/validation.md lists, or logs of nccl-tests as they are. Put the
+    output in a folder as calibration/collectives.toml, name the folder with --specs, and let a system there say
+    collectives = "NAME" with the name of a preset.
+    """
+    from perfsim.calibration.collective_study import study
+    from perfsim.errors import InputError
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.collective_tables import builtin_table, read_collectives
+    from perfsim.report.collectives import presets_text
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+
+    known = catalogue(tuple(ctx.obj or ()))
+    rows = read_collectives(list(tables) or [builtin_table()], known)
+    try:
+        with progress("fitting collectives") as report:
+            studied = study(rows, report, cross_validates=False)
+    except ValueError as error:
+        raise InputError(f"{error}; measure more sizes, e.g. all_reduce_perf -b 1K -e 1G -f 2") from None
+    shown = " ".join(["perfsim calibrate collectives", *(path.name for path in tables)])
+    write(output, presets_text(studied, shown))

@@ -17,7 +17,7 @@ class RunsUnlessNamed(click.Group):
 
 @click.group(cls=RunsUnlessNamed, context_settings={"help_option_names": ["-h", "--help"]})
 def validate() -> None:
-    """Hold predictions against measurements: of whole steps (runs, the default) or of kernels."""
+    """Hold predictions against measurements: of whole steps (runs, the default), kernels or collectives."""
 
 
 @validate.command()
@@ -45,6 +45,37 @@ def kernels(ctx: click.Context, tables: tuple[Path, ...], json_file: str | None)
         write(json_file, kernel_json(studied))
     if json_file != "-":
         show([*override_lines(known.overrides()), *kernel_lines(studied, read.left_out)])
+
+
+@validate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.pass_context
+def collectives(ctx: click.Context, tables: tuple[Path, ...], json_file: str | None) -> None:
+    """Fit the collectives of TABLES, by default perfsim's own, and show the error by system and collective.
+
+    In sample, on payload sizes, systems and numbers of GPUs that the fit has not seen.
+    """
+    from perfsim.calibration.collective_study import study
+    from perfsim.errors import InputError
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.collective_tables import builtin_table, read_collectives
+    from perfsim.report.collectives import study_json, study_lines
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+    from perfsim.report.table import override_lines, show
+
+    known = catalogue(tuple(ctx.obj or ()))
+    rows = read_collectives(list(tables) or [builtin_table()], known)
+    try:
+        with progress("fitting collectives") as report:
+            studied = study(rows, report)
+    except ValueError as error:
+        raise InputError(f"{error}; measure more sizes, e.g. all_reduce_perf -b 1K -e 1G -f 2") from None
+    if json_file:
+        write(json_file, study_json(studied))
+    if json_file != "-":
+        show([*override_lines(known.overrides()), *study_lines(studied)])
 
 
 @validate.command()

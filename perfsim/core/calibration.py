@@ -94,7 +94,6 @@ class Calibration:
     column_seconds_per_row: float  # gamma and beta gradients of an eager norm: few thread blocks walk all rows
     attention_pre_hopper_share: float  # kernels without wgmma (flash-1, flash-2) on Hopper and later
     communication_multiprocessor_share: float
-    pipeline_send_seconds: float
     visible_memory_share: float  # of a card's memory, what is left for programs to see
     node_growth: float  # the step grows by this per ln(nodes)
     streaming: Streaming

@@ -7,19 +7,39 @@ from perfsim.core.numbers import Floats, Ints
 
 @dataclass(frozen=True)
 class Protocol:
-    """One way a collective library moves bytes: base + hop·(ranks-1) + wire bytes / (fraction·bandwidth)."""
+    """One way in which NCCL moves bytes, measured (formulas.collectives), and what NCCL itself believes of it.
+
+    base_seconds, hop_seconds: start, and every step of the algorithm.
+    fraction: of the link's bandwidth, once under way.
+    spread_seconds: what putting a small payload on many channels costs.
+    copy_share: a rank's own chunk costs this share of a step's time.
+    fill_share: filling the pipeline takes this share of the steps that a chunk goes through, [-].
+    fill_bytes: largest chunk of a rank that one turn of the pipeline moves, [B].
+    believed_…: the latencies and the share of the bandwidth from which NCCL chooses; infinite where it never does.
+    """
 
     base_seconds: Floats
     hop_seconds: Floats
     fraction: Floats
+    spread_seconds: Floats
+    copy_share: Floats
+    fill_share: Floats
+    fill_bytes: Floats
+    believed_base_seconds: Floats
+    believed_hop_seconds: Floats
+    believed_fraction: Floats
 
 
 @dataclass(frozen=True)
 class Transport:
-    """The two protocols that a collective library chooses from on a kind of link."""
+    """NCCL's protocols on a kind of link: rings by LL, LL128 or Simple, reduction in the switch, and sends."""
 
     low_latency: Protocol
+    low_latency_128: Protocol
     simple: Protocol
+    switch: Protocol
+    send_low_latency: Protocol
+    send: Protocol
 
 
 @dataclass(frozen=True)
@@ -27,11 +47,13 @@ class Segment:
     """What each GPU of a group inside one domain gets, one direction, while the domain's other GPUs do the same.
 
     ring_bytes_per_s: wire bytes of a ring over the group, all channels together.
+    switch_bytes_per_s: bus bandwidth of an all-reduce that the switch adds up; 0 where it cannot.
     exchange_bytes_per_s: bytes sent to all others at once.
     pair_bytes_per_s: bytes sent to the next rank alone.
     """
 
     ring_bytes_per_s: Floats
+    switch_bytes_per_s: Floats
     exchange_bytes_per_s: Floats
     pair_bytes_per_s: Floats
     transport: Transport
@@ -39,10 +61,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Network:
-    """What one GPU gets of its node's NICs, one direction, while every GPU of its node sends."""
+    """What one GPU gets of its node's NICs, one direction, while every GPU of its node sends.
+
+    base_seconds, hop_seconds: start of a collective that leaves the node, and a message between nodes; fraction: of
+    the NICs' rate that it reaches.
+    """
 
     bytes_per_s: Floats
-    transport: Transport
+    base_seconds: Floats
+    hop_seconds: Floats
+    fraction: Floats
 
 
 @dataclass(frozen=True)

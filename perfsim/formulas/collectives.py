@@ -1,24 +1,38 @@
-"""Seconds of collectives over a group of ranks: the better of two protocols on the slowest link the group crosses.
+"""Seconds of collectives over a group of ranks: NCCL's choice of a protocol, at the pace measured for each.
 
-T = min over protocols of base + hop·(n - 1) + φ·S / (fraction·B), with S the total array as nccl-tests counts it and
-φ = 2(n-1)/n for an all-reduce, (n-1)/n for its halves and for all-to-all.
-Source: NVIDIA/nccl-tests doc/PERFORMANCE.md for φ; the two-protocol form is perfsim's own fit (docs/formulas.md).
+NCCL chooses by T = latency + wire bytes / bandwidth from its own table (`believed`), whose numbers are far from
+measured ones below 64 MB, but whose choice is the one that runs: it shows as jumps in every measured curve. What a
+protocol then takes is calibrated: T = base + hop·steps + wire·(1 + copy/steps) / (fraction·B) + fill + spread, with S
+the total array as nccl-tests counts it, wire = 2(n-1)/n·S of an all-reduce, (n-1)/n·S of its halves and of all-to-all,
+and as many steps as a ring has.
+Source: NVIDIA/nccl-tests doc/PERFORMANCE.md; NVIDIA/nccl src/graph/tuning.cc at 5067397 for the choice; the calibrated
+form is perfsim's own (docs/formulas.md#collectives).
 """
 
 import numpy as np
 
-from perfsim.core.fabric import Protocol, Route, Transport
+from perfsim.core.fabric import Protocol, Route
 from perfsim.core.numbers import Floats
+
+SEND_LOW_LATENCY_BYTES = 16384.0  # NCCL_P2P_LL_THRESHOLD: up to here a message goes by LL
+SPREAD_BYTES = 8192.0  # payload of a rank [B] from which half of the channels are in use
+BLOCKED_NETWORK_SHARE = 0.8  # of the wire time, what filling the pipeline between nodes costs until it is full
+FULL_PIPELINE_SECONDS = 300e-6  # what filling it costs at most
 
 
 def all_reduce_seconds(route: Route, size_bytes: Floats) -> Floats:
-    """Seconds of an all-reduce of `size_bytes` [s]; 0 for one rank."""
-    return _ring_seconds(route, size_bytes, 2.0)
+    """Seconds of an all-reduce of `size_bytes` [s]; 0 for one rank.
+
+    Holds for: inside a domain rings and reduction in the switch; between domains rings and double binary trees.
+    """
+    n = 1.0 * np.asarray(route.ranks)
+    return _where_needed(route, _ring_seconds(route, size_bytes, 2.0), _between_seconds(route, n, size_bytes, 2.0))
 
 
 def half_seconds(route: Route, size_bytes: Floats) -> Floats:
     """Seconds of a reduce-scatter or an all-gather of `size_bytes` in all [s]; 0 for one rank."""
-    return _ring_seconds(route, size_bytes, 1.0)
+    n = 1.0 * np.asarray(route.ranks)
+    return _where_needed(route, _ring_seconds(route, size_bytes, 1.0), _between_seconds(route, n, size_bytes, 1.0))
 
 
 def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
@@ -27,19 +41,25 @@ def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
     Bytes for other nodes go through this rank's share of the NICs, the rest over the node's links at the same time.
     """
     n, members = 1.0 * np.asarray(route.ranks), 1.0 * np.asarray(route.members)
-    own = size_bytes / np.maximum(n, 1.0)
-    within, between = route.within, route.between
-    local = _seconds(within.transport, within.exchange_bytes_per_s, members, own * (members - 1.0) / n, 1.0)
-    remote = _seconds(between.transport, between.bytes_per_s, n, own * (n - members) / n, 1.0)
+    each = size_bytes / np.maximum(n, 1.0)
+    local = _exchange_seconds(route, members, each * members)
+    between = route.between
+    wire = each * (n - members) / np.maximum(n, 1.0)
+    remote = _filled(wire / (between.fraction * between.bytes_per_s)) + between.base_seconds
+    remote = remote + between.hop_seconds * np.maximum(n / np.maximum(members, 1.0) - 1.0, 0.0)
     return np.where(n > 1.0, np.maximum(local, np.where(n > members, remote, 0.0)), 0.0)
 
 
-def send_seconds(route: Route, size_bytes: Floats, start_seconds: float) -> Floats:
+def send_seconds(route: Route, size_bytes: Floats) -> Floats:
     """Seconds to hand `size_bytes` to the group's next rank [s]; over the network where the group leaves its domain."""
     within, between = route.within, route.between
-    inside = size_bytes / (within.pair_bytes_per_s * within.transport.simple.fraction)
-    outside = size_bytes / (between.bytes_per_s * between.transport.simple.fraction)
-    return start_seconds + np.where(np.asarray(route.members) > 1, inside, outside)
+    small, large = (
+        protocol.base_seconds + protocol.hop_seconds + size_bytes / (within.pair_bytes_per_s * protocol.fraction)
+        for protocol in (within.transport.send_low_latency, within.transport.send)
+    )
+    inside = np.where(size_bytes <= SEND_LOW_LATENCY_BYTES, np.minimum(small, large), large)
+    outside = between.base_seconds + size_bytes / (between.bytes_per_s * between.fraction)
+    return np.where(np.asarray(route.members) > 1, inside, outside)
 
 
 def beside_seconds(compute_seconds: Floats, wire_seconds: Floats, multiprocessor_share: float) -> Floats:
@@ -53,31 +73,89 @@ def beside_seconds(compute_seconds: Floats, wire_seconds: Floats, multiprocessor
     return np.where(wire_seconds <= slowed, hidden, wire_seconds)
 
 
-def network_bytes_per_s(route: Route) -> Floats:
-    """What a ring over the group gets between domains [B/s].
+def network_bytes_per_s(route: Route, factor: float) -> Floats:
+    """What a ring or, for an all-reduce, a double binary tree over the group gets between domains [B/s].
 
-    Its ranks inside one domain drive their NICs together: min(members·NIC share, what the links inside feed).
+    The ranks inside one domain drive their NICs together: min(members·NIC share, what the links inside feed). In a tree
+    over two nodes each sends the array once, over three 1.5 times on average, over many twice.
+    Source: aliyun/SimAI system/calbusbw.cc (2 and 4/3 times the NICs' rate at two and three nodes).
     """
-    share = route.between.bytes_per_s
-    inside = route.within.ring_bytes_per_s * route.within.transport.simple.fraction
-    return np.minimum(route.members * share, np.maximum(inside, share))
+    share = route.between.bytes_per_s * route.between.fraction
+    inside = np.maximum(route.within.ring_bytes_per_s, route.within.switch_bytes_per_s * (factor > 1.0))
+    nodes = 1.0 * np.asarray(route.ranks) / route.members
+    tree = np.where(nodes <= 2.0, 2.0, np.where(nodes <= 3.0, 4.0 / 3.0, 1.0)) if factor > 1.0 else 1.0
+    return np.minimum(route.members * share * tree, np.maximum(inside, share))
+
+
+def _where_needed(route: Route, inside: Floats, outside: Floats) -> Floats:
+    is_inside = np.asarray(route.ranks <= route.members)
+    return np.where(np.asarray(route.ranks) > 1, np.where(is_inside, inside, outside), 0.0)
 
 
 def _ring_seconds(route: Route, size_bytes: Floats, factor: float) -> Floats:
-    n = 1.0 * np.asarray(route.ranks)
-    wire = factor * (n - 1.0) / np.maximum(n, 1.0) * size_bytes
-    inside = _seconds(route.within.transport, route.within.ring_bytes_per_s, n, wire, factor)
-    outside = _seconds(route.between.transport, network_bytes_per_s(route), n, wire, factor)
-    return np.where(n > 1.0, np.where(np.asarray(route.ranks <= route.members), inside, outside), 0.0)
+    """An all-reduce (factor 2) or one of its halves (factor 1) inside a domain.
+
+    By the protocol that NCCL believes in, or a later one that is quicker: NCCL leaves a protocol for good as payloads
+    grow, so that no larger payload takes less time.
+    """
+    within, transport = route.within, route.within.transport
+    n = 1.0 * np.asarray(route.members)
+    steps = np.maximum(factor * (n - 1.0), 1.0)
+    wire = factor * (n - 1.0) / n * size_bytes
+    least: Floats = np.inf
+    found: Floats = np.inf
+    for protocol in (transport.low_latency, transport.low_latency_128, transport.simple):
+        believed = _believed_seconds(protocol, within.ring_bytes_per_s, steps, wire)
+        seconds = _protocol_seconds(protocol, within.ring_bytes_per_s, n, steps, wire, size_bytes)
+        found = np.where(believed < least, seconds, np.minimum(found, seconds))
+        least = np.minimum(believed, least)
+    if factor < 2.0:
+        return found
+    has_switch = np.asarray(within.switch_bytes_per_s) > 0.0
+    rate = np.where(has_switch, within.switch_bytes_per_s, within.ring_bytes_per_s)
+    seconds = _protocol_seconds(transport.switch, rate, n, steps, wire, size_bytes)
+    is_chosen = has_switch & (_believed_seconds(transport.switch, rate, steps, wire) < least)
+    return np.where(is_chosen, seconds, np.where(has_switch, np.minimum(found, seconds), found))
 
 
-def _seconds(transport: Transport, bandwidth: Floats, n: Floats, wire: Floats, factor: float) -> Floats:
-    return np.minimum(
-        _protocol_seconds(transport.low_latency, bandwidth, n, wire, factor),
-        _protocol_seconds(transport.simple, bandwidth, n, wire, factor),
+def _exchange_seconds(route: Route, n: Floats, size_bytes: Floats) -> Floats:
+    """An all-to-all inside a domain: LL for small messages, Simple beyond."""
+    within = route.within
+    steps, wire = np.maximum(n - 1.0, 1.0), (n - 1.0) / n * size_bytes
+    small, large = (
+        _protocol_seconds(protocol, within.exchange_bytes_per_s, n, steps, wire, size_bytes)
+        for protocol in (within.transport.send_low_latency, within.transport.send)
     )
+    return np.where(size_bytes / n <= SEND_LOW_LATENCY_BYTES, np.minimum(small, large), large)
 
 
-def _protocol_seconds(protocol: Protocol, bandwidth: Floats, n: Floats, wire: Floats, factor: float) -> Floats:
-    start = protocol.base_seconds + factor / 2.0 * protocol.hop_seconds * (n - 1.0)
-    return start + wire / (protocol.fraction * bandwidth)
+def _between_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) -> Floats:
+    """A ring or tree over nodes: the network's rate, and the steps inside nodes and between them."""
+    between, quick = route.between, route.within.transport.low_latency
+    nodes = n / route.members
+    wire = factor * (n - 1.0) / np.maximum(n, 1.0) * size_bytes
+    rounds = np.log2(np.maximum(nodes, 1.0)) if factor > 1.0 else (nodes - 1.0)
+    inside = (route.members - 1.0) if factor > 1.0 else n - nodes
+    start = between.base_seconds + factor * (rounds * between.hop_seconds + inside * quick.hop_seconds)
+    return start + _filled(wire / network_bytes_per_s(route, factor))
+
+
+def _filled(wire_seconds: Floats) -> Floats:
+    """The time on the wire and what filling the pipeline of proxies and NICs adds."""
+    return wire_seconds + np.minimum(BLOCKED_NETWORK_SHARE * wire_seconds, FULL_PIPELINE_SECONDS)
+
+
+def _believed_seconds(protocol: Protocol, rate: Floats, steps: Floats, wire: Floats) -> Floats:
+    """What NCCL's own table says."""
+    latency = protocol.believed_base_seconds + protocol.believed_hop_seconds * steps
+    return latency + wire / (protocol.believed_fraction * rate)
+
+
+def _protocol_seconds(
+    protocol: Protocol, rate: Floats, n: Floats, steps: Floats, wire: Floats, size_bytes: Floats
+) -> Floats:
+    chunk = np.minimum(size_bytes / n, protocol.fill_bytes)
+    start = protocol.base_seconds + protocol.hop_seconds * steps
+    spread = protocol.spread_seconds * size_bytes / (size_bytes + SPREAD_BYTES * n)
+    moved = wire * (1.0 + protocol.copy_share / steps) / (protocol.fraction * rate)
+    return start + spread + moved + protocol.fill_share * steps * chunk / rate

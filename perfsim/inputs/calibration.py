@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perfsim.core.calibration import Calibration, CardCalibration, FlashAttention, ProductShape, Streaming
-from perfsim.core.fabric import Protocol, Transport
 from perfsim.core.power import PowerControl
 from perfsim.errors import InputError
 from perfsim.inputs.files import Line, Sourced, Spec, Texts, load
@@ -73,48 +72,6 @@ class CardRules(Sourced):
     """specs/calibration/cards.toml."""
 
     rule: Annotated[tuple[Rule, ...], Field(strict=False)]
-
-
-class ProtocolSpec(Spec):
-    """One way of moving bytes over a link: a fixed time, a time per further rank, a share of the bandwidth."""
-
-    base_us: Micro
-    hop_us: Micro
-    fraction: Fraction
-
-    def to_protocol(self) -> Protocol:
-        """The record that formulas take."""
-        return Protocol(self.base_us * MICRO, self.hop_us * MICRO, self.fraction)
-
-
-class LinkSpec(Spec):
-    """The two protocols of one kind of link."""
-
-    low_latency: ProtocolSpec
-    simple: ProtocolSpec
-    basis: Basis
-    source: Line
-
-    def to_transport(self) -> Transport:
-        """The record that formulas take."""
-        return Transport(self.low_latency.to_protocol(), self.simple.to_protocol())
-
-
-class Links(Sourced):
-    """specs/calibration/links.toml: a table for each kind of link."""
-
-    nvswitch: LinkSpec
-    nvlink: LinkSpec
-    nvlink_mesh: Annotated[LinkSpec, Field(alias="nvlink-mesh")]
-    nvlink_bridge: Annotated[LinkSpec, Field(alias="nvlink-bridge")]
-    pcie: LinkSpec
-    pcie_host: Annotated[LinkSpec, Field(alias="pcie-host")]
-    network: LinkSpec
-
-    def of(self, kind: str) -> LinkSpec:
-        """The link of that name, e.g. "nvlink-bridge"."""
-        link: LinkSpec = getattr(self, kind.replace("-", "_"))
-        return link
 
 
 def to_calibration(path: Path, control: PowerControl) -> Calibration:

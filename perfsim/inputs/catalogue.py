@@ -13,7 +13,8 @@ from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
 from perfsim.core.software import Software
 from perfsim.errors import InputError, UnknownNameError, UnsupportedError
-from perfsim.inputs.calibration import CalibrationSpec, CardRules, Links, Rule, card_calibration, to_calibration
+from perfsim.inputs.calibration import CalibrationSpec, CardRules, Rule, card_calibration, to_calibration
+from perfsim.inputs.collectives import Collectives, CollectivesSpec
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.files import NAME, Sourced, load, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec, to_gpu
@@ -58,7 +59,9 @@ class Catalogue:
         own = paths.builtin("specs")
         used = {self._table(kind)[key] for kind, key in self._loaded if kind in KINDS and key in self._table(kind)}
         shared = {
-            path for name in ("cards", "kernels", "links", "power", "shared") for path in self._calibration_files(name)
+            path
+            for name in ("cards", "kernels", "collectives", "links", "power", "shared")
+            for path in self._calibration_files(name)
         }
         return sorted(path for path in used | shared if not path.is_relative_to(own))
 
@@ -178,9 +181,16 @@ class Catalogue:
         return self._once("calibration file", "shared", lambda: load(self._shared("shared"), CalibrationSpec))
 
     @cached_property
-    def links(self) -> Links:
-        """The constants of each kind of link."""
-        return load(self._shared("links"), Links)
+    def collectives(self) -> Collectives:
+        """What NCCL reaches on links, networks and measured machines."""
+        return Collectives([load(path, CollectivesSpec) for path in self._collective_files()])
+
+    def _collective_files(self) -> list[Path]:
+        """The earlier folder first, in each what was fitted before the rules."""
+        files = (
+            folder / "calibration" / f"{kind}.toml" for folder in self._folders for kind in ("collectives", "links")
+        )
+        return [path for path in files if path.is_file()]
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
@@ -202,7 +212,7 @@ class Catalogue:
         return self._once("gpus", key, lambda: self.gpu_of(key, self.gpu_spec(key)))
 
     def _system(self, key: str, spec: SystemSpec) -> System:
-        return to_system(key, spec, self._gpu(spec.gpu), self.gpu_spec(spec.gpu), self.links)
+        return to_system(key, spec, self._gpu(spec.gpu), self.gpu_spec(spec.gpu), self.collectives)
 
     def _shared(self, name: str) -> Path:
         files = self._calibration_files(name)

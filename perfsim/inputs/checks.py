@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from perfsim.errors import InputError
-from perfsim.inputs.calibration import CalibrationSpec, CardRules, Links
+from perfsim.inputs.calibration import CalibrationSpec, CardRules
 from perfsim.inputs.catalogue import Catalogue
+from perfsim.inputs.collectives import CollectivesSpec
 from perfsim.inputs.files import Document, Sourced, check, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.power import PowerRules
@@ -35,7 +36,8 @@ _SIGNS = {  # keys that only one kind of file has
 _CALIBRATIONS: dict[str, type[Sourced]] = {
     "cards": CardRules,
     "kernels": CardRules,
-    "links": Links,
+    "collectives": CollectivesSpec,
+    "links": CollectivesSpec,
     "power": PowerRules,
     "shared": CalibrationSpec,
 }

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload
-from perfsim.inputs.calibration import Links
+from perfsim.inputs.collectives import Collectives
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.run_models import RunModel
 from perfsim.inputs.run_row import RunRow
@@ -29,6 +30,9 @@ NF4_BYTES, NF4_TWICE_BYTES, INT4_BYTES, INT8_BYTES = 4.5 / 8, 4.127 / 8, 4.25 / 
 
 # NIC rate [Gbit/s] and how many of them a node has, 0: one for each GPU
 NETWORKS = {"ib-edr": (100, 0), "ib-hdr": (200, 0), "ib-ndr": (400, 0), "efa-400": (400, 1), "efa-3200": (400, 8)}
+FABRICS = {"efa-400": "EFA", "efa-3200": "EFA", "roce": "RoCE"} | dict.fromkeys(
+    ("ib-edr", "ib-hdr", "ib-ndr", "nvl72", "unknown"), "InfiniBand"
+)
 USUAL_NIC_GBIT = {"volta": 100, "turing": 100, "pascal": 100, "ampere": 200}  # 400 with later cards
 RACK_GPUS = 72  # GB200 and GB300 NVL72
 
@@ -140,7 +144,9 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
     )
 
 
-def system_of(row: RunRow, key: str, gpu: Gpu, card: GpuSpec, links: Links, assumptions: list[str]) -> System | None:
+def system_of(
+    row: RunRow, key: str, gpu: Gpu, card: GpuSpec, collectives: Collectives, assumptions: list[str]
+) -> System | None:
     """The machines of the row, built from its card, fabric and network; None where the card has no such fabric."""
     per_node = row.gpus_per_node
     spec = box_spec(key, card, per_node)
@@ -158,15 +164,19 @@ def system_of(row: RunRow, key: str, gpu: Gpu, card: GpuSpec, links: Links, assu
     nodes = ceil(row.n_gpus / per_node)
     network = _network(row, card, assumptions) if nodes > 1 else {}
     spec = spec.model_copy(update=network | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
-    return to_system(f"run-{row.run_id}", spec, gpu, card, links)
+    return to_system(f"run-{row.run_id}", spec, gpu, card, collectives)
 
 
-def _network(row: RunRow, card: GpuSpec, assumptions: list[str]) -> dict[str, float]:
+def _network(row: RunRow, card: GpuSpec, assumptions: list[str]) -> dict[str, Any]:
     """The NICs of a node, as keys of a system file."""
     rate, count = NETWORKS.get(row.internode, (USUAL_NIC_GBIT.get(card.architecture, 400), 0))
     if row.internode in ("unknown", "roce", "nvl72"):
         assumptions.append(f"a {rate} Gbit/s NIC for each GPU")
-    nics: dict[str, float] = {"nics": count or row.gpus_per_node, "nic_gbit_per_s": rate}
+    nics: dict[str, Any] = {
+        "fabric": FABRICS.get(row.internode),
+        "nics": count or row.gpus_per_node,
+        "nic_gbit_per_s": rate,
+    }
     return nics | ({"nvlink_domain_gpus": RACK_GPUS} if row.internode == "nvl72" else {})
 
 

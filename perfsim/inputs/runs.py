@@ -145,7 +145,7 @@ def _with_records(
         problem = "a second network is trained beside the model"
     if problem:
         return replace(facts, problem=problem)
-    system = system_of(row, gpu.key, gpu, card, catalogue.links, assumptions)
+    system = system_of(row, gpu.key, gpu, card, catalogue.collectives, assumptions)
     if system is None:
         return replace(facts, problem=f"the card has no NVLink, but fabric is {row.fabric}")
     if watts := row.whole("power_limit_w"):

@@ -4,27 +4,19 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
-from perfsim.core.arrays import Lookup, stack
-from perfsim.core.fabric import Network, Segment, Transport
 from perfsim.core.hardware import Gpu, System
-from perfsim.inputs.calibration import Links
+from perfsim.inputs.collectives import Collectives
 from perfsim.inputs.explain import nearest
+from perfsim.inputs.fabric import network, segments
 from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
 from perfsim.inputs.gpu import GpuSpec, PeerToPeer
 from perfsim.inputs.positions import Loc
-from perfsim.units import BITS_PER_BYTE, GIGA
 
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
 
-# One direction of 16 lanes after encoding [bytes/s], by PCIe generation.
-X16_BYTES_PER_S = {1: 4e9, 2: 8e9, 3: 15.75e9, 4: 31.5e9, 5: 63e9, 6: 126e9, 7: 252e9}
-
-# Assumed where a file says nothing: a node without known NICs has plain 10 Gbit/s Ethernet; beside its GPUs a server
-# draws 100 W for each of them, a self-built machine 150 W in all.
-ETHERNET_BYTES_PER_S = 10 * GIGA / BITS_PER_BYTE
+# Assumed where a file says nothing: beside its GPUs a server draws 100 W for each of them, a self-built machine 150 W.
 SERVER_WATTS_PER_GPU = 100.0
 DESKTOP_WATTS = 150.0
 MAX_NODES = 4096
@@ -49,6 +41,7 @@ class SystemSpec(Sourced):
     nvlink_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
     nvlink_domain_gpus: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     peer_to_peer: PeerToPeer = "no"
+    collectives: Name | None = None  # a preset of calibration/collectives.toml, e.g. one measured on this machine
     nics: Annotated[int, Field(ge=0, le=1024)] = 0
     nic_gbit_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
     fabric: Line | None = None
@@ -87,9 +80,8 @@ def load_system(path: Path, gpus: Collection[str]) -> SystemSpec:
     return spec
 
 
-def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, links: Links) -> System:
+def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: Collectives) -> System:
     """The system in SI units, with `gpu` as its card and `card` as that card's file."""
-    node_bandwidth = spec.nics * (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE or ETHERNET_BYTES_PER_S
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
     return System(
         key=key,
@@ -98,8 +90,8 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, links: Links)
         gpus_per_node=spec.gpus_per_node,
         gpus_per_domain=max(spec.nvlink_domain_gpus, spec.gpus_per_node),
         max_gpus=nodes * spec.gpus_per_node,
-        within=_within(spec, card, links),
-        between=Network(node_bandwidth / spec.gpus_per_node, links.of("network").to_transport()),
+        within=segments(spec, card, collectives),
+        between=network(spec, collectives),
         host_watts_per_gpu=_host_watts(spec, card),
         usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
         has_price=spec.price is not None,
@@ -131,23 +123,6 @@ def box_spec(key: str, card: GpuSpec, count: int) -> SystemSpec:
         peer_to_peer=card.peer_to_peer,
         pcie_generation=card.pcie_generation,
         pcie_lanes=min(card.pcie_lanes, 8) if is_consumer and count == 2 else card.pcie_lanes,
-    )
-
-
-def _within(spec: SystemSpec, card: GpuSpec, links: Links) -> Lookup[Segment]:
-    """The link between the GPUs of a node: NVLink where it joins all of them, else the PCIe path."""
-    if spec.nvlink_gb_per_s is not None and spec.topology != "pcie" and spec.nvlink_domain_gpus >= spec.gpus_per_node:
-        return _uniform(spec, spec.nvlink_gb_per_s * GIGA / 2, links.of(spec.topology).to_transport())
-    generation = min(spec.pcie_generation or card.pcie_generation, card.pcie_generation)
-    lanes = min(spec.pcie_lanes or card.pcie_lanes, card.pcie_lanes)
-    kind = "pcie" if spec.peer_to_peer == "yes" else "pcie-host"
-    return _uniform(spec, lanes / 16 * X16_BYTES_PER_S[generation], links.of(kind).to_transport())
-
-
-def _uniform(spec: SystemSpec, bandwidth: float, transport: Transport) -> Lookup[Segment]:
-    domain = max(spec.nvlink_domain_gpus, spec.gpus_per_node)
-    return Lookup(
-        0, np.zeros((1, domain + 1, 1), dtype=np.int64), stack([Segment(bandwidth, bandwidth, bandwidth, transport)])
     )
 
 

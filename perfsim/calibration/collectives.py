@@ -1,0 +1,99 @@
+"""Measured collectives of real machines, as arrays, and what the formulas say about them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from perfsim.core.fabric import Network, Protocol, Route, Segment, Transport
+from perfsim.formulas.collectives import all_reduce_seconds, all_to_all_seconds, half_seconds, send_seconds
+from perfsim.formulas.nccl import BELIEVED
+from perfsim.units import MEGA, MICRO
+
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send_recv")
+
+
+@dataclass(frozen=True)
+class Collectives:
+    """Measured collectives, every field an array of shape (rows,).
+
+    system: the machine that was measured; preset, network: names of what its links and its network are calibrated by.
+    collective: one of COLLECTIVES; ranks, members: GPUs in all and in each node or NVLink domain; bytes: as nccl-tests
+    counts [B]. ring_bytes_per_s, switch_bytes_per_s: of the links by specification; nic_bytes_per_s: a GPU's share of
+    its node's NICs, 1 inside a node [B/s]. seconds: of one call [s].
+    """
+
+    system: np.ndarray
+    preset: np.ndarray
+    network: np.ndarray
+    collective: np.ndarray
+    ranks: np.ndarray
+    members: np.ndarray
+    bytes: np.ndarray
+    ring_bytes_per_s: np.ndarray
+    switch_bytes_per_s: np.ndarray
+    nic_bytes_per_s: np.ndarray
+    seconds: np.ndarray
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def where(self, chosen: np.ndarray) -> "Collectives":
+        """The rows that a mask or an index chooses."""
+        return Collectives(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    @property
+    def is_inside(self) -> np.ndarray:
+        """The group stays in one node or NVLink domain."""
+        return np.asarray(self.ranks <= self.members)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """A number for every (system, collective, ranks), row by row."""
+        keys = [f"{s}|{c}|{n}" for s, c, n in zip(self.system, self.collective, self.ranks, strict=True)]
+        return np.unique(keys, return_inverse=True)[1]
+
+
+def predicted_seconds(
+    rows: Collectives, transport: Transport, network: Network, ring: np.ndarray, exchange: np.ndarray
+) -> np.ndarray:
+    """What the formulas say [s], shape (rows,), with `ring` and `exchange` bandwidths row by row [B/s]."""
+    segment = Segment(ring, rows.switch_bytes_per_s, exchange, exchange, transport)
+    route = Route(rows.ranks, np.minimum(rows.members, rows.ranks), segment, network)
+    halves = half_seconds(route, rows.bytes)
+    found = np.select(
+        [rows.collective == "all_reduce", rows.collective == "all_to_all", rows.collective == "send_recv"],
+        [all_reduce_seconds(route, rows.bytes), all_to_all_seconds(route, rows.bytes), send_seconds(route, rows.bytes)],
+        halves,
+    )
+    return np.asarray(found)
+
+
+def transport_of(protocols: Mapping[str, Mapping[str, float]], wire: str) -> Transport:
+    """A Transport from a preset's keys by protocol; NCCL never chooses one that is missing or that the wire has not."""
+    return Transport(
+        **{
+            f.name: _protocol(protocols.get(f.name), BELIEVED[wire].get(f.name), protocols["simple"])
+            for f in fields(Transport)
+        }
+    )
+
+
+def _protocol(
+    keys: Mapping[str, float] | None, believed: tuple[float, float, float] | None, stand_in: Mapping[str, float]
+) -> Protocol:
+    base, hop, fraction = believed if believed and keys else (np.inf, 0.0, 1.0)
+    keys = keys or stand_in
+    return Protocol(
+        base_seconds=keys["base_us"] * MICRO,
+        hop_seconds=keys.get("hop_us", 0.0) * MICRO,
+        fraction=keys["fraction"],
+        spread_seconds=keys.get("spread_us", 0.0) * MICRO,
+        copy_share=keys.get("copy_share", 0.0),
+        fill_share=keys.get("fill_share", 0.0),
+        fill_bytes=keys.get("fill_mb", 0.0) * MEGA,
+        believed_base_seconds=base * MICRO,
+        believed_hop_seconds=hop * MICRO,
+        believed_fraction=fraction,
+    )
