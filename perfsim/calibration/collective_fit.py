@@ -87,6 +87,7 @@ class PresetModel:
             for key, bounds in keys.items():
                 if not (key == "hop_us" and len(np.unique(steps)) < 2) and not self._is_unit(protocol, key):
                     found.append(Parameter(f"{protocol}.{key}", *bounds))
+        found += host_parameters(rows)
         for n in self._sizes(rows):
             for kind, chosen in _kinds(rows, n):
                 if np.any(chosen):
@@ -121,7 +122,7 @@ class PresetModel:
             rates = self.rates(values, rows)
             ring = np.array([rates[int(n)][0] * GIGA for n in rows.ranks])
             exchange = np.array([rates[int(n)][1] * GIGA for n in rows.ranks])
-        return predicted_seconds(rows, self.transport(values), NO_NETWORK, ring, exchange)
+        return predicted_seconds(rows, self.transport(values), NO_NETWORK, ring, exchange) + host_seconds(rows, values)
 
     def fit(self, rows: Collectives) -> Fitted:
         """The values nearest to the rows; every group of ranks and collective counts alike."""
@@ -171,13 +172,13 @@ def fit_preset(name: str, rows: Collectives) -> FittedPreset:
 
 def fit_network(rows: Collectives, transports: Sequence[Transport]) -> tuple[dict[str, float], np.ndarray]:
     """(numbers of a network preset, errors [%] row by row) from rows between nodes, each system with its transport."""
-    parameters = [Parameter(key, *bounds) for key, bounds in NETWORK_RANGES.items()]
+    parameters = [Parameter(key, *bounds) for key, bounds in NETWORK_RANGES.items()] + host_parameters(rows)
 
     def predict(values: Values) -> np.ndarray:
         return network_seconds(rows, transports, values)
 
     found = fit(parameters, predict, rows.seconds, _even_weights(rows))
-    return found.values, 100.0 * (predict(found.values) / rows.seconds - 1.0)
+    return {key: found.values[key] for key in NETWORK_RANGES}, 100.0 * (predict(found.values) / rows.seconds - 1.0)
 
 
 def network_seconds(rows: Collectives, transports: Sequence[Transport], values: Values) -> np.ndarray:
@@ -188,6 +189,19 @@ def network_seconds(rows: Collectives, transports: Sequence[Transport], values: 
         part = rows.where(chosen)
         network = Network(part.nic_bytes_per_s, values["base_us"] * MICRO, values["hop_us"] * MICRO, values["fraction"])
         found[chosen] = predicted_seconds(part, transport, network, part.ring_bytes_per_s, part.ring_bytes_per_s)
+    return found + host_seconds(rows, values)
+
+
+def host_parameters(rows: Collectives) -> list[Parameter]:
+    """A time of its own for every system whose calls were launched one by one: a nuisance, in no preset."""
+    return [Parameter(f"host_us@{system}", 5.0, 0.0, 400.0) for system in np.unique(rows.system[rows.has_host])]
+
+
+def host_seconds(rows: Collectives, values: Values) -> np.ndarray:
+    """That time row by row [s]; 0 where the fit has not seen the system."""
+    found = np.zeros(len(rows))
+    for system in np.unique(rows.system[rows.has_host]):
+        found[rows.system == system] = values.get(f"host_us@{system}", 0.0) * MICRO
     return found
 
 

@@ -1,7 +1,7 @@
 """All presets and networks of measured collectives, and how far predictions are off, seen and unseen."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _networks(rows: Collectives, transports: dict[str, Transport]) -> list[Fitte
     remote = rows.where(~rows.is_inside & np.isin(rows.preset, list(transports)))
     for name in np.unique(remote.network):
         part = remote.where(remote.network == name)
-        if len(part) >= LEAST_NETWORK_ROWS:
+        if len(part) >= LEAST_NETWORK_ROWS and np.min(part.bytes) <= MIB:  # larger payloads do not show the start
             by_system = [transports[str(part.preset[part.system == s][0])] for s in np.unique(part.system)]
             found.append(FittedNetwork(str(name), *fit_network(part, by_system), _who(part.source)))
     return found
@@ -123,7 +123,7 @@ def _left_out_ranks(part: Collectives) -> np.ndarray:
 
 def _joined(parts: Sequence[Collectives]) -> Collectives:
     if not parts:
-        return Collectives(*(np.array([]) for _ in range(12)))
+        return Collectives(*(np.array([]) for _ in fields(Collectives)))
     return Collectives(*(np.concatenate(columns) for columns in zip(*(vars(p).values() for p in parts), strict=True)))
 
 

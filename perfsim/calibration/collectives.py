@@ -20,7 +20,8 @@ class Collectives:
     system: the machine that was measured; preset, network: names of what its links and its network are calibrated by.
     collective: one of COLLECTIVES; ranks, members: GPUs in all and in each node or NVLink domain; bytes: as nccl-tests
     counts [B]. ring_bytes_per_s, switch_bytes_per_s: of the links by specification; nic_bytes_per_s: a GPU's share of
-    its node's NICs, 1 inside a node [B/s]. seconds: of one call [s].
+    its node's NICs, 1 inside a node [B/s]. seconds: of one call [s]; has_host: timed from a program that launches each
+    call, as PyTorch does, so that a time of its own is in it.
     """
 
     system: np.ndarray
@@ -33,6 +34,7 @@ class Collectives:
     ring_bytes_per_s: np.ndarray
     switch_bytes_per_s: np.ndarray
     nic_bytes_per_s: np.ndarray
+    has_host: np.ndarray
     seconds: np.ndarray
     source: np.ndarray
 

@@ -45,7 +45,7 @@ def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
     local = _exchange_seconds(route, members, each * members)
     between = route.between
     wire = each * (n - members) / np.maximum(n, 1.0)
-    remote = _filled(wire / (between.fraction * between.bytes_per_s)) + between.base_seconds
+    remote = _filled(wire / _share_bytes_per_s(route)) + between.base_seconds
     remote = remote + between.hop_seconds * np.maximum(n / np.maximum(members, 1.0) - 1.0, 0.0)
     return np.where(n > 1.0, np.maximum(local, np.where(n > members, remote, 0.0)), 0.0)
 
@@ -58,7 +58,7 @@ def send_seconds(route: Route, size_bytes: Floats) -> Floats:
         for protocol in (within.transport.send_low_latency, within.transport.send)
     )
     inside = np.where(size_bytes <= SEND_LOW_LATENCY_BYTES, np.minimum(small, large), large)
-    outside = between.base_seconds + size_bytes / (between.bytes_per_s * between.fraction)
+    outside = between.base_seconds + size_bytes / _share_bytes_per_s(route)
     return np.where(np.asarray(route.members) > 1, inside, outside)
 
 
@@ -80,11 +80,17 @@ def network_bytes_per_s(route: Route, factor: float) -> Floats:
     over two nodes each sends the array once, over three 1.5 times on average, over many twice.
     Source: aliyun/SimAI system/calbusbw.cc (2 and 4/3 times the NICs' rate at two and three nodes).
     """
-    share = route.between.bytes_per_s * route.between.fraction
+    share = _share_bytes_per_s(route)
     inside = np.maximum(route.within.ring_bytes_per_s, route.within.switch_bytes_per_s * (factor > 1.0))
     nodes = 1.0 * np.asarray(route.ranks) / route.members
     tree = np.where(nodes <= 2.0, 2.0, np.where(nodes <= 3.0, 4.0 / 3.0, 1.0)) if factor > 1.0 else 1.0
     return np.minimum(route.members * share * tree, np.maximum(inside, share))
+
+
+def _share_bytes_per_s(route: Route) -> Floats:
+    """A rank's share of the NICs, or what its own way out of the card carries [B/s]."""
+    own = route.within.pair_bytes_per_s * route.within.transport.simple.fraction
+    return np.minimum(route.between.bytes_per_s * route.between.fraction, own)
 
 
 def _where_needed(route: Route, inside: Floats, outside: Floats) -> Floats:

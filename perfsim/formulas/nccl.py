@@ -13,8 +13,16 @@ from perfsim.units import GIGA
 
 T = TypeVar("T")
 
-# What NCCL takes a link for [GB/s per direction] over its datasheet's 25 (NVLink 2 to 4) or 50 (NVLink 5).
-LINK_SHARE = {6.0: 18.0 / 20.0, 7.0: 20.0 / 25.0, 8.0: 20.0 / 25.0, 9.0: 20.6 / 25.0, 10.0: 40.1 / 50.0}
+# What NCCL takes a link for [GB/s per direction] over its datasheet's 20 (NVLink 1), 25 (2 to 4; 14.1 on GeForce and
+# workstation cards) or 50 (NVLink 5).
+LINK_SHARE = {
+    6.0: 18.0 / 20.0,
+    7.0: 20.0 / 25.0,
+    8.0: 20.0 / 25.0,
+    8.6: 12.0 / 14.0625,
+    9.0: 20.6 / 25.0,
+    10.0: 40.1 / 50.0,
+}
 # Speeds of a channel inside a node [GB/s], by compute capability from which they hold.
 SPEEDS = {
     6.0: (40, 30, 20, 18, 15, 12, 10, 9, 7, 6, 5, 4, 3),
@@ -22,6 +30,7 @@ SPEEDS = {
     10.0: (90, 80, 70, 60, 50, 45, 40, 30, 24, 20, 19, 18),
 }
 SWITCH_EFFICIENCY = {9.0: 0.85, 10.0: 0.74}
+MOST_CHANNELS = 32
 ROUNDING = 1e-9
 
 # What NCCL believes of its protocols and chooses by: start [us], step [us], share of the ring's bandwidth (for
@@ -47,7 +56,7 @@ def ring_bytes_per_s(nvlink_bytes_per_s: float, compute_capability: float) -> fl
     total = _total(nvlink_bytes_per_s, compute_capability)
     best = 0.0
     for speed in _since(SPEEDS, compute_capability):
-        best = max(best, speed * int(total / speed + ROUNDING))
+        best = max(best, speed * min(int(total / speed + ROUNDING), MOST_CHANNELS))
         if best >= total - ROUNDING:
             break
     return (best or total) * GIGA

@@ -31,7 +31,7 @@ _SIGNS = {  # keys that only one kind of file has
     "system": {"gpus_per_node", "topology", "nics", "gpu"},
     "model": {"hidden_size", "num_hidden_layers", "num_attention_heads"},
     "software": {"framework", "fusion", "host_seconds"},
-    "calibration": {"rule", "streaming", "nvswitch", "process"},
+    "calibration": {"rule", "streaming", "preset", "network", "process"},
 }
 _CALIBRATIONS: dict[str, type[Sourced]] = {
     "cards": CardRules,

@@ -19,7 +19,7 @@ from perfsim.units import GIGA, MIB, MICRO
 
 LINKS = ("nvswitch", "nvlink-mesh", "nvlink-bridge", "pcie", "pcie-host")
 REQUIRED = ("system", "gpu", "links", "collective", "ranks", "bytes", "time_us")
-OPTIONAL = ("switch", "fabric", "network_gb_per_s", "ranks_per_node", "source", "notes")
+OPTIONAL = ("switch", "timing", "fabric", "network_gb_per_s", "ranks_per_node", "source", "notes")
 LOG_PROGRAMS = {
     "all_reduce": "all_reduce",
     "all_gather": "all_gather",
@@ -95,6 +95,7 @@ def _row(line: int, cells: Cells, catalogue: Catalogue, complaints: Complaints) 
         "ring_bytes_per_s": ring,
         "switch_bytes_per_s": switch,
         "nic_bytes_per_s": nic or 1.0,
+        "has_host": cells.get("timing") == "torch",
         "seconds": (numbers["time_us"] or 0.0) * MICRO,
         "source": cells.get("source", ""),
     }
@@ -161,6 +162,7 @@ def _log_rows(path: Path) -> list[Row]:
             "ring_bytes_per_s": 0.0,
             "switch_bytes_per_s": 0.0,
             "nic_bytes_per_s": 1.0,
+            "has_host": False,
             "seconds": microseconds * MICRO,
             "source": path.name,
         }

@@ -25,7 +25,13 @@ ETHERNET_BYTES_PER_S = 10 * GIGA / BITS_PER_BYTE
 MESH_SHARE = {2: 1 / 6, 3: 1 / 3, 4: 2 / 3}
 
 SWITCH_PRESETS = ((10.0, "nvswitch-5"), (9.0, "nvswitch-3"), (0.0, "nvswitch-2"))
-NETWORK_WORDS = {"EFA": "efa", "InfiniBand": "infiniband", "RoCE": "roce"}  # in a system's `fabric`, the first counts
+NETWORK_WORDS = {
+    "EFA v1": "efa-1",
+    "EFA v": "efa-2",
+    "EFA": "efa-1",
+    "InfiniBand": "infiniband",
+    "RoCE": "roce",
+}  # in a system's `fabric`, the first counts
 
 
 def segments(spec: "SystemSpec", card: GpuSpec, collectives: Collectives) -> Lookup[Segment]:

@@ -30,7 +30,7 @@ NF4_BYTES, NF4_TWICE_BYTES, INT4_BYTES, INT8_BYTES = 4.5 / 8, 4.127 / 8, 4.25 / 
 
 # NIC rate [Gbit/s] and how many of them a node has, 0: one for each GPU
 NETWORKS = {"ib-edr": (100, 0), "ib-hdr": (200, 0), "ib-ndr": (400, 0), "efa-400": (400, 1), "efa-3200": (400, 8)}
-FABRICS = {"efa-400": "EFA", "efa-3200": "EFA", "roce": "RoCE"} | dict.fromkeys(
+FABRICS = {"efa-400": "EFA v1", "efa-3200": "EFA v2", "roce": "RoCE"} | dict.fromkeys(
     ("ib-edr", "ib-hdr", "ib-ndr", "nvl72", "unknown"), "InfiniBand"
 )
 USUAL_NIC_GBIT = {"volta": 100, "turing": 100, "pascal": 100, "ampere": 200}  # 400 with later cards

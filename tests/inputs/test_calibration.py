@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from perfsim import paths
 from perfsim.errors import InputError
-from perfsim.inputs.calibration import CardRules, Links, Match, Rule, card_calibration, to_calibration
+from perfsim.inputs.calibration import CardRules, Match, Rule, card_calibration, to_calibration
 from perfsim.inputs.catalogue import Catalogue, catalogue
 from perfsim.inputs.files import load
 from perfsim.inputs.gpu import GpuSpec
 
 FOLDER = paths.builtin("specs") / "calibration"
 SHAPE = {"gemm_bandwidth_fraction": 0.9, "gemm_fill": 100, "tile_reload": 10, "whole_wave_share": 0.5, "l2_gain": 1}
-LINK_KINDS = ("nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie", "pcie-host", "network")
+LINK_KINDS = ("nvswitch-3", "nvlink", "pcie", "pcie-host")
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,13 @@ def test_every_shipped_rule_is_for_some_card(specs: Catalogue) -> None:
 
 
 def test_faster_links_are_not_calibrated_slower() -> None:
-    links = load(FOLDER / "links.toml", Links)
-    for kind in LINK_KINDS:
-        link = links.of(kind)
-        assert link.low_latency.base_us <= link.simple.base_us
-        assert link.low_latency.fraction <= link.simple.fraction <= 1
-    fractions = [links.of(kind).simple.fraction for kind in ("nvswitch", "nvlink", "pcie", "pcie-host")]
+    """Protocols for small payloads start sooner and move less; a switch is no worse than a way through the host."""
+    known = catalogue().collectives
+    presets = [known.preset(name) for name in LINK_KINDS]
+    for preset in presets:
+        assert preset.low_latency.base_us <= preset.simple.base_us
+        assert preset.low_latency.fraction <= preset.simple.fraction
+    fractions = [preset.simple.fraction for preset in presets]
     assert fractions == sorted(fractions, reverse=True)
 
 

@@ -39,6 +39,7 @@ def test_schemas(kind: str) -> None:
         ("models/bert-large-uncased.toml", "model"),
         ("software/megatron-core.toml", "software"),
         ("calibration/links.toml", "calibration"),
+        ("calibration/collectives.toml", "calibration"),
     ],
 )
 def test_the_kind_is_seen_from_the_keys(specs: Catalogue, tmp_path: Path, file: str, kind: str) -> None:
@@ -71,6 +72,6 @@ def test_a_calibration_file_of_another_name(specs: Catalogue, tmp_path: Path) ->
     path.write_text("x = 1\n")
     with pytest.raises(
         InputError,
-        match=r"no such calibration file; call it one of cards\.toml, kernels\.toml, links\.toml, power\.toml, shared",
+        match=r"no such calibration file; call it one of cards\.toml, kernels\.toml, collectives\.toml, links\.toml,",
     ):
         check_file(path, specs)

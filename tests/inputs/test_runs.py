@@ -100,7 +100,7 @@ def test_a_plan_is_read(tmp_path):
     assert run.workload.global_batch_size == 16
     assert (run.system.gpus_per_node, run.system.max_gpus) == (8, 64)
     assert run.system.between.bytes_per_s == 25e9
-    assert run.system.within.entries.ring_bytes_per_s[0] == 300e9
+    assert run.system.within.at(8, 1).ring_bytes_per_s == 240e9
     assert (run.assumptions, run.software_note) == ((), "")
 
 
