@@ -36,7 +36,7 @@ def half_seconds(route: Route, size_bytes: Floats) -> Floats:
 
 
 def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
-    """Seconds of an all-to-all of `size_bytes` in all, split evenly [s]; 0 for one rank.
+    """Seconds of an all-to-all in which every rank splits `size_bytes` evenly over all [s]; 0 for one rank.
 
     Bytes for other nodes go through this rank's share of the NICs, the rest over the node's links at the same time.
     """
@@ -44,7 +44,7 @@ def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
     each = size_bytes / np.maximum(n, 1.0)
     local = _exchange_seconds(route, members, each * members)
     between = route.between
-    wire = each * (n - members) / np.maximum(n, 1.0)
+    wire = each * (n - members)
     remote = _filled(wire / _share_bytes_per_s(route)) + between.base_seconds
     remote = remote + between.hop_seconds * np.maximum(n / np.maximum(members, 1.0) - 1.0, 0.0)
     return np.where(n > 1.0, np.maximum(local, np.where(n > members, remote, 0.0)), 0.0)
@@ -73,23 +73,27 @@ def beside_seconds(compute_seconds: Floats, wire_seconds: Floats, multiprocessor
     return np.where(wire_seconds <= slowed, hidden, wire_seconds)
 
 
-def network_bytes_per_s(route: Route, factor: float) -> Floats:
-    """What a ring or, for an all-reduce, a double binary tree over the group gets between domains [B/s].
+def _wire_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) -> Floats:
+    """Seconds on the wire of an all-reduce (factor 2) or a half between domains [s]: on NICs or on the links inside.
 
-    The ranks inside one domain drive their NICs together: min(members·NIC share, what the links inside feed). In a tree
-    over two nodes each sends the array once, over three 1.5 times on average, over many twice.
-    Source: aliyun/SimAI system/calbusbw.cc (2 and 4/3 times the NICs' rate at two and three nodes).
+    The ranks inside one domain drive their NICs together. A ring sends 2(n-1)/n of the array out of every node, a
+    double binary tree once over two nodes, 1.5 times over three and twice over many.
     """
-    share = _share_bytes_per_s(route)
-    inside = np.maximum(route.within.ring_bytes_per_s, route.within.switch_bytes_per_s * (factor > 1.0))
-    nodes = 1.0 * np.asarray(route.ranks) / route.members
-    tree = np.where(nodes <= 2.0, 2.0, np.where(nodes <= 3.0, 4.0 / 3.0, 1.0)) if factor > 1.0 else 1.0
-    return np.minimum(route.members * share * tree, np.maximum(inside, share))
+    nodes = n / route.members
+    sent = factor * (n - 1.0) / np.maximum(n, 1.0)
+    inside = (
+        sent * size_bytes / np.maximum(route.within.ring_bytes_per_s, route.within.switch_bytes_per_s * (factor > 1.0))
+    )
+    if factor > 1.0:
+        sent = np.minimum(sent, np.where(nodes <= 2.0, 1.0, np.where(nodes <= 3.0, 1.5, 2.0)))
+    outside = sent * size_bytes / (route.members * _share_bytes_per_s(route))
+    return np.where(np.asarray(route.members) > 1, np.maximum(inside, outside), outside)
 
 
 def _share_bytes_per_s(route: Route) -> Floats:
     """A rank's share of the NICs, or what its own way out of the card carries [B/s]."""
-    own = route.within.pair_bytes_per_s * route.within.transport.simple.fraction
+    simple = route.within.transport.simple
+    own = route.within.pair_bytes_per_s * simple.fraction / (1.0 + simple.copy_share)
     return np.minimum(route.between.bytes_per_s * route.between.fraction, own)
 
 
@@ -139,11 +143,10 @@ def _between_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float)
     """A ring or tree over nodes: the network's rate, and the steps inside nodes and between them."""
     between, quick = route.between, route.within.transport.low_latency
     nodes = n / route.members
-    wire = factor * (n - 1.0) / np.maximum(n, 1.0) * size_bytes
     rounds = np.log2(np.maximum(nodes, 1.0)) if factor > 1.0 else (nodes - 1.0)
     inside = (route.members - 1.0) if factor > 1.0 else n - nodes
     start = between.base_seconds + factor * (rounds * between.hop_seconds + inside * quick.hop_seconds)
-    return start + _filled(wire / network_bytes_per_s(route, factor))
+    return start + _filled(_wire_seconds(route, n, size_bytes, factor))
 
 
 def _filled(wire_seconds: Floats) -> Floats:

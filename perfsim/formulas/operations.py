@@ -308,7 +308,7 @@ class Route(Operation):
 
 @dataclass(frozen=True)
 class Exchange(Operation):
-    """A collective over a group of ranks; `size_bytes` as nccl-tests counts (the total array)."""
+    """A collective over a group of ranks; `size_bytes` as nccl-tests counts (an all-to-all: a rank's own array)."""
 
     collective: Literal["all-reduce", "gather-scatter", "all-to-all", "ring"] = "all-reduce"
     group: Literal["tensor", "context", "expert"] = "tensor"

@@ -308,9 +308,7 @@ def _mlp(build: _Builder, source: str) -> str:
     choices = build.rows * moe.experts
     route = Route("dispatch", build.value, chosen * model.hidden_size, choices, np.asarray(e) > 1)
     build.add(route, source, "router")
-    size = (
-        chosen / build.shard * model.hidden_size * build.value * e
-    )  # with sequence parallelism each rank sends its rows
+    size = chosen / build.shard * model.hidden_size * build.value  # with sequence parallelism each rank sends its rows
     build.add(Exchange("dispatch_exchange", build.value, "all-to-all", "expert", size, e))
     build.graph.nodes["dispatch_exchange"]["values"] = chosen * model.hidden_size
     local = moe.experts / e
