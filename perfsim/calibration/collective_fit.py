@@ -11,6 +11,7 @@ from perfsim.core.fabric import Network, Transport
 from perfsim.formulas.nccl import BELIEVED
 from perfsim.units import GIGA, MICRO
 
+LEAST_STEPS = {"hop_us": 2, "copy_share": 3}  # numbers of steps that tell these from the start and the rate
 LEAST_SIZES = 5  # distinct payloads that show both the start and the bandwidth
 
 # Where fits start and what is physically possible, by protocol: (start, least, most) in the units of a preset's keys.
@@ -85,7 +86,7 @@ class PresetModel:
             if not len(shown) or not (protocol in BELIEVED[self.wire] or protocol.startswith("send")):
                 continue
             for key, bounds in keys.items():
-                if not (key == "hop_us" and len(np.unique(steps)) < 2) and not self._is_unit(protocol, key):
+                if len(np.unique(steps)) >= LEAST_STEPS.get(key, 1) and not self._is_unit(protocol, key):
                     found.append(Parameter(f"{protocol}.{key}", *bounds))
         found += host_parameters(rows)
         for n in self._sizes(rows):

@@ -1,4 +1,4 @@
-"""Fits of collectives: known numbers come back, groups that were not measured are refused, presets give what they say."""
+"""Fits of collectives: known numbers come back, what was not measured is refused, presets give what they say."""
 
 from dataclasses import replace
 from pathlib import Path
