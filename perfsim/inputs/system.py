@@ -4,23 +4,21 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
-from perfsim.core.arrays import Lookup, stack
-from perfsim.core.fabric import Network, Segment, Transport
+from perfsim.core.fabric import Network
 from perfsim.core.hardware import Gpu, System
+from perfsim.graphs.interconnect import segments
 from perfsim.inputs.calibration import Links
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
 from perfsim.inputs.gpu import GpuSpec, PeerToPeer
 from perfsim.inputs.positions import Loc
+from perfsim.inputs.wiring import Wiring, domain_of, wiring_problems
 from perfsim.units import BITS_PER_BYTE, GIGA
 
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
-
-# One direction of 16 lanes after encoding [bytes/s], by PCIe generation.
-X16_BYTES_PER_S = {1: 4e9, 2: 8e9, 3: 15.75e9, 4: 31.5e9, 5: 63e9, 6: 126e9, 7: 252e9}
+Lanes = Annotated[int, Field(ge=1, le=32)]
 
 # Assumed where a file says nothing: a node without known NICs has plain 10 Gbit/s Ethernet; beside its GPUs a server
 # draws 100 W for each of them, a self-built machine 150 W in all.
@@ -53,7 +51,18 @@ class SystemSpec(Sourced):
     nic_gbit_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
     fabric: Line | None = None
     pcie_generation: Annotated[int, Field(ge=1, le=7)] | None = None
-    pcie_lanes: Annotated[int, Field(ge=1, le=32)] | None = None
+    pcie_lanes: Lanes | None = None
+    slot_lanes: Annotated[tuple[Lanes, ...], Field(strict=False)] = ()
+    sockets: Annotated[int, Field(ge=1, le=64)] | None = None
+    gpus_per_pcie_switch: Annotated[int, Field(ge=0, le=64)] = 0
+    socket_link_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    host_memory_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    leaf_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    leaf_oversubscription: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    pod_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    pod_oversubscription: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    rails: bool = False
+    wiring: Wiring | None = None
     node_power_watts: Annotated[float, Field(ge=10, le=1e7)] | None = None
     max_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     price: Price | None = None
@@ -66,6 +75,7 @@ class SystemSpec(Sourced):
             yield ("nics",), "NICs without a rate", "add nic_gbit_per_s"
         if (self.max_nodes or 1) * self.gpus_per_node > 1_000_000:
             yield ("max_nodes",), "more than 1,000,000 GPUs", "write fewer nodes"
+        yield from wiring_problems(self)
 
     @property
     def is_desktop(self) -> bool:
@@ -98,7 +108,7 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, links: Links)
         gpus_per_node=spec.gpus_per_node,
         gpus_per_domain=max(spec.nvlink_domain_gpus, spec.gpus_per_node),
         max_gpus=nodes * spec.gpus_per_node,
-        within=_within(spec, card, links),
+        within=segments(domain_of(spec, card), lambda kind: links.of(kind).to_transport()),
         between=Network(node_bandwidth / spec.gpus_per_node, links.of("network").to_transport()),
         host_watts_per_gpu=_host_watts(spec, card),
         usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
@@ -131,23 +141,6 @@ def box_spec(key: str, card: GpuSpec, count: int) -> SystemSpec:
         peer_to_peer=card.peer_to_peer,
         pcie_generation=card.pcie_generation,
         pcie_lanes=min(card.pcie_lanes, 8) if is_consumer and count == 2 else card.pcie_lanes,
-    )
-
-
-def _within(spec: SystemSpec, card: GpuSpec, links: Links) -> Lookup[Segment]:
-    """The link between the GPUs of a node: NVLink where it joins all of them, else the PCIe path."""
-    if spec.nvlink_gb_per_s is not None and spec.topology != "pcie" and spec.nvlink_domain_gpus >= spec.gpus_per_node:
-        return _uniform(spec, spec.nvlink_gb_per_s * GIGA / 2, links.of(spec.topology).to_transport())
-    generation = min(spec.pcie_generation or card.pcie_generation, card.pcie_generation)
-    lanes = min(spec.pcie_lanes or card.pcie_lanes, card.pcie_lanes)
-    kind = "pcie" if spec.peer_to_peer == "yes" else "pcie-host"
-    return _uniform(spec, lanes / 16 * X16_BYTES_PER_S[generation], links.of(kind).to_transport())
-
-
-def _uniform(spec: SystemSpec, bandwidth: float, transport: Transport) -> Lookup[Segment]:
-    domain = max(spec.nvlink_domain_gpus, spec.gpus_per_node)
-    return Lookup(
-        0, np.zeros((1, domain + 1, 1), dtype=np.int64), stack([Segment(bandwidth, bandwidth, bandwidth, transport)])
     )
 
 

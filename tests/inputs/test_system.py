@@ -6,7 +6,7 @@ import pytest
 from perfsim.core.hardware import System
 from perfsim.errors import InputError, UnsupportedError
 from perfsim.inputs.catalogue import Catalogue, catalogue
-from perfsim.inputs.system import load_system
+from perfsim.inputs.system import load_system, to_system
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +55,42 @@ def test_price_per_gpu_with_its_date(specs: Catalogue) -> None:
     assert system.price_basis.startswith("AWS p4d.24xlarge, after 2025-11")
 
 
-def test_bridges_count_only_where_they_join_all_gpus(specs: Catalogue) -> None:
-    pair, two_pairs = specs.system("nvlink-2x-rtx-3090"), specs.system("nvlink-4x-rtx-3090")
-    assert pair.within.entries.ring_bytes_per_s[0] == 56.25e9
-    assert two_pairs.within.entries.ring_bytes_per_s[0] == 31.5e9  # 16 lanes of PCIe 4 between the pairs
+def test_bridges_join_pairs_and_pcie_joins_the_pairs(specs: Catalogue) -> None:
+    direct = specs.system("pcie-4x-a40-nvlink-pairs").within
+    assert direct.at(2, 1).ring_bytes_per_s == 56.25e9
+    assert direct.at(4, 1).ring_bytes_per_s == direct.at(2, 2).ring_bytes_per_s == 31.5e9  # 16 lanes of PCIe 4
+    staged = specs.system("nvlink-4x-rtx-3090").within
+    assert staged.at(2, 1).ring_bytes_per_s == 56.25e9
+    # two of four steps are written to and read from 4 channels of DDR4-3200
+    assert staged.at(4, 1).ring_bytes_per_s == 4 * 25.6e9 / 2 / 2
+
+
+def test_a_group_has_the_transport_of_its_slowest_link(specs: Catalogue) -> None:
+    within, links = specs.system("pcie-4x-a40-nvlink-pairs").within, specs.links
+    assert within.at(2, 1).transport.simple.fraction == links.of("nvlink-bridge").simple.fraction
+    assert within.at(4, 1).transport.simple.fraction == links.of("pcie").simple.fraction
 
 
 def test_cards_without_peer_access_go_through_host_memory(specs: Catalogue) -> None:
-    staged, direct = specs.system("pcie-4x-rtx-4090").within, specs.system("pcie-4x-rtx-a6000").within
-    assert staged.bandwidth_bytes_per_s == direct.bandwidth_bytes_per_s == 31.5e9
-    assert staged.simple.fraction < direct.simple.fraction
+    staged, direct = specs.system("pcie-4x-rtx-4090").within.at(4, 1), specs.system("pcie-4x-rtx-a6000").within.at(4, 1)
+    assert direct.ring_bytes_per_s == 31.5e9
+    assert staged.ring_bytes_per_s == 4 * 25.6e9 / 2 / 4  # four GPUs write and read 4 channels of DDR4-3200
+    assert staged.transport.simple.fraction < direct.transport.simple.fraction
+
+
+def test_slots_may_differ(tmp_path: Path, specs: Catalogue) -> None:
+    path = tmp_path / "box.toml"
+    path.write_text(GOOD.replace("= 4\n", '= 4\nslot_lanes = [16, 8, 8, 4]\npeer_to_peer = "yes"\n'))
+    spec = load_system(path, specs.names("gpus"))
+    system = to_system("box", spec, specs.gpu("rtx-4090"), specs.gpu_spec("rtx-4090"), specs.links)
+    assert system.within.at(4, 1).ring_bytes_per_s == 31.5e9 / 4
+    assert system.within.at(2, 1).ring_bytes_per_s == 31.5e9 / 4
 
 
 def test_a_machine_without_nics_is_one_node(specs: Catalogue) -> None:
     system = specs.system("pcie-2x-rtx-4090")
     assert system.max_gpus == 2
-    assert system.within.entries.ring_bytes_per_s[0] == 31.5e9 / 2  # 8 lanes each
+    assert system.within.at(2, 1).ring_bytes_per_s == 2 * 25.6e9 / 4  # both write and read 2 channels of DDR4-3200
     assert system.between.bytes_per_s * system.gpus_per_node == 1.25e9
     assert system.host_watts_per_gpu == 75
 
