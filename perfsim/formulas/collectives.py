@@ -30,7 +30,7 @@ def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
     own = size_bytes / np.maximum(n, 1.0)
     within, between = route.within, route.between
     local = _seconds(within.transport, within.exchange_bytes_per_s, members, own * (members - 1.0) / n, 1.0)
-    remote = _seconds(between.transport, between.bytes_per_s, n, own * (n - members) / n, 1.0)
+    remote = _seconds(between.transport, route.exchange_bytes_per_s, n, own * (n - members) / n, 1.0)
     return np.where(n > 1.0, np.maximum(local, np.where(n > members, remote, 0.0)), 0.0)
 
 

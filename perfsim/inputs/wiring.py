@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 X16_BYTES_PER_S = {1: 4e9, 2: 8e9, 3: 15.75e9, 4: 31.5e9, 5: 63e9, 6: 126e9, 7: 252e9}
 
 # Assumed where a file says nothing, by PCIe generation, as such hosts usually have it: one direction of all links
-# between two sockets (2 x UPI 10.4 GT/s, 3 x 11.2 GT/s, 3 x 16 GT/s), and a channel of memory (DDR4-2666, DDR4-3200,
+# between two sockets (2 UPI at 10.4 GT/s; 3 xGMI of 16 lanes at 18 GT/s, at 32 GT/s later), and a channel of memory (DDR4-2666, DDR4-3200,
 # DDR5-4800, DDR5-6400) of which desktops have 2, workstations 4 and servers 8 a socket [GB/s].
-SOCKET_GB_PER_S = {1: 19.2, 2: 25.6, 3: 41.6, 4: 67.2, 5: 96.0, 6: 144.0, 7: 144.0}
+SOCKET_GB_PER_S = {1: 19.2, 2: 25.6, 3: 41.6, 4: 108.0, 5: 192.0, 6: 192.0, 7: 192.0}
 CHANNEL_GB_PER_S = {1: 12.8, 2: 12.8, 3: 21.3, 4: 25.6, 5: 38.4, 6: 51.2, 7: 51.2}
 
 
