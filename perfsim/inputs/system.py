@@ -14,7 +14,7 @@ from perfsim.inputs.explain import nearest
 from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
 from perfsim.inputs.gpu import GpuSpec, PeerToPeer
 from perfsim.inputs.positions import Loc
-from perfsim.inputs.wiring import Wiring, domain_of, wiring_problems
+from perfsim.inputs.wiring import Wiring, domain_of, slot_bytes_per_s, wiring_problems
 from perfsim.units import BITS_PER_BYTE, GIGA
 
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
@@ -101,16 +101,17 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, links: Links)
     """The system in SI units, with `gpu` as its card and `card` as that card's file."""
     node_bandwidth = spec.nics * (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE or ETHERNET_BYTES_PER_S
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
+    domain = domain_of(spec, card)
     return System(
         key=key,
         name=spec.name,
         gpu=gpu,
         gpus_per_node=spec.gpus_per_node,
-        gpus_per_domain=max(spec.nvlink_domain_gpus, spec.gpus_per_node),
+        gpus_per_domain=domain.gpus,
         max_gpus=nodes * spec.gpus_per_node,
-        within=segments(domain_of(spec, card), lambda kind: links.of(kind).to_transport()),
+        within=segments(domain, lambda kind: links.of(kind).to_transport()),
         between=Network(
-            node_bandwidth / spec.gpus_per_node,
+            min(node_bandwidth / spec.gpus_per_node, slot_bytes_per_s(domain)),
             links.of("network").to_transport(),
             leaf_nodes=spec.leaf_nodes or 1,
             leaf_oversubscription=spec.leaf_oversubscription,

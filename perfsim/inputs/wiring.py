@@ -1,6 +1,7 @@
 """The keys of a system file that say how its GPUs are linked, and the domain that they describe."""
 
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 # One direction of 16 lanes after encoding [bytes/s], by PCIe generation.
 X16_BYTES_PER_S = {1: 4e9, 2: 8e9, 3: 15.75e9, 4: 31.5e9, 5: 63e9, 6: 126e9, 7: 252e9}
 
-# Assumed where a file says nothing, by PCIe generation, as such hosts usually have it: one direction of all links
-# between two sockets (2 UPI at 10.4 GT/s; 3 xGMI of 16 lanes at 18 GT/s, at 32 GT/s later), and a channel of memory (DDR4-2666, DDR4-3200,
-# DDR5-4800, DDR5-6400) of which desktops have 2, workstations 4 and servers 8 a socket [GB/s].
+# Assumed where a file says nothing, by PCIe generation, as such hosts usually have it [GB/s]: one way of all the links
+# between two sockets (2 UPI at 10.4 GT/s; 3 xGMI of 16 lanes at 18 GT/s, later at 32 GT/s), and a channel of memory
+# (DDR4-2666, DDR4-3200, DDR5-4800, DDR5-6400), of which desktops have 2, workstations 4 and servers 8 a socket.
 SOCKET_GB_PER_S = {1: 19.2, 2: 25.6, 3: 41.6, 4: 108.0, 5: 192.0, 6: 192.0, 7: 192.0}
 CHANNEL_GB_PER_S = {1: 12.8, 2: 12.8, 3: 21.3, 4: 25.6, 5: 38.4, 6: 51.2, 7: 51.2}
 
@@ -157,6 +158,12 @@ def host_of(spec: "SystemSpec", card: GpuSpec) -> Host:
         nics=spec.nics,
         nic_bytes_per_s=(spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE,
     )
+
+
+def slot_bytes_per_s(domain: Domain) -> float:
+    """What the slowest slot carries, and so what a GPU hands to its NIC at most [B/s]."""
+    slots = [k.bytes_per_s for k in domain.links if k.kind == "pcie" and "gpu" in (kind_of(k.a), kind_of(k.b))]
+    return min(slots, default=inf)
 
 
 def _nvlinks(spec: "SystemSpec", card: GpuSpec, gpus: int) -> Iterator[Link]:
