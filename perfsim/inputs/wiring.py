@@ -20,8 +20,10 @@ X16_BYTES_PER_S = {1: 4e9, 2: 8e9, 3: 15.75e9, 4: 31.5e9, 5: 63e9, 6: 126e9, 7: 
 
 # Assumed where a file says nothing, by PCIe generation, as such hosts usually have it [GB/s]: one way of all the links
 # between two sockets (2 UPI at 10.4 GT/s; 3 xGMI of 16 lanes at 18 GT/s, later at 32 GT/s), and a channel of memory
-# (DDR4-2666, DDR4-3200, DDR5-4800, DDR5-6400), of which desktops have 2, workstations 4 and servers 8 a socket.
+# (DDR4-2666, DDR4-3200, DDR5-4800, DDR5-6400). Desktops, with 16 lanes for cards, have 2, workstations 4, servers 8 a
+# socket.
 SOCKET_GB_PER_S = {1: 19.2, 2: 25.6, 3: 41.6, 4: 108.0, 5: 192.0, 6: 192.0, 7: 192.0}
+DESKTOP_LANES = 20
 CHANNEL_GB_PER_S = {1: 12.8, 2: 12.8, 3: 21.3, 4: 25.6, 5: 38.4, 6: 51.2, 7: 51.2}
 
 
@@ -147,7 +149,7 @@ def host_of(spec: "SystemSpec", card: GpuSpec) -> Host:
     gpus = spec.gpus_per_node
     lanes: Sequence[int] = spec.slot_lanes or (spec.pcie_lanes or card.pcie_lanes,) * gpus
     x16 = X16_BYTES_PER_S[generation]
-    channels = 8 if spec.kind != "pcie-box" or gpus > 4 else 4 if gpus > 2 else 2
+    channels = 8 if spec.kind != "pcie-box" or gpus > 4 else 4 if sum(lanes) > DESKTOP_LANES else 2
     return Host(
         slots_bytes_per_s=tuple(min(own, card.pcie_lanes) / 16 * x16 for own in lanes),
         sockets=spec.sockets or (2 if gpus > 4 else 1),
