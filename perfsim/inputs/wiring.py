@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from perfsim.graphs.fat_tree import FatTree
 from perfsim.graphs.wiring import Domain, Host, Link, bridge_links, host_links, kind_of, mesh_links, switched_links
 from perfsim.inputs.files import Name, Spec, Texts
 from perfsim.inputs.gpu import GpuSpec
@@ -141,6 +142,22 @@ def domain_of(spec: "SystemSpec", card: GpuSpec) -> Domain:
     host = host_of(spec, card)
     links = [link for node in range(gpus // spec.gpus_per_node) for link in host_links(host, node)]
     return Domain(gpus, (*_nvlinks(spec, card, gpus), *links), has_peer_access)
+
+
+def network_of(spec: "SystemSpec") -> FatTree | None:
+    """The network between a system's nodes, None without NICs; a few leaves or pods where no size is told."""
+    if not spec.nics:
+        return None
+    few = 2 * spec.pod_nodes if spec.pod_nodes else 4 * (spec.leaf_nodes or 2)
+    return FatTree(
+        nodes=spec.max_nodes or few,
+        node_bytes_per_s=spec.nics * (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE,
+        leaf_nodes=spec.leaf_nodes or 0,
+        leaf_oversubscription=spec.leaf_oversubscription,
+        pod_nodes=spec.pod_nodes or 0,
+        pod_oversubscription=spec.pod_oversubscription,
+        rails=spec.nics if spec.rails else 1,
+    )
 
 
 def host_of(spec: "SystemSpec", card: GpuSpec) -> Host:

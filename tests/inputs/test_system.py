@@ -214,7 +214,7 @@ def test_a_machine_that_is_wired_by_hand(tmp_path: Path, specs: Catalogue) -> No
         ('["cpu0", "nic0"]', '["cpu0", "nic1"]', "29: wiring.link[4].between: nic1 is not there; the node has nic0 to"),
         ('["cpu0", "gpu2"]', '["cpu0", "cpu0"]', "25: wiring.link[3].between: cpu0 is linked with itself; name two"),
         ('["cpu0", "gpu2"]', '["gpu0", "switch0"]', "25: wiring.link[3].between: these two are linked already; write"),
-        ('["cpu0", "memory0"]\nkind = "memory"', '["cpu0", "gpu1"]\nkind = "pcie"', "33: wiring.link[5].between: cpu0 a"),
+        ('["cpu0", "memory0"]\nkind = "memory"', '["cpu0", "gpu1"]\nkind = "pcie"', "33: wiring.link[5].between: cpu0"),
         ("= 7.875", "= 0", "27: wiring.link[3].gb_per_s: 0 is not allowed; write a number greater than 0"),
         ("= 7.875", "= -1.0", "27: wiring.link[3].gb_per_s: -1.0 is not allowed; write a number greater than 0"),
         ("gpus_per_node = 3", "gpus_per_node = 4", "11: wiring.link: gpu3 has no way to gpu0; add the links between"),
