@@ -28,6 +28,7 @@ _UNITS = {  # by the end of a key; the first that fits
     "_mhz": "MHz",
     "_watts": "W",
     "_seconds": "s",
+    "_us": "us",
     "_bytes": "bytes",
 }
 
@@ -221,6 +222,9 @@ def _values(data: Row, table: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
     for key, value in data.items():
         if isinstance(value, dict) and key not in ("sources", "basis"):
             yield from _values(value, (*table, key))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, item in enumerate(value):
+                yield from _values(item, (*table, f"{key}[{number}]"))
         elif not isinstance(value, dict) and (table or key not in ("name", "notes")):
             yield (*table, key), value
 

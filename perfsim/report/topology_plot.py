@@ -85,37 +85,40 @@ def topology_figure(drawing: Drawing) -> "Figure":
 
 
 def _host_places(links: Sequence[Link]) -> dict[str, Place]:
-    """Where the devices of the PCIe trees stand: leaves side by side, what joins them above their middle."""
+    """Where a node's devices stand: leaves side by side, what joins them above their middle."""
     places: dict[str, Place] = {}
     free = [0.0]
 
-    def put(device: str, above: set[str]) -> float:
-        found = [branch for branch in branches(links, device, above | set(places)) if branch.kind != "memory"]
-        middles = []
-        for branch in found:
-            if kind_of(branch.devices[0]) == "nic":
-                middles.append(_leaf(branch.devices))
-            else:
-                middles += [put(child, above | {device}) for child in branch.devices]
-        if not middles:
-            return _leaf((device,))
-        x = (middles[0] + middles[-1]) / 2.0
-        places[device] = x, _LEVELS[kind_of(device)]
-        return x
-
-    def _leaf(devices: tuple[str, ...]) -> float:
+    def beside(devices: Sequence[str]) -> float:
         x = free[0]
         free[0] += 1.0
         for device in devices:
             places[device] = x, _LEVELS[kind_of(device)]
         return x
 
+    def put(device: str, parent: str) -> float:
+        middles: list[float] = []
+        level = min(_LEVELS[kind_of(device)], places[parent][1] - 0.5 if parent else math.inf)
+        places[device] = 0.0, level
+        for branch in branches(links, device, {parent}):
+            if kind_of(branch.devices[0]) == "nic":
+                middles.append(beside(branch.devices))
+            elif branch.kind != "memory":
+                middles += [put(child, device) for child in branch.devices]
+        x = (middles[0] + middles[-1]) / 2.0 if middles else beside((device,))
+        places[device] = x, level
+        return x
+
     for top in roots(links):
-        put(top, set())
+        x = put(top, "")
         free[0] += 0.3
         for branch in branches(links, top, set()):
             if branch.kind == "memory":
-                places[branch.devices[0]] = places[top][0], _LEVELS["memory"]
+                places[branch.devices[0]] = x, _LEVELS["memory"]
+    for k in links:  # without a host
+        for device in (k.a, k.b):
+            if kind_of(device) == "gpu" and device not in places:
+                beside((device,))
     return places
 
 
@@ -127,9 +130,10 @@ def _node_panel(
     axes.set_xlim(-0.7, right + 0.7)
     has_links_below = bridges or any(k.kind == "nvswitch" for k in links)
     axes.set_ylim(-0.3 if has_links_below else 0.5, 4.3)
-    for device in [*places]:
+    for device, (_, level) in places.items():
         for branch in branches(links, device, set()):
-            if _LEVELS[kind_of(branch.devices[0])] < places[device][1] or kind_of(branch.devices[0]) == "memory":
+            below = _LEVELS[kind_of(branch.devices[0])] < level
+            if branch.devices[0] in places and (below if branch.kind != "memory" else not below):
                 _branch(axes, places, device, branch)
     for k in links:
         if k.kind == "socket":
@@ -193,10 +197,9 @@ def _mesh_place(i: int, count: int) -> Place:
 
 
 def _network_panel(axes: "Axes", network: FatTree) -> None:
-    """The first leaves of the tree with the first of their nodes, and what is above."""
-    leaves = -(-network.nodes // network.leaf_nodes)
-    columns = _few(leaves)
-    top = 3.0 if network.pod_nodes else 2.0
+    """The first pod's leaves with their nodes, and what is above."""
+    pod_nodes = min(network.pod_nodes or network.nodes, network.nodes)
+    columns = _few(-(-pod_nodes // network.leaf_nodes))
     axes.set_xlim(-0.7, max(len(columns), 2) - 0.3)
     axes.set_ylim(-0.8, 4.4)
     middle = (len(columns) - 1) / 2.0
@@ -211,11 +214,11 @@ def _network_panel(axes: "Axes", network: FatTree) -> None:
         _line(axes, (x, 0.0), (x, 1.2), "network", f"{last - first + 1} x {_rate(network.node_bytes_per_s)}", 0.45)
         _box(axes, (x, 1.2), f"leaf{leaf}" if network.rails == 1 else f"{network.rails} leaves,\none a rail", "leaf")
         _box(axes, (x, 0.0), f"node{first}\n… {last}" if last > first else f"node{first}", "node")
-    _box(axes, (middle, 2.6), "spine" if top == 2.0 else "spine0", "spine")
+    _box(axes, (middle, 2.6), "spine0" if network.pod_nodes else "spine", "spine")
     if network.pod_nodes:
         rate = network.pod_nodes * network.node_bytes_per_s / network.pod_oversubscription
         _line(axes, (middle, 2.6), (middle, 3.9), "network", _rate(rate), 0.5)
-        _box(axes, (middle, 3.9), "core", "spine")
+        _box(axes, (middle, 3.9), f"core of {-(-network.nodes // network.pod_nodes)} pods", "spine")
     axes.set_title("network, the switches of a level together", fontsize=9.0)
 
 
