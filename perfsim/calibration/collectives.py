@@ -62,7 +62,7 @@ def predicted_seconds(
 ) -> np.ndarray:
     """What the formulas say [s], shape (rows,), with `ring` and `exchange` bandwidths row by row [B/s]."""
     segment = Segment(ring, rows.switch_bytes_per_s, exchange, exchange, transport)
-    route = Route(rows.ranks, np.minimum(rows.members, rows.ranks), segment, network)
+    route = Route(rows.ranks, np.minimum(rows.members, rows.ranks), segment, network, network.bytes_per_s)
     halves = half_seconds(route, rows.bytes)
     found = np.select(
         [rows.collective == "all_reduce", rows.collective == "all_to_all", rows.collective == "send_recv"],

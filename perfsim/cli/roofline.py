@@ -48,14 +48,15 @@ def roofline(
     from perfsim.inputs.roofs import check_card, usual_precision, with_sources
     from perfsim.inputs.workload import make_workload
     from perfsim.report.export import write
+    from perfsim.report.picture import check_picture
     from perfsim.report.roofline import SHOWN, roofline_csv, roofline_json, roofline_lines
-    from perfsim.report.roofline_plot import check_plot, write_plot
+    from perfsim.report.roofline_plot import write_plot
     from perfsim.report.table import override_lines, show
 
     if json_file == csv_file == "-":
         raise click.UsageError("Only one of --json and --csv can go to the terminal.")
     if plot is not None:
-        check_plot(plot)
+        check_picture(plot, "--plot")
     known = catalogue(tuple(folders or ()))
     card = known.gpu(gpu)
     if model is None:

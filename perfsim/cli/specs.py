@@ -28,6 +28,7 @@ _UNITS = {  # by the end of a key; the first that fits
     "_mhz": "MHz",
     "_watts": "W",
     "_seconds": "s",
+    "_us": "us",
     "_bytes": "bytes",
 }
 
@@ -53,8 +54,15 @@ def list_command(folders: list[Path] | None, kind: str, is_json: bool) -> None:
 
 @specs.command()
 @click.argument("name", nargs=-1, required=True)
+@click.option(
+    "--draw",
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="Draw how a system is linked: as text, or into FILE, a .png or .svg (needs matplotlib).",
+)
 @click.pass_obj
-def show(folders: list[Path] | None, name: tuple[str, ...]) -> None:
+def show(folders: list[Path] | None, name: tuple[str, ...], draw: str | None) -> None:
     """Show the numbers of a card, system, model or software, with units and sources."""
     from perfsim.inputs.checks import check_file
     from perfsim.inputs.files import read_toml
@@ -63,6 +71,9 @@ def show(folders: list[Path] | None, name: tuple[str, ...]) -> None:
     kind, key = _find(catalogue, " ".join(name))
     path = catalogue.path(kind, key)
     check_file(path, catalogue)
+    if draw is not None:
+        _draw(catalogue, kind, key, draw)
+        return
     data = read_toml(path).data
     sources: list[str] = []
     rows = [_shown(loc, value, data, sources) for loc, value in _values(data)]
@@ -76,6 +87,28 @@ def show(folders: list[Path] | None, name: tuple[str, ...]) -> None:
     for number, source in enumerate(sources, 1):
         click.echo(printable(f"[{number}] {source}"))
     click.echo(printable(f"file: {path}"))
+
+
+def _draw(catalogue: "Catalogue", kind: str, key: str, target: str) -> None:
+    """Writes how a system is linked to the terminal (-) or into a picture."""
+    from perfsim.inputs.wiring import domain_of, network_of
+    from perfsim.report.picture import check_picture
+    from perfsim.report.topology import Drawing, tree_lines
+
+    if kind != "systems":
+        raise InputError(f"--draw: {printable(key)} is among the {kind}; only systems are drawn")
+    if target != "-":
+        check_picture(target, "--draw")
+    spec = catalogue.system_spec(key)
+    domain = domain_of(spec, catalogue.gpu_spec(spec.gpu))
+    drawing = Drawing(f"{spec.name} ({key})", domain, spec.gpus_per_node, network_of(spec))
+    if target == "-":
+        for line in tree_lines(drawing):
+            click.echo(line)
+    else:
+        from perfsim.report.topology_plot import write_topology
+
+        write_topology(target, drawing)
 
 
 @specs.command()
@@ -189,6 +222,9 @@ def _values(data: Row, table: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
     for key, value in data.items():
         if isinstance(value, dict) and key not in ("sources", "basis"):
             yield from _values(value, (*table, key))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, item in enumerate(value):
+                yield from _values(item, (*table, f"{key}[{number}]"))
         elif not isinstance(value, dict) and (table or key not in ("name", "notes")):
             yield (*table, key), value
 

@@ -61,16 +61,23 @@ class Segment:
 
 @dataclass(frozen=True)
 class Network:
-    """What one GPU gets of its node's NICs, one direction, while every GPU of its node sends.
+    """What one GPU gets of its node's NICs, one direction, while every GPU of its node sends; and the tree above.
 
     base_seconds, hop_seconds: start of a collective that leaves the node, and a message between nodes; fraction: of
     the NICs' rate that it reaches.
+    leaf_nodes: nodes below a leaf switch; with rails, those whose NIC of the same number it joins.
+    leaf_oversubscription: what these nodes can send over what the leaf's links up carry, at least 1. pod_nodes and
+    pod_oversubscription: likewise one level up.
     """
 
     bytes_per_s: Floats
     base_seconds: Floats
     hop_seconds: Floats
     fraction: Floats
+    leaf_nodes: Ints = 1
+    leaf_oversubscription: Floats = 1.0
+    pod_nodes: Ints = 1
+    pod_oversubscription: Floats = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,11 @@ class Group:
 class Route:
     """What a group has to communicate over: `members` of its `ranks` share a domain, the network joins the domains.
 
-    between.bytes_per_s is a rank's own share of the NICs.
+    between.bytes_per_s is a rank's own share of the network in a ring, exchange_bytes_per_s in an all-to-all.
     """
 
     ranks: Ints
     members: Ints
     within: Segment
     between: Network
+    exchange_bytes_per_s: Floats

@@ -45,7 +45,7 @@ def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
     local = _exchange_seconds(route, members, each * members)
     between = route.between
     wire = each * (n - members)
-    remote = _filled(wire / _share_bytes_per_s(route)) + between.base_seconds
+    remote = _filled(wire / _share_bytes_per_s(route, route.exchange_bytes_per_s)) + between.base_seconds
     remote = remote + between.hop_seconds * np.maximum(n / np.maximum(members, 1.0) - 1.0, 0.0)
     return np.where(n > 1.0, np.maximum(local, np.where(n > members, remote, 0.0)), 0.0)
 
@@ -58,7 +58,7 @@ def send_seconds(route: Route, size_bytes: Floats) -> Floats:
         for protocol in (within.transport.send_low_latency, within.transport.send)
     )
     inside = np.where(size_bytes <= SEND_LOW_LATENCY_BYTES, np.minimum(small, large), large)
-    outside = between.base_seconds + size_bytes / _share_bytes_per_s(route)
+    outside = between.base_seconds + size_bytes / _share_bytes_per_s(route, route.between.bytes_per_s)
     return np.where(np.asarray(route.members) > 1, inside, outside)
 
 
@@ -86,15 +86,16 @@ def _wire_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) ->
     )
     if factor > 1.0:
         sent = np.minimum(sent, np.where(nodes <= 2.0, 1.0, np.where(nodes <= 3.0, 1.5, 2.0)))
-    outside = sent * size_bytes / (route.members * _share_bytes_per_s(route))
+    outside = sent * size_bytes / (route.members * _share_bytes_per_s(route, route.between.bytes_per_s))
     return np.where(np.asarray(route.members) > 1, np.maximum(inside, outside), outside)
 
 
-def _share_bytes_per_s(route: Route) -> Floats:
+def _share_bytes_per_s(route: Route, nics: Floats) -> Floats:
     """A rank's share of the NICs, or what its own way out of the card carries [B/s]."""
-    simple = route.within.transport.simple
-    own = route.within.pair_bytes_per_s * simple.fraction / (1.0 + simple.copy_share)
-    return np.minimum(route.between.bytes_per_s * route.between.fraction, own)
+    simple, send = route.within.transport.simple, route.within.transport.send
+    fraction = np.minimum(simple.fraction, send.fraction)
+    own = route.within.pair_bytes_per_s * fraction / (1.0 + np.maximum(simple.copy_share, send.copy_share))
+    return np.minimum(nics * route.between.fraction, own)
 
 
 def _where_needed(route: Route, inside: Floats, outside: Floats) -> Floats:

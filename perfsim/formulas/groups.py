@@ -13,6 +13,7 @@ from perfsim.core.fabric import Group, Route
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Ints
 from perfsim.core.plan import Placement, Plan
+from perfsim.formulas.contention import exchange_contention, ring_contention
 
 
 def tensor_group(plan: Plan) -> Group:
@@ -56,9 +57,15 @@ def replica_group(plan: Plan) -> Group:
 
 def route(system: System, group: Group) -> Route:
     """What the group communicates over: its ranks inside one domain, and their share of the network beyond it."""
-    domain = system.gpus_per_domain
+    domain, network = system.gpus_per_domain, system.between
     members = np.minimum(group.ranks, np.maximum(1, domain // np.maximum(group.stride, 1)))
-    return Route(group.ranks, members, system.within.at(members, group.stride), system.between)
+    exchange = network.bytes_per_s
+    if np.any(np.maximum(network.leaf_oversubscription, network.pod_oversubscription) > 1.0):
+        domains = -(-group.ranks // members)  # each node of a domain exchanges with the same node of the others
+        stride = np.maximum(1, group.stride // domain) * (domain // system.gpus_per_node)
+        exchange = network.bytes_per_s / exchange_contention(network, domains, stride)
+        network = replace(network, bytes_per_s=network.bytes_per_s / ring_contention(network, domains, stride))
+    return Route(group.ranks, members, system.within.at(members, group.stride), network, exchange)
 
 
 def single_nic(route: Route) -> Route:

@@ -77,6 +77,11 @@ def switch_bytes_per_s(nvlink_bytes_per_s: float, compute_capability: float, ran
     return 2.0 * (ranks - 1) * speed * efficiency * GIGA
 
 
+def link_bytes_per_s(nvlink_bytes_per_s: float, compute_capability: float) -> float:
+    """What NCCL takes NVLinks for that a datasheet gives this rate, one direction [B/s]."""
+    return _total(nvlink_bytes_per_s, compute_capability) * GIGA
+
+
 def _total(nvlink_bytes_per_s: float, compute_capability: float) -> float:
     return nvlink_bytes_per_s * _since(LINK_SHARE, compute_capability) / GIGA
 

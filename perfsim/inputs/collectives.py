@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -77,9 +77,9 @@ class NetworkPreset(Spec):
     error_percent: Annotated[float, Field(ge=0, le=1000)] | None = None
     source: Line
 
-    def to_network(self, bytes_per_s: float) -> Network:
-        """The record that formulas take, for a GPU's share of the NICs."""
-        return Network(bytes_per_s, self.base_us * MICRO, self.hop_us * MICRO, self.fraction)
+    def to_network(self, bytes_per_s: float, **tree: Any) -> Network:
+        """The record that formulas take, for a GPU's share of the NICs and the `tree` above them."""
+        return Network(bytes_per_s, self.base_us * MICRO, self.hop_us * MICRO, self.fraction, **tree)
 
 
 class CollectivesSpec(Sourced):

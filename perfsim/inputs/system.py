@@ -13,8 +13,10 @@ from perfsim.inputs.fabric import network, segments
 from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
 from perfsim.inputs.gpu import GpuSpec, PeerToPeer
 from perfsim.inputs.positions import Loc
+from perfsim.inputs.wiring import Wiring, domain_of, wiring_problems
 
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
+Lanes = Annotated[int, Field(ge=1, le=32)]
 
 # Assumed where a file says nothing: beside its GPUs a server draws 100 W for each of them, a self-built machine 150 W.
 SERVER_WATTS_PER_GPU = 100.0
@@ -46,7 +48,18 @@ class SystemSpec(Sourced):
     nic_gbit_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
     fabric: Line | None = None
     pcie_generation: Annotated[int, Field(ge=1, le=7)] | None = None
-    pcie_lanes: Annotated[int, Field(ge=1, le=32)] | None = None
+    pcie_lanes: Lanes | None = None
+    slot_lanes: Annotated[tuple[Lanes, ...], Field(strict=False)] = ()
+    sockets: Annotated[int, Field(ge=1, le=64)] | None = None
+    gpus_per_pcie_switch: Annotated[int, Field(ge=0, le=64)] = 0
+    socket_link_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    host_memory_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    leaf_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    leaf_oversubscription: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    pod_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    pod_oversubscription: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    rails: bool = False
+    wiring: Wiring | None = None
     node_power_watts: Annotated[float, Field(ge=10, le=1e7)] | None = None
     max_nodes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     price: Price | None = None
@@ -59,6 +72,7 @@ class SystemSpec(Sourced):
             yield ("nics",), "NICs without a rate", "add nic_gbit_per_s"
         if (self.max_nodes or 1) * self.gpus_per_node > 1_000_000:
             yield ("max_nodes",), "more than 1,000,000 GPUs", "write fewer nodes"
+        yield from wiring_problems(self)
 
     @property
     def is_desktop(self) -> bool:
@@ -83,15 +97,16 @@ def load_system(path: Path, gpus: Collection[str]) -> SystemSpec:
 def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: Collectives) -> System:
     """The system in SI units, with `gpu` as its card and `card` as that card's file."""
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
+    domain = domain_of(spec, card)
     return System(
         key=key,
         name=spec.name,
         gpu=gpu,
         gpus_per_node=spec.gpus_per_node,
-        gpus_per_domain=max(spec.nvlink_domain_gpus, spec.gpus_per_node),
+        gpus_per_domain=domain.gpus,
         max_gpus=nodes * spec.gpus_per_node,
-        within=segments(spec, card, collectives),
-        between=network(spec, collectives),
+        within=segments(spec, domain, card, collectives),
+        between=network(spec, domain, collectives),
         host_watts_per_gpu=_host_watts(spec, card),
         usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
         has_price=spec.price is not None,

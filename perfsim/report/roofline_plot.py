@@ -4,17 +4,13 @@ Two panels: kernels that compute under the roofs, FLOP/s over FLOP/byte; kernels
 launch. What a mark means never rests on its colour: shape is the kind of kernel, full or hollow the pass.
 """
 
-import io
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfsim.errors import InputError
 from perfsim.graphs.points import Point, Roofline
-from perfsim.report.export import write_bytes
+from perfsim.report.picture import GREY, INK, check_picture, style, write_picture
 from perfsim.report.roofline import joined_roofs, merged, operation_text, title_text
 from perfsim.units import (
     GIGA,
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg")
-INSTALL = "pip install 'perfsim[report]' (or pip install matplotlib)"
 LEAST_DRAWN, LEAST_NAMED, MOST_NAMED = 1e-3, 5e-3, 12  # shares of time, operations of a panel
 
 _MARKS = {  # kind: (marker, colour); shapes tell them apart in black and white
@@ -41,25 +35,6 @@ _MARKS = {  # kind: (marker, colour); shapes tell them apart in black and white
     "softmax": ("D", "#b5451b"), "norm": ("v", "#3d7a37"), "gather": ("P", "#7a4b9a"), "column": ("X", "#555555"),
 }  # fmt: skip
 _OTHER_MARK = ("*", "#555555")
-_STYLE: Any = {
-    "font.family": "DejaVu Sans", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6,
-    "svg.fonttype": "none", "svg.hashsalt": "perfsim", "path.simplify": False,
-}  # fmt: skip
-_INK, _GREY = "#111111", "#8a8a8a"
-
-
-def check_plot(target: str) -> None:
-    """Refuses a picture that could not be written, before anything is computed.
-
-    Raises: InputError for a name that ends in neither .png nor .svg, and where matplotlib is missing.
-    """
-    if Path(target).suffix.lower() not in SUFFIXES:
-        raise InputError(f"--plot: {printable(target)}: is no picture perfsim draws; write a name in .png or .svg")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise InputError(f"--plot: needs matplotlib, which is not installed; {INSTALL}") from None
 
 
 def write_plot(target: str, found: Roofline) -> None:
@@ -67,21 +42,15 @@ def write_plot(target: str, found: Roofline) -> None:
 
     Raises: InputError when the file cannot be written.
     """
-    check_plot(target)
-    form = Path(target).suffix.lower().removeprefix(".")
-    buffer = io.BytesIO()
-    with _style():
-        figure = roofline_figure(found)
-        nameless = {"Software": None} if form == "png" else {"Date": None, "Creator": "perfsim"}
-        figure.savefig(buffer, format=form, dpi=150, metadata=nameless)
-    write_bytes(target, buffer.getvalue())
+    check_picture(target, "--plot")
+    write_picture(target, lambda: roofline_figure(found))
 
 
 def roofline_figure(found: Roofline) -> "Figure":
     """The picture as a matplotlib figure, for notebooks and for changes of one's own."""
     from matplotlib.figure import Figure
 
-    with _style():
+    with style():
         drawn = [point for point in merged(found.points) if point.time_share >= LEAST_DRAWN]
         moving = [point for point in drawn if not point.flops]
         computing = [point for point in drawn if point.flops]
@@ -98,17 +67,6 @@ def roofline_figure(found: Roofline) -> "Figure":
         _titles(figure, found)
         _legend(figure, found, {point.kind for point in drawn})
         return figure
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """matplotlib as it comes, without the user's own settings, and with the few of `_STYLE`."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield
 
 
 def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> None:
@@ -128,7 +86,7 @@ def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> No
     names: list[tuple[float, str, bool]] = []
     for roof in roofs:
         is_used = not points or any(name in found.formats for name in roof.name.split(", "))
-        ink, width = (_INK, 1.7) if is_used else (_GREY, 0.9)
+        ink, width = (INK, 1.7) if is_used else (GREY, 0.9)
         _level(axes, roof.datasheet / dram.datasheet, right, roof.datasheet / TERA, ink, width, "-")
         _level(axes, roof.reached / dram.reached, right, roof.reached / TERA, ink, 0.7 * width, "--")
         text = f"{roof.name} {flops_per_s_text(roof.datasheet)}\nreached {flops_per_s_text(roof.reached)}"
@@ -138,7 +96,7 @@ def _compute_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> No
         slopes.append((cores.reached, ":", 1.4, top))
         _along(axes, f"SM traffic {bytes_per_s_text(cores.reached)}", left, cores.reached / TERA, above=True)
     for rate, dashes, width, peak in slopes:
-        axes.plot([left, peak / rate], [left * rate / TERA, peak / TERA], dashes, color=_INK, linewidth=width)
+        axes.plot([left, peak / rate], [left * rate / TERA, peak / TERA], dashes, color=INK, linewidth=width)
     text = f"DRAM {bytes_per_s_text(dram.datasheet)}, reached {bytes_per_s_text(dram.reached)}"
     _along(axes, text, left, min(dram.datasheet, dram.reached) / TERA, above=False)
     _beside(axes, names)
@@ -164,16 +122,16 @@ def _memory_panel(axes: "Axes", found: Roofline, points: Sequence[Point]) -> Non
             True,
         )
     ]
-    _level(axes, left, right, dram.datasheet / GIGA, _INK, 1.7, "-")
-    _level(axes, left, right, dram.reached / GIGA, _INK, 1.2, "--")
+    _level(axes, left, right, dram.datasheet / GIGA, INK, 1.7, "-")
+    _level(axes, left, right, dram.reached / GIGA, INK, 1.2, "--")
     if cores.reached > dram.datasheet:
-        _level(axes, left, right, cores.reached / GIGA, _INK, 1.4, ":")
+        _level(axes, left, right, cores.reached / GIGA, INK, 1.4, ":")
         names.append((cores.reached / GIGA, f"SM traffic {bytes_per_s_text(cores.reached)}", True))
     if start > 0.0:
         ends = [max(left, low * start / MEGA), min(right, 2.2 * top * start / MEGA)]
         if ends[0] < ends[1]:
             rates = [size * MEGA / start / GIGA for size in ends]
-            axes.plot(ends, rates, "-.", color=_INK, linewidth=1.0)
+            axes.plot(ends, rates, "-.", color=INK, linewidth=1.0)
     _beside(axes, names)
     _marks(axes, found, points, lambda point: (point.bytes / point.launches / MEGA, point.bytes_per_s / GIGA))
 
@@ -221,8 +179,8 @@ def _beside(axes: "Axes", names: Iterable[tuple[float, str, bool]], gap: float =
     for height, (rate, text, is_strong) in zip(heights, listed, strict=True):
         axes.annotate(
             text, (1.0, (math.log(rate) - low) / (high - low)), xycoords="axes fraction", xytext=(1.025, height),
-            textcoords="axes fraction", va="center", fontsize=8.0, color=_INK if is_strong else "#555555",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": _GREY, "shrinkA": 0, "shrinkB": 0},
+            textcoords="axes fraction", va="center", fontsize=8.0, color=INK if is_strong else "#555555",
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": GREY, "shrinkA": 0, "shrinkB": 0},
             linespacing=1.05,
         )  # fmt: skip
 
@@ -234,7 +192,7 @@ def _marks(axes: "Axes", found: Roofline, points: Sequence[Point], place: Any) -
         x, y = place(point)
         face = colour if point.direction == "forward" else "white"
         axes.scatter(
-            x, y, s=_area(point), marker=marker, facecolor=face, edgecolor=colour if face == "white" else _INK,
+            x, y, s=_area(point), marker=marker, facecolor=face, edgecolor=colour if face == "white" else INK,
             linewidth=1.4 if face == "white" else 0.6, zorder=3, alpha=0.95,
         )  # fmt: skip
     labels = _Labels(axes)
@@ -398,7 +356,7 @@ def _legend(figure: "Figure", found: Roofline, drawn: Collection[str]) -> None:
         for kind in kinds
     ]
     if found.points:
-        full: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 7, "color": _INK}
+        full: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 7, "color": INK}
         marks.append(Line2D([], [], label="forward (full)", **full))
         marks.append(Line2D([], [], label="backward (hollow)", markerfacecolor="white", **full))
     dram, cores = found.roof("dram"), found.roof("sm")
@@ -407,7 +365,7 @@ def _legend(figure: "Figure", found: Roofline, drawn: Collection[str]) -> None:
         dashes.append((":", f"SM traffic, from caches ({cores.basis or 'calibrated'})"))
     if any(line.get_linestyle() == "-." for axes in figure.axes for line in axes.get_lines()):
         dashes.append(("-.", f"start of a kernel, {seconds_text(float(found.gpu.calibration.kernel_seconds))}"))
-    lines: list[Any] = [Line2D([], [], linestyle=dash, color=_INK, label=text) for dash, text in dashes]
+    lines: list[Any] = [Line2D([], [], linestyle=dash, color=INK, label=text) for dash, text in dashes]
     left = figure.axes[0].get_position().x0 - 0.01
     for height, handles in ((0.085, marks), (0.045, lines)):
         if handles:

@@ -38,7 +38,7 @@ def test_list_command(kind: str, specs: Catalogue) -> None:
     ("name", "words"),
     [
         (["RTX", "4090"], ["memory_bandwidth_gb_per_s  1008", "GB/s", "[1] TechPowerUp", "reached in training"]),
-        (["dgx-h100"], ["node_power_watts", "10200", "W", "[2] unanswered.io"]),
+        (["dgx-h100"], ["node_power_watts", "10200", "W", "] unanswered.io"]),
         (["bert-large"], ["hidden_size", "1024"]),
         (["pytorch-2-eager"], ["host_seconds", "s"]),
     ],

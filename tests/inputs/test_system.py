@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.errors import InputError, UnsupportedError
+from perfsim.formulas.groups import route
 from perfsim.inputs.catalogue import Catalogue, catalogue
-from perfsim.inputs.system import load_system
+from perfsim.inputs.system import load_system, to_system
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +59,42 @@ def test_price_per_gpu_with_its_date(specs: Catalogue) -> None:
     assert system.price_basis.startswith("AWS p4d.24xlarge, after 2025-11")
 
 
-def test_bridges_count_only_where_they_join_all_gpus(specs: Catalogue) -> None:
-    pair, two_pairs = specs.system("nvlink-2x-rtx-3090"), specs.system("nvlink-4x-rtx-3090")
-    assert pair.within.at(2, 1).ring_bytes_per_s == pytest.approx(48e9)
-    assert two_pairs.within.at(2, 1).ring_bytes_per_s == pytest.approx(48e9)
-    assert two_pairs.within.at(4, 1).ring_bytes_per_s == 31.5e9  # 16 lanes of PCIe 4 between the pairs
-    assert two_pairs.within.at(2, 2).ring_bytes_per_s == 31.5e9
+def test_bridges_join_pairs_and_pcie_joins_the_pairs(specs: Catalogue) -> None:
+    direct = specs.system("pcie-4x-a40-nvlink-pairs").within
+    assert direct.at(2, 1).ring_bytes_per_s == pytest.approx(48e9)  # NCCL takes a link for 12 GB/s
+    assert direct.at(4, 1).ring_bytes_per_s == direct.at(2, 2).ring_bytes_per_s == 31.5e9  # 16 lanes of PCIe 4
+    staged = specs.system("nvlink-4x-rtx-3090").within
+    assert staged.at(2, 1).ring_bytes_per_s == pytest.approx(48e9)
+    # two of four steps are written to and read from 4 channels of DDR4-3200
+    assert staged.at(4, 1).ring_bytes_per_s == 4 * 25.6e9 / 2 / 2
+
+
+def test_a_group_has_the_transport_of_its_slowest_link(specs: Catalogue) -> None:
+    within, presets = specs.system("pcie-4x-a40-nvlink-pairs").within, specs.collectives
+    assert within.at(2, 1).transport.simple.fraction == presets.preset("nvlink-bridge").simple.fraction
+    assert within.at(4, 1).transport.simple.fraction == presets.preset("pcie").simple.fraction
 
 
 def test_cards_without_peer_access_go_through_host_memory(specs: Catalogue) -> None:
-    staged = specs.system("pcie-4x-rtx-4090").within.at(4, 1)
-    direct = specs.system("pcie-4x-rtx-a6000").within.at(4, 1)
-    assert staged.ring_bytes_per_s == direct.ring_bytes_per_s == 31.5e9
+    staged, direct = specs.system("pcie-4x-rtx-4090").within.at(4, 1), specs.system("pcie-4x-rtx-a6000").within.at(4, 1)
+    assert direct.ring_bytes_per_s == 31.5e9
+    assert staged.ring_bytes_per_s == 4 * 25.6e9 / 2 / 4  # four GPUs write and read 4 channels of DDR4-3200
     assert staged.transport.simple.fraction < direct.transport.simple.fraction
+
+
+def test_slots_may_differ(tmp_path: Path, specs: Catalogue) -> None:
+    path = tmp_path / "box.toml"
+    path.write_text(GOOD.replace("= 4\n", '= 4\nslot_lanes = [16, 8, 8, 4]\npeer_to_peer = "yes"\n'))
+    spec = load_system(path, specs.names("gpus"))
+    system = to_system("box", spec, specs.gpu("rtx-4090"), specs.gpu_spec("rtx-4090"), specs.collectives)
+    assert system.within.at(4, 1).ring_bytes_per_s == 31.5e9 / 4
+    assert system.within.at(2, 1).ring_bytes_per_s == 31.5e9 / 4
 
 
 def test_a_machine_without_nics_is_one_node(specs: Catalogue) -> None:
     system = specs.system("pcie-2x-rtx-4090")
     assert system.max_gpus == 2
-    assert system.within.entries.ring_bytes_per_s[0] == 31.5e9 / 2  # 8 lanes each
+    assert system.within.at(2, 1).ring_bytes_per_s == 2 * 25.6e9 / 4  # both write and read 2 channels of DDR4-3200
     assert system.between.bytes_per_s * system.gpus_per_node == 1.25e9
     assert system.host_watts_per_gpu == 75
 
@@ -134,3 +153,125 @@ def test_a_good_system(tmp_path: Path, specs: Catalogue) -> None:
     path = tmp_path / "box.toml"
     path.write_text(GOOD)
     assert load_system(path, specs.names("gpus")).gpus_per_node == 4
+
+
+WIRED = """\
+name = "My machine"
+kind = "pcie-box"
+gpu = "rtx-a6000"
+gpus_per_node = 3
+topology = "pcie"
+peer_to_peer = "yes"
+nics = 1
+nic_gbit_per_s = 100
+[wiring]
+devices = ["cpu0", "memory0", "switch0"]
+[[wiring.link]]
+between = ["cpu0", "switch0"]
+kind = "pcie"
+gb_per_s = 31.5
+latency_us = 0.5
+[[wiring.link]]
+between = ["switch0", "gpu0"]
+kind = "pcie"
+gb_per_s = 31.5
+[[wiring.link]]
+between = ["switch0", "gpu1"]
+kind = "pcie"
+gb_per_s = 15.75
+[[wiring.link]]
+between = ["cpu0", "gpu2"]
+kind = "pcie"
+gb_per_s = 7.875
+[[wiring.link]]
+between = ["cpu0", "nic0"]
+kind = "nic"
+gb_per_s = 12.5
+[[wiring.link]]
+between = ["cpu0", "memory0"]
+kind = "memory"
+gb_per_s = 50
+[sources]
+"*" = "mine"
+"""
+
+
+def test_a_machine_that_is_wired_by_hand(tmp_path: Path, specs: Catalogue) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(WIRED)
+    spec = load_system(path, specs.names("gpus"))
+    system = to_system("odd", spec, specs.gpu("rtx-a6000"), specs.gpu_spec("rtx-a6000"), specs.collectives)
+    assert system.within.at(2, 1).ring_bytes_per_s == 15.75e9
+    assert system.within.at(3, 1).ring_bytes_per_s == 7.875e9
+    assert system.within.at(1, 1).ring_bytes_per_s > 0
+    assert system.between.bytes_per_s == 12.5e9 / 3
+    check_sound(system)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('["switch0", "gpu0"]', '["switch0", "gpu7"]', "17: wiring.link[1].between: gpu7 is not there; the node has"),
+        ('["switch0", "gpu0"]', '["switch1", "gpu0"]', '17: wiring.link[1].between: switch1 is not there; add "switch'),
+        ('["cpu0", "nic0"]', '["cpu0", "nic1"]', "29: wiring.link[4].between: nic1 is not there; the node has nic0 to"),
+        ('["cpu0", "gpu2"]', '["cpu0", "cpu0"]', "25: wiring.link[3].between: cpu0 is linked with itself; name two"),
+        ('["cpu0", "gpu2"]', '["gpu0", "switch0"]', "25: wiring.link[3].between: these two are linked already; write"),
+        ('["cpu0", "memory0"]\nkind = "memory"', '["cpu0", "gpu1"]\nkind = "pcie"', "33: wiring.link[5].between: cpu0"),
+        ("= 7.875", "= 0", "27: wiring.link[3].gb_per_s: 0 is not allowed; write a number greater than 0"),
+        ("= 7.875", "= -1.0", "27: wiring.link[3].gb_per_s: -1.0 is not allowed; write a number greater than 0"),
+        ("gpus_per_node = 3", "gpus_per_node = 4", "11: wiring.link: gpu3 has no way to gpu0; add the links between"),
+        ('"memory0", "switch0"', '"memory0", "switch0", "box1"', "10: wiring.devices[3]: box1 is no device; write swi"),
+        ('kind = "memory"', 'kind = "pci"', "34: wiring.link[5].kind: 'pci' is none of nvswitch, "),
+        ("nics = 1", "nics = 1\nnvlink_domain_gpus = 6", "10: wiring: a rack cannot be wired by hand; leave out"),
+    ],
+)  # fmt: skip
+def test_bad_wirings(tmp_path: Path, specs: Catalogue, old: str, new: str, line: str) -> None:
+    path = tmp_path / "odd.toml"
+    assert old in WIRED
+    path.write_text(WIRED.replace(old, new))
+    with pytest.raises(InputError) as error:
+        load_system(path, specs.names("gpus"))
+    assert f"{path}:{line}" in str(error.value)
+
+
+def test_a_pcie_tree_has_one_root(tmp_path: Path, specs: Catalogue) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(WIRED.replace('"memory0"', '"cpu1"').replace('kind = "memory"', 'kind = "pcie"'))
+    with pytest.raises(InputError, match=r"cpu0 and cpu1 are roots of one PCIe tree; join sockets by a link of kind"):
+        load_system(path, specs.names("gpus"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ("slot_lanes = [16, 8]", "6: slot_lanes: lanes of 2 slots for 4 GPUs; write a number for each GPU"),
+        ("sockets = 5", "6: sockets: more sockets than GPUs; leave out sockets without GPUs"),
+        ("leaf_oversubscription = 2.0", "6: leaf_oversubscription: without the size of a leaf; add leaf_nodes"),
+        ("pod_oversubscription = 2.0", "6: pod_oversubscription: without the size of a pod; add pod_nodes"),
+        ("leaf_nodes = 8\npod_nodes = 12", "7: pod_nodes: a pod is not made of whole leaves; write leaf_nodes and a"),
+        ("leaf_oversubscription = 0.5", "6: leaf_oversubscription: 0.5 is not allowed; write a number of at least 1"),
+    ],
+)
+def test_bad_networks(tmp_path: Path, specs: Catalogue, keys: str, line: str) -> None:
+    path = tmp_path / "box.toml"
+    path.write_text(GOOD.replace('"pcie"\n', f'"pcie"\n{keys}\n'))
+    with pytest.raises(InputError) as error:
+        load_system(path, specs.names("gpus"))
+    assert str(error.value).startswith(f"{path}:{line}")
+
+
+def test_oversubscribed_leaves_slow_groups_that_leave_them(tmp_path: Path, specs: Catalogue) -> None:
+    path = tmp_path / "cluster.toml"
+    text = specs.path("systems", "dgx-h100").read_text()
+    path.write_text(text.replace("pcie_lanes", "leaf_nodes = 4\nleaf_oversubscription = 2.0\npcie_lanes"))
+    spec = load_system(path, specs.names("gpus"))
+    system = to_system(
+        "cluster", spec, specs.gpu("h100-sxm5-80gb"), specs.gpu_spec("h100-sxm5-80gb"), specs.collectives
+    )
+    share = system.between.bytes_per_s
+    near, far = route(system, Group(4, 8)), route(system, Group(8, 8))
+    assert near.between.bytes_per_s == near.exchange_bytes_per_s == share
+    assert far.between.bytes_per_s == share  # one ring of four leaves a leaf, which carries two
+    assert far.exchange_bytes_per_s == pytest.approx(share / (2 * 4 / 7))
+    assert route(system, Group(8, 32)).between.bytes_per_s == share / 2
+    assert route(system, Group(64, 1)).between.bytes_per_s == share
