@@ -18,7 +18,7 @@ SCHEMAS = click.Choice(["gpu", "system", "model", "software", "scenario"])
 Row = dict[str, Any]
 
 _UNITS = {  # by the end of a key; the first that fits
-    "_gb_per_s": "GB/s",
+    "gb_per_s": "GB/s",
     "_gbit_per_s": "Gbit/s",
     "_usd_per_hour": "USD/h",
     "usd_per_hour": "USD/h",

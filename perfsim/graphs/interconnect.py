@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # By falling speed: the slowest that a group crosses is its transport.
 TRANSPORTS = ("nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie", "pcie-host")
 NVLINKS = TRANSPORTS[:4]
-FULL = 1.0 - 1e-9  # of a link's capacity: filled
+SLACK = 1e-9  # relative, for rounding
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def fair_rates(usage: np.ndarray, capacity: np.ndarray) -> np.ndarray:
         step = np.min(np.divide(free, load, out=np.full(len(load), np.inf), where=load > 0.0))
         rates[grows] += step
         free = free - step * load
-        is_full = (load > 0.0) & (free <= (1.0 - FULL) * capacity)
+        is_full = (load > 0.0) & (free <= SLACK * capacity)
         grows &= ~usage[:, is_full].any(axis=1)
     return rates
 
@@ -246,12 +246,11 @@ def _shared(ways: Routes, sources: np.ndarray, targets: np.ndarray) -> float:
 
 
 def _straight_rate(straight: np.ndarray) -> float:
-    """Bytes/s of all rings over direct NVLinks together; 0 where there is none."""
-    between = straight[straight > 0.0]
-    if not len(between):
-        return 0.0
-    one = float(between.min())
-    return one * ring_count(np.floor(straight / one + 1e-6).astype(np.int64))
+    """Bytes/s of all rings over direct NVLinks together, at the best of the links' rates; 0 where there is none."""
+    speeds = np.unique(straight[straight > 0.0])
+    return max(
+        (float(one) * ring_count(np.floor(straight / one + SLACK).astype(np.int64)) for one in speeds), default=0.0
+    )
 
 
 def _alone(domain: Domain) -> GroupRates:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-# NVLinks between the GPUs of a DGX-1. Source: NVIDIA DGX-1 with Tesla V100 white paper WP-08437, and `nvidia-smi topo
-# -m` of such machines (NV1 and NV2 of a matrix that several published logs share); the P100's cube has no double links.
+# NVLinks between the GPUs of a DGX-1. Source: NV1 and NV2 of `nvidia-smi topo -m` on DGX-1 V100, the same in several
+# published logs; NVIDIA's DGX-1 white paper (a cube with the diagonals of two faces; the P100's has no double links).
 CUBE_MESH = {
     "pascal": dict.fromkeys(
         [*combinations(range(4), 2), *combinations(range(4, 8), 2), (0, 4), (1, 5), (2, 6), (3, 7)], 1

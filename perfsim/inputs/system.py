@@ -41,7 +41,7 @@ class SystemSpec(Sourced):
     gpus_per_node: Annotated[int, Field(ge=1, le=1024)]
     topology: Topology
     nvlink_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
-    nvlink_domain_gpus: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    nvlink_domain_gpus: Annotated[int, Field(ge=1, le=4096)] = 1
     peer_to_peer: PeerToPeer = "no"
     collectives: Name | None = None  # a preset of calibration/collectives.toml, e.g. one measured on this machine
     nics: Annotated[int, Field(ge=0, le=1024)] = 0

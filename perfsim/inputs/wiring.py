@@ -27,6 +27,8 @@ SOCKET_GB_PER_S = {1: 19.2, 2: 25.6, 3: 41.6, 4: 108.0, 5: 192.0, 6: 192.0, 7: 1
 DESKTOP_LANES = 20
 CHANNEL_GB_PER_S = {1: 12.8, 2: 12.8, 3: 21.3, 4: 25.6, 5: 38.4, 6: 51.2, 7: 51.2}
 
+MAX_COUNTED_GPUS = 64  # whose groups are counted link by link
+
 
 class WireSpec(Spec):
     """A link between two devices; as fast in both directions."""
@@ -115,6 +117,14 @@ class _Parts:
 
 def wiring_problems(spec: "SystemSpec") -> Iterator[tuple[Loc, str, str]]:
     """What is wrong with a system's keys about its links, each right by itself."""
+    rack, node = spec.nvlink_domain_gpus, spec.gpus_per_node
+    if rack > node and spec.topology != "nvswitch":
+        yield ("nvlink_domain_gpus",), f"{rack} GPUs in nodes of {node} without NVSwitches", "write at most a node's"
+    elif rack > node and rack % node:
+        yield ("nvlink_domain_gpus",), f"{rack} GPUs are not whole nodes of {node}", "write a multiple"
+    if node > MAX_COUNTED_GPUS and (spec.topology != "nvswitch" or spec.wiring is not None):
+        what = f"{node} GPUs without a plane of NVSwitches"
+        yield ("gpus_per_node",), what, f"write at most {MAX_COUNTED_GPUS}"
     if spec.slot_lanes and len(spec.slot_lanes) != spec.gpus_per_node:
         what = f"lanes of {len(spec.slot_lanes)} slots for {spec.gpus_per_node} GPUs"
         yield ("slot_lanes",), what, "write a number for each GPU"
@@ -194,8 +204,8 @@ def _nvlinks(spec: "SystemSpec", card: GpuSpec, gpus: int) -> Iterator[Link]:
         return switched_links(gpus, per_gpu)
     if spec.topology in ("nvlink", "nvlink-mesh"):
         return mesh_links(gpus, card.architecture, per_gpu, spec.topology)
-    if spec.topology == "nvlink-bridge" and spec.nvlink_domain_gpus > 1:
-        return bridge_links(gpus, min(gpus, spec.nvlink_domain_gpus), per_gpu)
+    if spec.topology == "nvlink-bridge":
+        return bridge_links(gpus, min(gpus, max(2, spec.nvlink_domain_gpus)), per_gpu)
     return iter(())
 
 

@@ -152,7 +152,7 @@ def _network_lines(drawing: Drawing) -> Iterator[str]:
 
 
 def _group_lines(domain: Domain) -> Iterator[str]:
-    """What groups get, where both their ranks and their stride are powers of two."""
+    """What groups get, where their ranks and their stride are powers of two; and all GPUs together."""
     rates = group_rates(domain)
     if len(rates) == 1:
         alone = rates[1, 1]
@@ -163,7 +163,8 @@ def _group_lines(domain: Domain) -> Iterator[str]:
     yield "what each GPU of a group gets, while the other GPUs do the same [GB/s]"
     yield "  ".join([*(name.rjust(max(6, len(name))) for name in header[:-1]), header[-1]])
     for (members, stride), found in sorted(rates.items()):
-        if members > 1 and not members & (members - 1) and not stride & (stride - 1):
+        is_usual = members & (members - 1) == 0 and stride & (stride - 1) == 0
+        if members > 1 and (is_usual or members == domain.gpus):
             cells = (str(members), str(stride), *(_rate(r) for r in (found.ring, found.exchange, found.pair)))
             aligned = [cell.rjust(max(6, len(name))) for cell, name in zip(cells, header, strict=False)]
             yield "  ".join([*aligned, found.transport])

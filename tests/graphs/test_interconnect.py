@@ -219,13 +219,11 @@ def _cut(graph, left, right) -> float:
     return nx.maximum_flow_value(whole, "source", "sink", capacity="bytes_per_s")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(machines, st.data(), st.floats(1.0, 4.0))
 def test_a_faster_link_never_slows_a_group(domain, data, factor):
     i = data.draw(st.integers(0, len(domain.links) - 1))
     link = domain.links[i]
-    if link.kind.startswith("nvlink"):  # rings are counted in whole links
-        factor = round(factor)
     better = replace(link, bytes_per_s=factor * link.bytes_per_s)
     faster = replace(domain, links=(*domain.links[:i], better, *domain.links[i + 1 :]))
     before, after = group_rates(domain), group_rates(faster)

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perfsim.core.arrays import stack
 from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.errors import InputError, UnsupportedError
@@ -249,6 +250,7 @@ def test_a_pcie_tree_has_one_root(tmp_path: Path, specs: Catalogue) -> None:
         ("leaf_oversubscription = 2.0", "6: leaf_oversubscription: without the size of a leaf; add leaf_nodes"),
         ("pod_oversubscription = 2.0", "6: pod_oversubscription: without the size of a pod; add pod_nodes"),
         ("leaf_nodes = 8\npod_nodes = 12", "7: pod_nodes: a pod is not made of whole leaves; write leaf_nodes and a"),
+        ("nvlink_domain_gpus = 8", "6: nvlink_domain_gpus: 8 GPUs in nodes of 4 without NVSwitches; write at most"),
         ("leaf_oversubscription = 0.5", "6: leaf_oversubscription: 0.5 is not allowed; write a number of at least 1"),
     ],
 )
@@ -275,3 +277,29 @@ def test_oversubscribed_leaves_slow_groups_that_leave_them(tmp_path: Path, specs
     assert far.exchange_bytes_per_s == pytest.approx(share / (2 * 4 / 7))
     assert route(system, Group(8, 32)).between.bytes_per_s == share / 2
     assert route(system, Group(64, 1)).between.bytes_per_s == share
+
+
+def test_a_rack_holds_whole_nodes_and_a_node_without_switches_few_gpus(tmp_path: Path, specs: Catalogue) -> None:
+    path = tmp_path / "rack.toml"
+    rack = GOOD.replace('"pcie"', '"nvswitch"\nnvlink_gb_per_s = 900\nnvlink_domain_gpus = 6')
+    for text, line in (
+        (rack, "7: nvlink_domain_gpus: 6 GPUs are not whole nodes of 4; write a multiple"),
+        (GOOD.replace("= 4\n", "= 65\n"), "4: gpus_per_node: 65 GPUs without a plane of NVSwitches; write at most 64"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError) as error:
+            load_system(path, specs.names("gpus"))
+        assert str(error.value) == f"{path}:{line}"
+
+
+def test_systems_of_all_kinds_stack(specs: Catalogue) -> None:
+    keys = ("dgx-1-v100-16gb", "gb200-nvl72", "pcie-2x-rtx-4090", "nvlink-4x-rtx-3090", "dgx-h100", "gh200-node")
+    systems = [specs.system(key) for key in keys]
+    together = stack(systems)
+    for ranks, stride in ((2, 1), (2, 2), (4, 1), (8, 1), (16, 4), (3, 1)):
+        found = route(together, Group(ranks, stride))
+        for i, system in enumerate(systems):
+            alone = route(system, Group(ranks, stride))
+            assert found.members[i] == alone.members
+            assert found.within.ring_bytes_per_s[i] == alone.within.ring_bytes_per_s
+            assert found.within.transport.simple.fraction[i] == alone.within.transport.simple.fraction
