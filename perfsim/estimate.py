@@ -10,11 +10,12 @@ from perfsim.core.results import Estimate, Memory, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.formulas.collectives import all_reduce_seconds, beside_seconds, half_seconds, send_seconds
+from perfsim.formulas.collectives import all_reduce_seconds, half_seconds, send_seconds
 from perfsim.formulas.cost import cost
 from perfsim.formulas.energy import energy, gpu_watts
 from perfsim.formulas.groups import data_group, pipeline_group, replica_group, route, shard_group, single_nic
 from perfsim.formulas.memory import Held, memory
+from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
 from perfsim.formulas.pipeline import pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
 from perfsim.graphs.kernels import OPTIMIZER_STATES, optimizer_kernels
@@ -180,27 +181,24 @@ def _gradient_seconds(
     _, trained = _stage_weights(workload, plan, costs)
     links, stage = route(system, data_group(plan)), np.asarray(plan.zero_stage)
     size = min(workload.precision.gradient_bytes, 4.0) * trained
-    whole = all_reduce_seconds(links, size)
-    half = half_seconds(links, size)
-    gather = half_seconds(links, workload.precision.weight_bytes * trained)
+    weights = workload.precision.weight_bytes * trained
+    bucket = np.maximum(software.gradient_bucket_bytes, software.gradient_bucket_rank_bytes * links.ranks)
+    buckets, regathered = bucket_count(size, bucket), bucket_count(weights, bucket)
+    whole = buckets * all_reduce_seconds(links, size / buckets)
+    half = buckets * half_seconds(links, size / buckets)
+    gather = regathered * half_seconds(links, weights / regathered)
     between: Floats = 0.0
     if np.any(np.asarray(plan.hybrid_shard) > 0):
         between = all_reduce_seconds(route(system, replica_group(plan)), size / shard_group(plan).ranks)
     reduce = np.where(stage >= 3, between, np.where(stage >= 1, half, whole))
     regather = np.where((stage == 1) | (stage == 2), gather, 0.0)
-    if not software.overlaps_gradients:
+    if not software.gradient_bucket_bytes:
         return reduce, regather
-    buckets = np.maximum(costs.layer_count / np.asarray(plan.pipeline_parallel), 1.0)
     share = calibration.communication_multiprocessor_share
     return (
-        _sticking_out(reduce, pass_time * (2.0 / 3.0), buckets, share),
-        _sticking_out(regather, pass_time / 3.0, buckets, share),
+        queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), buckets, share),
+        queue_exposed_seconds(regather, pass_time / 3.0, regathered, share),
     )
-
-
-def _sticking_out(wire: Floats, beside: Floats, buckets: Floats, share: float) -> Floats:
-    """Exposed seconds of communication in buckets beside a pass: the excess or the last bucket, and the slow-down."""
-    return np.maximum(wire - beside, wire / buckets) + share * np.minimum(wire, beside)
 
 
 def _optimizer_seconds(

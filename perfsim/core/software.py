@@ -59,7 +59,8 @@ class Software:
     sharded_bytes_per_parameter: float  # HBM traffic of gather and scatter buffers per micro-batch, ZeRO-3
     has_early_stop_recompute: bool  # recomputation ends with the last saved tensor
     gradient_bucket_copies: float  # of all gradients, kept by data parallelism
-    overlaps_gradients: bool  # gradient reduction runs beside the backward pass
+    gradient_bucket_bytes: float  # reduced at once beside the backward pass; 0: all gradients after it
+    gradient_bucket_rank_bytes: float  # a bucket holds at least this for every data-parallel rank
     tensor_parallel_overlap: Literal["none", "backward", "all"]
     gather_passes: int  # times ZeRO-3 moves the parameters in a micro-batch, the reduce-scatter included
     has_single_nic: bool  # ZeRO-3 traffic goes through one NIC of the node

@@ -62,17 +62,6 @@ def send_seconds(route: Route, size_bytes: Floats) -> Floats:
     return np.where(np.asarray(route.members) > 1, inside, outside)
 
 
-def beside_seconds(compute_seconds: Floats, wire_seconds: Floats, multiprocessor_share: float) -> Floats:
-    """Seconds of computation with a collective beside it [s]: the collective holds a share of the multiprocessors.
-
-    While both run, compute advances at 1 - share; what of the collective outlasts it is exposed.
-    Source: docs/formulas.md#overlap.
-    """
-    slowed = compute_seconds / (1.0 - multiprocessor_share)
-    hidden = compute_seconds + multiprocessor_share * wire_seconds
-    return np.where(wire_seconds <= slowed, hidden, wire_seconds)
-
-
 def _wire_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) -> Floats:
     """Seconds on the wire of an all-reduce (factor 2) or a half between domains [s]: on NICs or on the links inside.
 

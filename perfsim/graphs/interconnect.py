@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 # By falling speed: the slowest that a group crosses is its transport.
-TRANSPORTS = ("nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie", "pcie-host")
+TRANSPORTS = ("nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie", "pcie-host", "pcie-host-sockets")
 NVLINKS = TRANSPORTS[:4]
 SLACK = 1e-9  # relative, for rounding
 
@@ -224,7 +224,9 @@ class _Finder:
         if source not in tree or target not in tree or not nx.has_path(tree, source, target):
             raise UnsupportedError(f"no way from {source} to {target}; link them, or both to a PCIe switch or socket")
         if self._is_staged:
-            return "pcie-host", [self._staged(tree, source, target)]
+            path = self._staged(tree, source, target)
+            sockets = {device for device in path if kind_of(device) == "cpu"}
+            return "pcie-host" if len(sockets) == 1 else "pcie-host-sockets", [path]
         return "pcie", [nx.shortest_path(tree, source, target)]
 
     def _staged(self, tree: "nx.DiGraph", source: str, target: str) -> list[str]:

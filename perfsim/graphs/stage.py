@@ -11,8 +11,8 @@ from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.formulas.collectives import beside_seconds
 from perfsim.formulas.groups import data_group
+from perfsim.formulas.overlap import beside_seconds
 from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
 from perfsim.graphs.costs import Cost, StepCosts, step_costs

@@ -12,7 +12,6 @@ from perfsim.core.fabric import Group
 from perfsim.formulas.collectives import (
     all_reduce_seconds,
     all_to_all_seconds,
-    beside_seconds,
     half_seconds,
     send_seconds,
 )
@@ -126,10 +125,3 @@ def test_alone_as_in_an_array(name, collective, cases) -> None:
     together = collective(route(system, Group(ranks, strides)), payloads)
     alone = [collective(route(system, Group(n, s)), size) for n, s, size in cases]
     assert together.tolist() == [float(a) for a in alone]
-
-
-def test_overlap_never_beats_either_side_and_never_exceeds_their_sum_much() -> None:
-    compute, wire = np.meshgrid(np.linspace(0, 5, 30), np.linspace(0, 5, 30))
-    both = beside_seconds(compute, wire, 0.16)
-    assert np.all(both >= np.maximum(compute, wire) - 1e-12)
-    assert np.all(both <= compute + wire + 1e-12)

@@ -1,0 +1,31 @@
+"""Communication beside computation: bounds, and the closed form of the bucket queue against the queue."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfsim.formulas.overlap import beside_seconds, queue_exposed_seconds
+
+seconds = st.floats(0.0, 10.0, allow_subnormal=False)
+
+
+def test_overlap_never_beats_either_side_and_never_exceeds_their_sum_much() -> None:
+    compute, wire = np.meshgrid(np.linspace(0, 5, 30), np.linspace(0, 5, 30))
+    both = beside_seconds(compute, wire, 0.16)
+    assert np.all(both >= np.maximum(compute, wire) - 1e-12)
+    assert np.all(both <= compute + wire + 1e-12)
+
+
+@given(seconds, seconds, st.integers(1, 200))
+def test_the_closed_form_is_the_queue(wire: float, beside: float, buckets: int) -> None:
+    finished = 0.0
+    for j in range(1, buckets + 1):
+        finished = max(finished, j * beside / buckets) + wire / buckets
+    assert float(queue_exposed_seconds(wire, beside, buckets, 0.0)) == pytest.approx(finished - beside, abs=1e-9)
+
+
+@given(seconds, seconds, st.integers(1, 200), st.sampled_from([0.0, 0.16, 0.5]))
+def test_what_is_exposed_lies_between_the_last_bucket_and_everything(wire, beside, buckets, share) -> None:
+    exposed = float(queue_exposed_seconds(wire, beside, buckets, share))
+    assert wire / buckets - 1e-9 <= exposed <= wire + 1e-9
