@@ -92,7 +92,7 @@ class PresetModel:
         for n in self._sizes(rows):
             for kind, chosen in _kinds(rows, n):
                 if np.any(chosen):
-                    reached = float(np.max(rows.bytes[chosen] / rows.seconds[chosen])) / GIGA
+                    reached = float(np.max(rows.wire_bytes[chosen] / rows.seconds[chosen])) / GIGA
                     found.append(Parameter(f"{kind}@{n}", reached, reached / 4.0, reached * 4.0))
         return found
 
@@ -145,6 +145,17 @@ def _is_exchange(rows: Collectives) -> np.ndarray:
     return np.isin(rows.collective, ("all_to_all", "send_recv"))
 
 
+def _acts_on(parameters: Sequence[Parameter], rows: Collectives) -> dict[str, np.ndarray]:
+    """The rows of every parameter "name@where": those of a number of ranks, or of a system."""
+    found = {}
+    for name, _, where in (parameter.name.partition("@") for parameter in parameters):
+        if name == "host_us":
+            found[f"{name}@{where}"] = (rows.system == where) & rows.has_host
+        elif where:
+            found[f"{name}@{where}"] = (rows.ranks == int(where)) & (_is_exchange(rows) == (name == "exchange"))
+    return found
+
+
 def _even_weights(rows: Collectives) -> np.ndarray:
     groups = rows.groups
     counts = np.bincount(groups)
@@ -178,7 +189,7 @@ def fit_network(rows: Collectives, transports: Sequence[Transport]) -> tuple[dic
     def predict(values: Values) -> np.ndarray:
         return network_seconds(rows, transports, values)
 
-    found = fit(parameters, predict, rows.seconds, _even_weights(rows))
+    found = fit(parameters, predict, rows.seconds, _even_weights(rows), _acts_on(parameters, rows))
     return {key: found.values[key] for key in NETWORK_RANGES}, 100.0 * (predict(found.values) / rows.seconds - 1.0)
 
 

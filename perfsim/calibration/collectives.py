@@ -51,6 +51,13 @@ class Collectives:
         return np.asarray(self.ranks <= self.members)
 
     @property
+    def wire_bytes(self) -> np.ndarray:
+        """What a rank sends in a ring [B]; nccl-tests' bus bandwidth times the seconds."""
+        share = (self.ranks - 1.0) / self.ranks
+        turns = np.select([self.collective == "all_reduce", self.collective == "send_recv"], [2.0, 1.0 / share], 1.0)
+        return np.asarray(turns * share * self.bytes)
+
+    @property
     def groups(self) -> np.ndarray:
         """A number for every (system, collective, ranks), row by row."""
         keys = [f"{s}|{c}|{n}" for s, c, n in zip(self.system, self.collective, self.ranks, strict=True)]
