@@ -127,7 +127,11 @@ class PresetModel:
 
     def fit(self, rows: Collectives) -> Fitted:
         """The values nearest to the rows; every group of ranks and collective counts alike."""
-        return fit(self.parameters(rows), lambda values: self.predict(values, rows), rows.seconds, _even_weights(rows))
+        parameters = self.parameters(rows)
+        return fit(
+            parameters, lambda values: self.predict(values, rows), rows.seconds, _even_weights(rows),
+            _acts_on(parameters, rows),
+        )  # fmt: skip
 
     def _is_unit(self, protocol: str, key: str) -> bool:
         return self.has_rates and protocol in ("simple", "send") and key == "fraction"
