@@ -18,6 +18,7 @@ from perfsim.formulas.memory import Held, memory
 from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
 from perfsim.formulas.pipeline import pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
+from perfsim.formulas.stragglers import straggling
 from perfsim.graphs.kernels import OPTIMIZER_STATES, optimizer_kernels
 from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.units import HOUR, JOULES_PER_KWH, KILO
@@ -99,7 +100,6 @@ def _step_time(
     layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / ends.total
     reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, costs, stage)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs)
-    nodes = np.maximum(1.0, plan.gpus / system.gpus_per_node)
     whole = piped.work_seconds + piped.bubble_seconds + piped.send_seconds + reduce + regather + optimizer + host
     return StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,
@@ -115,7 +115,7 @@ def _step_time(
         gradient_reduce_seconds=reduce,
         optimizer_seconds=optimizer,
         host_seconds=host,
-        growth_seconds=calibration.node_growth * np.log(nodes) * whole,
+        straggler_seconds=straggling(plan.gpus, calibration.rank_jitter) * whole,
     )
 
 

@@ -95,7 +95,7 @@ class Calibration:
     attention_pre_hopper_share: float  # kernels without wgmma (flash-1, flash-2) on Hopper and later
     communication_multiprocessor_share: float
     visible_memory_share: float  # of a card's memory, what is left for programs to see
-    node_growth: float  # the step grows by this per ln(nodes)
+    rank_jitter: float  # standard deviation of a rank's step over its mean, for the slowest of n
     streaming: Streaming
     attention: FlashAttention
     control: PowerControl

@@ -36,7 +36,7 @@ class StepTime(Parts):
     gradient_reduce_seconds: Floats
     optimizer_seconds: Floats
     host_seconds: Floats  # fixed work of a step: data, logging, synchronisation
-    growth_seconds: Floats  # stragglers over many nodes
+    straggler_seconds: Floats  # waiting for the slowest rank
 
     @cached_property
     def total_seconds(self) -> Floats:

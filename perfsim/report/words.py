@@ -18,7 +18,7 @@ BOUNDS = {  # parts whose bound does not depend on the operations
     "gradient_reduce_seconds": "communication",
     "optimizer_seconds": "memory",
     "host_seconds": "host",
-    "growth_seconds": "stragglers",
+    "straggler_seconds": "stragglers",
 }
 
 
@@ -137,5 +137,5 @@ _WORDS: dict[str, Callable[[Workload, Plan], str]] = {
     "gradient_reduce_seconds": _reduce,
     "optimizer_seconds": lambda w, p: f"{w.optimizer} updates {count_text(_trained(w))} parameters{_split(p, 1)}",
     "host_seconds": lambda w, p: "data, logging and synchronisation of a step",
-    "growth_seconds": lambda w, p: "stragglers over many nodes",
+    "straggler_seconds": lambda w, p: f"waiting for the slowest of {p.gpus:,} GPUs",
 }
