@@ -28,6 +28,7 @@ LOG_PROGRAMS = {
     "sendrecv": "send_recv",
 }
 LOG_BYTES = int(16 * MIB)
+_PROGRAM = re.compile(rf"({'|'.join(LOG_PROGRAMS)})(_perf)?")
 Row = dict[str, Any]
 
 
@@ -153,7 +154,7 @@ def _log_rows(path: Path) -> list[Row]:
     rows = [
         {
             "system": path.stem,
-            "preset": machine_name(path.stem.replace(collective, "")) or "machine",
+            "preset": machine_name(_PROGRAM.sub("", path.stem)) or "machine",
             "network": "",
             "collective": collective,
             "ranks": ranks,
