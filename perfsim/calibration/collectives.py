@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from perfsim.core.fabric import Network, Protocol, Route, Segment, Transport
+from perfsim.core.numbers import Floats
 from perfsim.formulas.collectives import all_reduce_seconds, all_to_all_seconds, half_seconds, send_seconds
 from perfsim.formulas.nccl import BELIEVED
-from perfsim.units import MEGA, MICRO
+from perfsim.units import MICRO
 
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send_recv")
 
@@ -84,8 +86,47 @@ def transport_of(protocols: Mapping[str, Mapping[str, float]], wire: str) -> Tra
     return Transport(
         **{
             f.name: _protocol(protocols.get(f.name), BELIEVED[wire].get(f.name), protocols["simple"])
+            if f.name in BELIEVED[wire] or f.name.startswith("send")
+            else _protocol(None, None, protocols["simple"])
             for f in fields(Transport)
         }
+    )
+
+
+def rate_at(rates: Mapping[int, float], ranks: int) -> float:
+    """What a group gets of a machine that was measured with other numbers of cards; any unit.
+
+    Between two measured numbers it goes with a power of the number, below them it is the least one's. Beyond them,
+    cards that take turns on one medium (host memory, a link between sockets), as two numbers show whose rate falls by
+    more than half when the cards double, each add as much to a byte's time; else a way that all crossed already
+    carries more of them at the same rate. perfsim's own.
+
+    >>> rate_at({2: 20.0, 4: 5.0}, 8), rate_at({2: 40.0, 4: 26.0}, 8)
+    (2.0, 26.0)
+    """
+    known = sorted(rates)
+    if ranks <= known[-1] or len(known) < 2:
+        logs = np.log([rates[n] for n in known])
+        return float(np.exp(np.interp(np.log(max(ranks, 1)), np.log(known), logs)))
+    n, last = known[-2:]
+    if rates[last] * last >= rates[n] * n:
+        return rates[last]
+    slope = (1.0 / rates[last] - 1.0 / rates[n]) / (last - n)
+    return float(1.0 / (1.0 / rates[last] + slope * (ranks - last)))
+
+
+def network_of(keys: Mapping[str, float], bytes_per_s: Floats, **tree: Any) -> Network:
+    """A Network from a preset's keys, for a GPU's share of the NICs [B/s] and the `tree` above them."""
+    return Network(
+        bytes_per_s=bytes_per_s,
+        base_seconds=keys["base_us"] * MICRO,
+        hop_seconds=keys["hop_us"] * MICRO,
+        fraction=keys["fraction"],
+        growth=keys.get("growth", 0.0),
+        low_latency_share=keys.get("low_latency_share", 1.0),
+        start_seconds=keys.get("start_us", 0.0) * MICRO,
+        slice_seconds=keys.get("slice_us", 0.0) * MICRO,
+        **tree,
     )
 
 
@@ -98,10 +139,9 @@ def _protocol(
         base_seconds=keys["base_us"] * MICRO,
         hop_seconds=keys.get("hop_us", 0.0) * MICRO,
         fraction=keys["fraction"],
-        spread_seconds=keys.get("spread_us", 0.0) * MICRO,
+        growth=keys.get("growth", 0.0),
         copy_share=keys.get("copy_share", 0.0),
-        fill_share=keys.get("fill_share", 0.0),
-        fill_bytes=keys.get("fill_mb", 0.0) * MEGA,
+        slice_seconds=keys.get("slice_us", 0.0) * MICRO,
         believed_base_seconds=base * MICRO,
         believed_hop_seconds=hop * MICRO,
         believed_fraction=fraction,

@@ -11,20 +11,18 @@ class Protocol:
 
     base_seconds, hop_seconds: start, and every step of the algorithm.
     fraction: of the link's bandwidth, once under way.
-    spread_seconds: what putting a small payload on many channels costs.
+    growth: by how much the start grows from a payload on one channel to one on all, [-].
     copy_share: a rank's own chunk costs this share of a step's time.
-    fill_share: filling the pipeline takes this share of the steps that a chunk goes through, [-].
-    fill_bytes: largest chunk of a rank that one turn of the pipeline moves, [B].
+    slice_seconds: of every slice that a chunk is cut into; the best slices cost its square root (formulas.collectives).
     believed_…: the latencies and the share of the bandwidth from which NCCL chooses; infinite where it never does.
     """
 
     base_seconds: Floats
     hop_seconds: Floats
     fraction: Floats
-    spread_seconds: Floats
+    growth: Floats
     copy_share: Floats
-    fill_share: Floats
-    fill_bytes: Floats
+    slice_seconds: Floats
     believed_base_seconds: Floats
     believed_hop_seconds: Floats
     believed_fraction: Floats
@@ -63,8 +61,10 @@ class Segment:
 class Network:
     """What one GPU gets of its node's NICs, one direction, while every GPU of its node sends; and the tree above.
 
-    base_seconds, hop_seconds: start of a collective that leaves the node, and a message between nodes; fraction: of
-    the NICs' rate that it reaches.
+    base_seconds, hop_seconds: start of a collective that leaves the node, and a message between nodes; growth: by how
+    much they grow once a payload is on all channels; fraction: of the NICs' rate that is reached, of which
+    low_latency_share by the protocol for small payloads. start_seconds, slice_seconds: what the protocol for large ones
+    needs besides, and each of its slices.
     leaf_nodes: nodes below a leaf switch; with rails, those whose NIC of the same number it joins.
     leaf_oversubscription: what these nodes can send over what the leaf's links up carry, at least 1. pod_nodes and
     pod_oversubscription: likewise one level up.
@@ -74,6 +74,10 @@ class Network:
     base_seconds: Floats
     hop_seconds: Floats
     fraction: Floats
+    growth: Floats = 0.0
+    low_latency_share: Floats = 1.0
+    start_seconds: Floats = 0.0
+    slice_seconds: Floats = 0.0
     leaf_nodes: Ints = 1
     leaf_oversubscription: Floats = 1.0
     pod_nodes: Ints = 1

@@ -15,9 +15,8 @@ from perfsim.core.fabric import Protocol, Route
 from perfsim.core.numbers import Floats
 
 SEND_LOW_LATENCY_BYTES = 16384.0  # NCCL_P2P_LL_THRESHOLD: up to here a message goes by LL
-SPREAD_BYTES = 8192.0  # payload of a rank [B] from which half of the channels are in use
-BLOCKED_NETWORK_SHARE = 0.8  # of the wire time, what filling the pipeline between nodes costs until it is full
-FULL_PIPELINE_SECONDS = 300e-6  # what filling it costs at most
+SPREAD_BYTES = 16384.0  # payload [B] from which half of the channels are in use
+PAT_SHARE = 0.75  # of the bandwidth, what NCCL takes its logarithmic halves for (src/graph/tuning.cc)
 
 
 def all_reduce_seconds(route: Route, size_bytes: Floats) -> Floats:
@@ -43,10 +42,9 @@ def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
     n, members = 1.0 * np.asarray(route.ranks), 1.0 * np.asarray(route.members)
     each = size_bytes / np.maximum(n, 1.0)
     local = _exchange_seconds(route, members, each * members)
-    between = route.between
     wire = each * (n - members)
-    remote = _filled(wire / _share_bytes_per_s(route, route.exchange_bytes_per_s)) + between.base_seconds
-    remote = remote + between.hop_seconds * np.maximum(n / np.maximum(members, 1.0) - 1.0, 0.0)
+    hops = np.maximum(n / members - 1.0, 0.0)
+    remote = _network_seconds(route, hops, 0.0, wire / _share_bytes_per_s(route, route.exchange_bytes_per_s), each)
     return np.where(n > 1.0, np.maximum(local, np.where(n > members, remote, 0.0)), 0.0)
 
 
@@ -106,14 +104,14 @@ def _ring_seconds(route: Route, size_bytes: Floats, factor: float) -> Floats:
     found: Floats = np.inf
     for protocol in (transport.low_latency, transport.low_latency_128, transport.simple):
         believed = _believed_seconds(protocol, within.ring_bytes_per_s, steps, wire)
-        seconds = _protocol_seconds(protocol, within.ring_bytes_per_s, n, steps, wire, size_bytes)
+        seconds = _protocol_seconds(protocol, within.ring_bytes_per_s, steps, wire, size_bytes)
         found = np.where(believed < least, seconds, np.minimum(found, seconds))
         least = np.minimum(believed, least)
     if factor < 2.0:
         return found
-    has_switch = np.asarray(within.switch_bytes_per_s) > 0.0
+    has_switch = np.asarray(within.switch_bytes_per_s > within.ring_bytes_per_s)
     rate = np.where(has_switch, within.switch_bytes_per_s, within.ring_bytes_per_s)
-    seconds = _protocol_seconds(transport.switch, rate, n, steps, wire, size_bytes)
+    seconds = _protocol_seconds(transport.switch, rate, steps, wire, size_bytes)
     is_chosen = has_switch & (_believed_seconds(transport.switch, rate, steps, wire) < least)
     return np.where(is_chosen, seconds, np.where(has_switch, np.minimum(found, seconds), found))
 
@@ -123,7 +121,7 @@ def _exchange_seconds(route: Route, n: Floats, size_bytes: Floats) -> Floats:
     within = route.within
     steps, wire = np.maximum(n - 1.0, 1.0), (n - 1.0) / n * size_bytes
     small, large = (
-        _protocol_seconds(protocol, within.exchange_bytes_per_s, n, steps, wire, size_bytes)
+        _protocol_seconds(protocol, within.exchange_bytes_per_s, steps, wire, size_bytes)
         for protocol in (within.transport.send_low_latency, within.transport.send)
     )
     return np.where(size_bytes / n <= SEND_LOW_LATENCY_BYTES, np.minimum(small, large), large)
@@ -131,17 +129,28 @@ def _exchange_seconds(route: Route, n: Floats, size_bytes: Floats) -> Floats:
 
 def _between_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) -> Floats:
     """A ring or tree over nodes: the network's rate, and the steps inside nodes and between them."""
-    between, quick = route.between, route.within.transport.low_latency
-    nodes = n / route.members
-    rounds = np.log2(np.maximum(nodes, 1.0)) if factor > 1.0 else (nodes - 1.0)
-    inside = (route.members - 1.0) if factor > 1.0 else n - nodes
-    start = between.base_seconds + factor * (rounds * between.hop_seconds + inside * quick.hop_seconds)
-    return start + _filled(_wire_seconds(route, n, size_bytes, factor))
+    members, wire = 1.0 * np.asarray(route.members), _wire_seconds(route, n, size_bytes, factor)
+    nodes = n / members
+    rounds = np.log2(np.maximum(nodes, 1.0))
+    if factor > 1.0:
+        return _network_seconds(route, factor * rounds, factor * (members - 1.0), wire, size_bytes)
+    ring = _network_seconds(route, nodes - 1.0, n - nodes, wire, size_bytes)
+    pat = _network_seconds(route, rounds, 0.0, wire / PAT_SHARE, size_bytes)
+    return np.where(members > 1.0, ring, np.minimum(ring, pat))
 
 
-def _filled(wire_seconds: Floats) -> Floats:
-    """The time on the wire and what filling the pipeline of proxies and NICs adds."""
-    return wire_seconds + np.minimum(BLOCKED_NETWORK_SHARE * wire_seconds, FULL_PIPELINE_SECONDS)
+def _network_seconds(route: Route, hops: Floats, steps: Floats, wire_seconds: Floats, size_bytes: Floats) -> Floats:
+    """The quicker of two protocols for so many messages between nodes and steps inside them, one after another."""
+    between = route.between
+    start = between.base_seconds + hops * between.hop_seconds
+    start = start + steps * route.within.transport.low_latency.hop_seconds
+    small = start * _grown(between.growth, size_bytes) + wire_seconds / between.low_latency_share
+    filling = np.sqrt(between.slice_seconds * wire_seconds)
+    return np.minimum(small, np.hypot(start + between.start_seconds + filling, wire_seconds))
+
+
+def _grown(growth: Floats, size_bytes: Floats) -> Floats:
+    return 1.0 + growth * size_bytes / (size_bytes + SPREAD_BYTES)
 
 
 def _believed_seconds(protocol: Protocol, rate: Floats, steps: Floats, wire: Floats) -> Floats:
@@ -151,10 +160,8 @@ def _believed_seconds(protocol: Protocol, rate: Floats, steps: Floats, wire: Flo
 
 
 def _protocol_seconds(
-    protocol: Protocol, rate: Floats, n: Floats, steps: Floats, wire: Floats, size_bytes: Floats
+    protocol: Protocol, rate: Floats, steps: Floats, wire: Floats, size_bytes: Floats
 ) -> Floats:
-    chunk = np.minimum(size_bytes / n, protocol.fill_bytes)
-    start = protocol.base_seconds + protocol.hop_seconds * steps
-    spread = protocol.spread_seconds * size_bytes / (size_bytes + SPREAD_BYTES * n)
+    start = (protocol.base_seconds + protocol.hop_seconds * steps) * _grown(protocol.growth, size_bytes)
     moved = wire * (1.0 + protocol.copy_share / steps) / (protocol.fraction * rate)
-    return start + spread + moved + protocol.fill_share * steps * chunk / rate
+    return np.hypot(start, moved) + np.sqrt(protocol.slice_seconds * wire / rate)

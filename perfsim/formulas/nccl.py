@@ -30,6 +30,8 @@ SPEEDS = {
     10.0: (90, 80, 70, 60, 50, 45, 40, 30, 24, 20, 19, 18),
 }
 SWITCH_EFFICIENCY = {9.0: 0.85, 10.0: 0.74}
+SWITCH_SPEED = {9.0: 60.0, 10.0: 120.0}  # of a channel to the switch at most [GB/s]: adding up there starts at 5, at 6 GPUs
+BOARD_RANKS, RACK_SHARE = 8, 0.83  # beyond one board's GPUs this share of it was measured (72 GB200, coreweave/nccl-tests)
 MOST_CHANNELS = 32
 ROUNDING = 1e-9
 
@@ -66,15 +68,15 @@ def switch_bytes_per_s(nvlink_bytes_per_s: float, compute_capability: float, ran
     """Bus bandwidth of an all-reduce that the switch adds up [B/s]; 0 before compute capability 9.0.
 
     >>> [round(switch_bytes_per_s(rate, cc, 8) / 1e9) for rate, cc in ((450e9, 9.0), (900e9, 10.0))]
-    [476, 829]
+    [490, 831]
     """
     if compute_capability < 9.0 or ranks < 2:
         return 0.0
     total = _total(nvlink_bytes_per_s, compute_capability)
     efficiency = _since(SWITCH_EFFICIENCY, compute_capability)
-    fitting = [speed for speed in _since(SPEEDS, compute_capability) if (ranks + 1) * speed <= total + ROUNDING]
-    speed = fitting[0] if fitting else total / (ranks + 1)
-    return 2.0 * (ranks - 1) * speed * efficiency * GIGA
+    speed = min(_since(SWITCH_SPEED, compute_capability), total / (ranks + 1))
+    racked = RACK_SHARE if ranks > BOARD_RANKS else 1.0
+    return 2.0 * (ranks - 1) * speed * efficiency * racked * GIGA
 
 
 def link_bytes_per_s(nvlink_bytes_per_s: float, compute_capability: float) -> float:

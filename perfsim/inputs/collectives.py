@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from perfsim.calibration.collectives import transport_of
+from perfsim.calibration.collectives import network_of, transport_of
 from perfsim.core.fabric import Network, Transport
 from perfsim.errors import InputError
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.files import Line, Name, Sourced, Spec
 from perfsim.inputs.positions import Loc
-from perfsim.units import MICRO, printable
+from perfsim.units import printable
 
 Micro = Annotated[float, Field(ge=0, le=1e6)]
 Share = Annotated[float, Field(gt=0, le=4)]
@@ -29,10 +29,9 @@ class ProtocolSpec(Spec):
     base_us: Micro
     hop_us: Micro = 0.0
     fraction: Share
-    spread_us: Micro = 0.0
+    growth: Part = 0.0
     copy_share: Part = 0.0
-    fill_share: Part = 0.0
-    fill_mb: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    slice_us: Micro = 0.0
 
 
 class MeasuredRate(Spec):
@@ -72,6 +71,10 @@ class NetworkPreset(Spec):
     base_us: Micro
     hop_us: Micro
     fraction: Share
+    growth: Part = 0.0
+    low_latency_share: Share = 1.0
+    start_us: Micro = 0.0
+    slice_us: Micro = 0.0
     basis: Basis
     rows: Annotated[int, Field(ge=0)] = 0
     error_percent: Annotated[float, Field(ge=0, le=1000)] | None = None
@@ -79,7 +82,7 @@ class NetworkPreset(Spec):
 
     def to_network(self, bytes_per_s: float, **tree: Any) -> Network:
         """The record that formulas take, for a GPU's share of the NICs and the `tree` above them."""
-        return Network(bytes_per_s, self.base_us * MICRO, self.hop_us * MICRO, self.fraction, **tree)
+        return network_of(self.model_dump(), bytes_per_s, **tree)
 
 
 class CollectivesSpec(Sourced):

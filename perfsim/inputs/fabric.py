@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perfsim.calibration.collectives import rate_at
 from perfsim.core.arrays import Lookup, stack
 from perfsim.core.fabric import Network, Segment
 from perfsim.formulas.nccl import link_bytes_per_s, ring_bytes_per_s, switch_bytes_per_s
@@ -82,11 +83,9 @@ def _segment(rates: GroupRates, members: int, capability: float, preset: Preset)
 
 
 def _measured(preset: Preset, ranks: int) -> Segment:
-    """The measured rates; between two measured sizes on a line over the logarithms, beyond them the nearest."""
-    sizes = sorted(preset.rate, key=int)
-    known = np.log([int(n) for n in sizes])
+    """The measured rates, carried to this number of ranks."""
     ring, exchange = (
-        float(np.exp(np.interp(np.log(max(ranks, 1)), known, np.log([getattr(preset.rate[n], name) for n in sizes]))))
+        rate_at({int(n): getattr(rate, name) for n, rate in preset.rate.items()}, ranks) * GIGA
         for name in ("ring_gb_per_s", "exchange_gb_per_s")
     )
-    return Segment(ring * GIGA, 0.0, exchange * GIGA, exchange * GIGA, preset.to_transport())
+    return Segment(ring, 0.0, exchange, exchange, preset.to_transport())

@@ -25,7 +25,7 @@ def presets_text(study: CollectiveStudy, command: str) -> str:
 def _preset(preset: FittedPreset, study: CollectiveStudy) -> str:
     lines = ["[[preset]]", f'name = "{preset.name}"', f'wire = "{preset.wire}"']
     for name in preset.shown:
-        numbers = {key: value for key, value in preset.protocols[name].items() if not key.startswith("fill") or value}
+        numbers = {key: value for key, value in preset.protocols[name].items() if value or key in ("base_us", "fraction")}
         lines.append(f"{name} = {{ {', '.join(f'{key} = {_figure(value)}' for key, value in numbers.items())} }}")
     for n, (ring, exchange) in preset.rates.items():
         lines.append(f"rate.{n} = {{ ring_gb_per_s = {_figure(ring)}, exchange_gb_per_s = {_figure(exchange)} }}")
