@@ -40,8 +40,9 @@ RANGES: dict[str, dict[str, tuple[float, float, float]]] = {
     },
 }  # fmt: skip
 NETWORK_RANGES = {
-    "base_us": (60.0, 5.0, 500.0), "hop_us": (14.0, 1.0, 200.0), "fraction": (0.9, 0.2, 1.05), "growth": (0.6, 0.0, 4.0),
-    "low_latency_share": (0.3, 0.02, 1.0), "start_us": (20.0, 0.0, 1000.0), "slice_us": (500.0, 0.0, 8000.0),
+    "base_us": (60.0, 5.0, 500.0), "hop_us": (14.0, 1.0, 200.0), "fraction": (0.9, 0.2, 1.05),
+    "growth": (0.6, 0.0, 4.0), "low_latency_share": (0.3, 0.02, 1.0), "start_us": (20.0, 0.0, 1000.0),
+    "slice_us": (500.0, 0.0, 8000.0),
 }  # fmt: skip
 
 
@@ -209,13 +210,27 @@ def fit_preset(name: str, rows: Collectives) -> FittedPreset:
 
 def fit_network(rows: Collectives, transports: Sequence[Transport]) -> tuple[dict[str, float], np.ndarray]:
     """(numbers of a network preset, errors [%] row by row) from rows between nodes, each system with its transport."""
+    values = _network_values(rows, transports)
+    errors = 100.0 * (network_seconds(rows, transports, values) / rows.seconds - 1.0)
+    return {key: values[key] for key in NETWORK_RANGES}, errors
+
+
+def network_left_out(rows: Collectives, transports: Sequence[Transport], parts: np.ndarray) -> np.ndarray:
+    """Errors [%] row by row, each part predicted from a fit to the others."""
+    errors = np.zeros(len(rows))
+    for part in np.unique(parts):
+        out = parts == part
+        values = _network_values(rows.where(~out), transports)
+        errors[out] = 100.0 * (network_seconds(rows, transports, values) / rows.seconds - 1.0)[out]
+    return errors
+
+
+def _network_values(rows: Collectives, transports: Sequence[Transport]) -> dict[str, float]:
     parameters = [Parameter(key, *bounds) for key, bounds in NETWORK_RANGES.items()] + host_parameters(rows)
-
-    def predict(values: Values) -> np.ndarray:
-        return network_seconds(rows, transports, values)
-
-    found = fit(parameters, predict, rows.seconds, _even_weights(rows), _acts_on(parameters, rows))
-    return {key: found.values[key] for key in NETWORK_RANGES}, 100.0 * (predict(found.values) / rows.seconds - 1.0)
+    return fit(
+        parameters, lambda values: network_seconds(rows, transports, values), rows.seconds, _even_weights(rows),
+        _acts_on(parameters, rows),
+    ).values  # fmt: skip
 
 
 def network_seconds(rows: Collectives, transports: Sequence[Transport], values: Values) -> np.ndarray:
@@ -231,7 +246,8 @@ def network_seconds(rows: Collectives, transports: Sequence[Transport], values: 
 
 def host_parameters(rows: Collectives) -> list[Parameter]:
     """A time of its own for every system whose calls were launched one by one: a nuisance, in no preset."""
-    return [Parameter(f"host_us@{system}", USUAL_HOST_US, 0.0, 400.0) for system in np.unique(rows.system[rows.has_host])]
+    hosts = np.unique(rows.system[rows.has_host])
+    return [Parameter(f"host_us@{system}", USUAL_HOST_US, 0.0, 400.0) for system in hosts]
 
 
 def host_seconds(rows: Collectives, values: Values) -> np.ndarray:

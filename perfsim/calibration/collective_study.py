@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from perfsim.calibration.collective_fit import FittedPreset, fit_network, fit_preset, left_out
+from perfsim.calibration.collective_fit import FittedPreset, fit_network, fit_preset, left_out, network_left_out
 from perfsim.calibration.collectives import Collectives
 from perfsim.core.fabric import Transport
 from perfsim.units import MIB
@@ -29,11 +29,12 @@ class Score:
 
 @dataclass(frozen=True)
 class FittedNetwork:
-    """A network preset's numbers, the errors [%] row by row, and who measured."""
+    """A network preset's numbers, the errors [%] row by row, those of sizes left out (nan: not tried), who measured."""
 
     name: str
     values: dict[str, float]
     errors: np.ndarray
+    sizes_left_out: np.ndarray
     source: str
 
 
@@ -67,21 +68,25 @@ def study(rows: Collectives, report: Report | None = None, cross_validates: bool
     if not presets:
         most = max((int(np.sum(local.preset == name)) for name in np.unique(local.preset)), default=0)
         raise ValueError(f"{most} rows of one machine; {LEAST_ROWS} at least identify its numbers")
-    networks = _networks(rows, {name: preset.transport for name, preset in presets.items()})
+    networks = _networks(rows, {name: preset.transport for name, preset in presets.items()}, cross_validates)
     tables = _tables(parts, presets, networks, rows, cross_validates)
     used = sum(map(len, parts.values())) + sum(len(network.errors) for network in networks)
     sources = {name: _who(part.source) for name, part in parts.items()}
     return CollectiveStudy(tuple(presets.values()), tuple(networks), sources, tables, len(rows) - used)
 
 
-def _networks(rows: Collectives, transports: dict[str, Transport]) -> list[FittedNetwork]:
+def _networks(rows: Collectives, transports: dict[str, Transport], cross_validates: bool) -> list[FittedNetwork]:
     found = []
     remote = rows.where(~rows.is_inside & np.isin(rows.preset, list(transports)))
     for name in np.unique(remote.network):
         part = remote.where(remote.network == name)
         if len(part) >= LEAST_NETWORK_ROWS and np.min(part.bytes) <= MIB:  # larger payloads do not show the start
             by_system = [transports[str(part.preset[part.system == s][0])] for s in np.unique(part.system)]
-            found.append(FittedNetwork(str(name), *fit_network(part, by_system), _who(part.source)))
+            values, errors = fit_network(part, by_system)
+            unseen = np.full(len(part), np.nan)
+            if cross_validates:
+                unseen = network_left_out(part, by_system, _octaves(part))
+            found.append(FittedNetwork(str(name), values, errors, unseen, _who(part.source)))
     return found
 
 
@@ -95,25 +100,35 @@ def _tables(
     for network in networks:
         part = rows.where(~rows.is_inside & (rows.network == network.name) & np.isin(rows.preset, list(presets)))
         tables[f"between nodes, {network.name}, in sample"] = by_group(part, network.errors)
+        if cross_validates:
+            tables[f"between nodes, {network.name}, a payload size left out"] = by_group(part, network.sizes_left_out)
     if not cross_validates:
         return tables
     sizes = np.concatenate([_left_out_sizes(part) for part in parts.values()])
     tables["a payload size left out, by system"] = by_system(joined, sizes)
-    switched = _joined([part for name, part in parts.items() if name.startswith("nvswitch")])
-    if len(np.unique(switched.system)) > 2:
-        systems = left_out(switched, switched.system)
+    switches = {name: part for name, part in parts.items() if name.startswith("nvswitch")}
+    if len(switches) > 1:
+        switched = _joined(list(switches.values()))
+        systems = np.concatenate([left_out(part, part.system) for part in switches.values()])
         large = switched.bytes >= MIB
         tables["an NVSwitch system left out, 1 MiB and more"] = by_system(switched.where(large), systems[large])
-    larger = [(part, _left_out_ranks(part)) for part in parts.values() if len(np.unique(part.ranks)) > 2]
-    if larger:
-        part = _joined([p for p, _ in larger])
-        found = np.concatenate([e for _, e in larger])
-        tables["2 and 4 GPUs predict 8"] = by_system(part, found)
+        generations = left_out(switched, switched.preset)
+        tables["an NVSwitch generation left out, 1 MiB and more"] = by_system(switched.where(large), generations[large])
+    for kind, is_kind in (("NVSwitch", True), ("other links", False)):
+        larger = [p for name, p in parts.items() if len(np.unique(p.ranks)) > 2 and (name in switches) == is_kind]
+        if larger:
+            found = np.concatenate([_left_out_ranks(part) for part in larger])
+            tables[f"2 and 4 GPUs predict more, {kind}"] = by_system(_joined(larger), found)
     return tables
 
 
 def _left_out_sizes(part: Collectives) -> np.ndarray:
-    return left_out(part, np.round(np.log2(part.bytes)))
+    return left_out(part, _octaves(part))
+
+
+def _octaves(part: Collectives) -> np.ndarray:
+    """Payloads that are left out together: those nearest to the same power of two."""
+    return np.round(np.log2(part.bytes))
 
 
 def _left_out_ranks(part: Collectives) -> np.ndarray:
@@ -144,7 +159,13 @@ def _scores(keys: np.ndarray, rows: Collectives, errors: np.ndarray) -> list[Sco
     found = [
         _score(str(key), errors[known & (keys == key)], groups[known & (keys == key)]) for key in np.unique(keys[known])
     ]
-    return [*found, _score("all", errors[known], groups[known])] if np.any(known) else []
+    if not np.any(known):
+        return []
+    found.append(_score("all", errors[known], groups[known]))
+    looped = known & ~rows.has_host
+    if np.any(looped) and np.any(known & rows.has_host):
+        found.append(_score("all that no host launched one by one", errors[looped], groups[looped]))
+    return found
 
 
 def _score(name: str, errors: np.ndarray, groups: np.ndarray) -> Score:

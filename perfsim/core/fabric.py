@@ -74,14 +74,14 @@ class Network:
     base_seconds: Floats
     hop_seconds: Floats
     fraction: Floats
-    growth: Floats = 0.0
-    low_latency_share: Floats = 1.0
-    start_seconds: Floats = 0.0
-    slice_seconds: Floats = 0.0
     leaf_nodes: Ints = 1
     leaf_oversubscription: Floats = 1.0
     pod_nodes: Ints = 1
     pod_oversubscription: Floats = 1.0
+    growth: Floats = 0.0
+    low_latency_share: Floats = 1.0
+    start_seconds: Floats = 0.0
+    slice_seconds: Floats = 0.0
 
 
 @dataclass(frozen=True)

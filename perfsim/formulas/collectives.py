@@ -37,15 +37,15 @@ def half_seconds(route: Route, size_bytes: Floats) -> Floats:
 def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
     """Seconds of an all-to-all in which every rank splits `size_bytes` evenly over all [s]; 0 for one rank.
 
-    Bytes for other nodes go through this rank's share of the NICs, the rest over the node's links at the same time.
+    All bytes leave a card on its own links, those for other nodes also go through its share of the NICs.
     """
     n, members = 1.0 * np.asarray(route.ranks), 1.0 * np.asarray(route.members)
-    each = size_bytes / np.maximum(n, 1.0)
-    local = _exchange_seconds(route, members, each * members)
-    wire = each * (n - members)
+    own = _exchange_seconds(route, np.maximum(n, 1.0), size_bytes)
+    away = size_bytes * (n - members) / np.maximum(n, 1.0)
     hops = np.maximum(n / members - 1.0, 0.0)
-    remote = _network_seconds(route, hops, 0.0, wire / _share_bytes_per_s(route, route.exchange_bytes_per_s), each)
-    return np.where(n > 1.0, np.maximum(local, np.where(n > members, remote, 0.0)), 0.0)
+    wire_seconds = away / _share_bytes_per_s(route, route.exchange_bytes_per_s)
+    remote = _network_seconds(route, hops, 0.0, wire_seconds, size_bytes / np.maximum(n, 1.0))
+    return np.where(n > 1.0, np.where(n > members, np.maximum(own, remote), own), 0.0)
 
 
 def send_seconds(route: Route, size_bytes: Floats) -> Floats:
@@ -159,9 +159,7 @@ def _believed_seconds(protocol: Protocol, rate: Floats, steps: Floats, wire: Flo
     return latency + wire / (protocol.believed_fraction * rate)
 
 
-def _protocol_seconds(
-    protocol: Protocol, rate: Floats, steps: Floats, wire: Floats, size_bytes: Floats
-) -> Floats:
+def _protocol_seconds(protocol: Protocol, rate: Floats, steps: Floats, wire: Floats, size_bytes: Floats) -> Floats:
     start = (protocol.base_seconds + protocol.hop_seconds * steps) * _grown(protocol.growth, size_bytes)
     moved = wire * (1.0 + protocol.copy_share / steps) / (protocol.fraction * rate)
     return np.hypot(start, moved) + np.sqrt(protocol.slice_seconds * wire / rate)

@@ -1,9 +1,10 @@
 """What NCCL makes of NVLink: channels on a ladder of speeds, and reduction inside the switch.
 
 NCCL cuts a GPU's links into channels of one speed out of a fixed ladder. On a switch the ring rate is the best
-speed·⌊total/speed⌋; in-switch reduction (NVLS) gives every GPU a channel for each rank and two for its own, so the
-largest speed with (n+1)·speed <= total counts, times an efficiency. Source: NVIDIA/nccl src/graph/topo.h, search.cc and
-tuning.cc at 5067397; measured on 8 H200 and 8 B200 to 1-2 %, ring on B200 to 6 % (stas00/ml-engineering network).
+speed·⌊total/speed⌋. In-switch reduction (NVLS) gives every GPU a channel for each rank and two for its own, so that
+(n+1)·speed = total, times an efficiency; NCCL rounds the speed down to its ladder, which measurements do not show.
+Source: NVIDIA/nccl src/graph/topo.h, search.cc and tuning.cc at 5067397; measured on 8 H200 and 8 B200 to 1-4 %, ring
+on B200 to 6 % (stas00/ml-engineering network).
 """
 
 from collections.abc import Mapping
@@ -30,8 +31,11 @@ SPEEDS = {
     10.0: (90, 80, 70, 60, 50, 45, 40, 30, 24, 20, 19, 18),
 }
 SWITCH_EFFICIENCY = {9.0: 0.85, 10.0: 0.74}
-SWITCH_SPEED = {9.0: 60.0, 10.0: 120.0}  # of a channel to the switch at most [GB/s]: adding up there starts at 5, at 6 GPUs
-BOARD_RANKS, RACK_SHARE = 8, 0.83  # beyond one board's GPUs this share of it was measured (72 GB200, coreweave/nccl-tests)
+SWITCH_SPEED = {9.0: 60.0, 10.0: 120.0}  # of a channel to the switch at most [GB/s]; so 5 H200 use it and 6 B200
+BOARD_RANKS = 8
+RACK_SHARE = (
+    0.83  # of that, what 72 GB200 were measured to get, whose switches are not on one board (coreweave/nccl-tests)
+)
 MOST_CHANNELS = 32
 ROUNDING = 1e-9
 

@@ -8,8 +8,8 @@ from perfsim.report.export import json_text
 from perfsim.units import printable
 
 HEADER = """# NCCL on links, networks and machines that were measured; `{command}` wrote this file.
-# A protocol's keys: start, step, share of the bandwidth (1 where the machine's own rates are told), what spreading a
-# small payload over channels costs, what a rank's own chunk costs of a step, and filling the pipeline.
+# A protocol's keys: start, step, share of the bandwidth (1 where the machine's own rates are told), by how much the
+# start grows with the payload, what a rank's own chunk costs of a step, and a slice of the pipeline.
 """
 
 
@@ -25,7 +25,7 @@ def presets_text(study: CollectiveStudy, command: str) -> str:
 def _preset(preset: FittedPreset, study: CollectiveStudy) -> str:
     lines = ["[[preset]]", f'name = "{preset.name}"', f'wire = "{preset.wire}"']
     for name in preset.shown:
-        numbers = {key: value for key, value in preset.protocols[name].items() if value or key in ("base_us", "fraction")}
+        numbers = {k: value for k, value in preset.protocols[name].items() if value or k in ("base_us", "fraction")}
         lines.append(f"{name} = {{ {', '.join(f'{key} = {_figure(value)}' for key, value in numbers.items())} }}")
     for n, (ring, exchange) in preset.rates.items():
         lines.append(f"rate.{n} = {{ ring_gb_per_s = {_figure(ring)}, exchange_gb_per_s = {_figure(exchange)} }}")

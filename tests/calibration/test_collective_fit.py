@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import perfsim as ps
 from perfsim.calibration.collective_fit import RANGES, fit_preset, left_out, model_of
 from perfsim.calibration.collective_study import study
-from perfsim.calibration.collectives import Collectives
+from perfsim.calibration.collectives import Collectives, rate_at
 from perfsim.core.fabric import Group
 from perfsim.formulas.collectives import all_reduce_seconds
 from perfsim.formulas.groups import route
@@ -56,11 +58,26 @@ def test_rates_of_a_machine_are_found_by_number_of_cards() -> None:
     assert found.rates[4][0] == pytest.approx(5.0, rel=0.05)
 
 
-def test_a_number_of_cards_whose_rate_was_not_measured_is_not_made_up() -> None:
+def test_cards_that_take_turns_on_one_medium_predict_more_of_them() -> None:
+    """From 12 to 5 GB/s on twice the cards: every further card adds as much to a byte's time."""
     rows = measured((2, 4, 8), ("all_reduce",), 0.0)
-    made = replace(rows, seconds=model_of(rows).predict({"ring@2": 12.0, "ring@4": 5.0, "ring@8": 2.0}, rows))
+    made = replace(rows, seconds=model_of(rows).predict({"ring@2": 12.0, "ring@4": 5.0, "ring@8": 30 / 13}, rows))
     errors = left_out(made, made.ranks > 4)
-    assert np.all(np.isnan(errors[made.ranks == 8]))
+    assert np.max(np.abs(errors[made.ranks == 8])) < 3.0
+
+
+def test_one_rate_does_not_tell_that_of_more_cards() -> None:
+    rows = measured((4, 8), ("all_reduce",), 0.0)
+    made = replace(rows, seconds=model_of(rows).predict({"ring@4": 5.0, "ring@8": 2.0}, rows))
+    errors = left_out(made, made.ranks > 4)
+    assert np.all(np.isnan(errors))
+
+
+@given(st.dictionaries(st.integers(2, 16), st.floats(0.1, 500.0), min_size=1, max_size=4), st.integers(2, 64))
+def test_a_rate_beyond_the_measured_ones_never_rises(rates: dict[int, float], ranks: int) -> None:
+    most = max(rates)
+    assert rate_at(rates, most) == pytest.approx(rates[most])
+    assert 0.0 < rate_at(rates, most + ranks) <= rates[most] * (1 + 1e-9)
 
 
 def test_too_few_sizes_are_refused() -> None:
