@@ -3,6 +3,7 @@
 import numpy as np
 
 from perfsim.core.calibration import Calibration
+from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan, Problem, Schedule
@@ -13,7 +14,15 @@ from perfsim.core.workload import Workload
 from perfsim.formulas.collectives import all_reduce_seconds, half_seconds, send_seconds
 from perfsim.formulas.cost import cost
 from perfsim.formulas.energy import energy, gpu_watts
-from perfsim.formulas.groups import data_group, pipeline_group, replica_group, route, shard_group, single_nic
+from perfsim.formulas.groups import (
+    data_group,
+    expert_data_group,
+    pipeline_group,
+    replica_group,
+    route,
+    shard_group,
+    single_nic,
+)
 from perfsim.formulas.memory import Held, memory
 from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
 from perfsim.formulas.pipeline import pipeline
@@ -169,6 +178,15 @@ def _stage_weights(workload: Workload, plan: Plan, costs: StageCosts) -> tuple[F
     return costs.weights / p + whole, costs.trained_weights / p + whole * trained_share
 
 
+def _reduced_over(workload: Workload, plan: Plan, costs: StageCosts, trained: Floats) -> list[tuple[Floats, Group]]:
+    """The ranks that reduce each share of a stage's `trained` parameters: experts have fewer like them."""
+    if workload.model.moe is None:
+        return [(1.0, data_group(plan))]
+    experts = costs.expert_weights * costs.trained_weights / costs.weights / np.asarray(plan.pipeline_parallel)
+    share = experts / trained
+    return [(1.0 - share, data_group(plan)), (share, expert_data_group(plan))]
+
+
 def _gradient_seconds(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
     pass_time: Floats,
@@ -179,14 +197,21 @@ def _gradient_seconds(
     replicas of a hybrid shard all-reduce. What overlaps leaves the last bucket and the multiprocessors it takes.
     """
     _, trained = _stage_weights(workload, plan, costs)
-    links, stage = route(system, data_group(plan)), np.asarray(plan.zero_stage)
+    stage = np.asarray(plan.zero_stage)
     size = min(workload.precision.gradient_bytes, 4.0) * trained
-    weights = workload.precision.weight_bytes * trained
-    bucket = np.maximum(software.gradient_bucket_bytes, software.gradient_bucket_rank_bytes * links.ranks)
-    buckets, regathered = bucket_count(size, bucket), bucket_count(weights, bucket)
-    whole = buckets * all_reduce_seconds(links, size / buckets)
-    half = buckets * half_seconds(links, size / buckets)
-    gather = regathered * half_seconds(links, weights / regathered)
+    whole: Floats = 0.0
+    half: Floats = 0.0
+    gather: Floats = 0.0
+    buckets: Floats = 0.0
+    regathered: Floats = 0.0
+    for share, group in _reduced_over(workload, plan, costs, trained):
+        links, sent, weights = route(system, group), share * size, share * workload.precision.weight_bytes * trained
+        bucket = np.maximum(software.gradient_bucket_bytes, software.gradient_bucket_rank_bytes * links.ranks)
+        cut, cut_again = bucket_count(sent, bucket), bucket_count(weights, bucket)
+        whole = whole + cut * all_reduce_seconds(links, sent / cut)
+        half = half + cut * half_seconds(links, sent / cut)
+        gather = gather + cut_again * half_seconds(links, weights / cut_again)
+        buckets, regathered = buckets + cut, regathered + cut_again
     between: Floats = 0.0
     if np.any(np.asarray(plan.hybrid_shard) > 0):
         between = all_reduce_seconds(route(system, replica_group(plan)), size / shard_group(plan).ranks)

@@ -16,12 +16,18 @@ class Lookup(Generic[R]):
     """Records by two small whole numbers: `entries[index[row, i, j]]`.
 
     `row` is a number like any other of the record that holds the lookup, and broadcasts; `entries` is one record of
-    flat arrays, `index` [rows, i, j] says which of them. Beyond the last j, the last counts.
+    flat arrays (or one number where all entries agree), `index` [rows, i, j] says which of them. Beyond the last j, the
+    last counts.
     """
 
     row: Ints
     index: np.ndarray
     entries: R
+
+    @classmethod
+    def of(cls, index: np.ndarray, records: Sequence[R]) -> "Lookup[R]":
+        """A lookup of one row from `index` [i, j] and the records that it counts."""
+        return cls(0, index[None], _compact(stack(records)))
 
     def at(self, i: Ints, j: Ints) -> R:
         """The entries at i and j, shaped as row, i and j broadcast."""
@@ -93,14 +99,21 @@ def _join(values: list[Any], join: Callable[[list[Any]], Any]) -> Any:
 def _join_lookups(lookups: list[Any], join: Callable[[list[Any]], Any]) -> Any:
     """One lookup with the rows of all, under new row numbers; no row asks for what only padding holds."""
     i, j = (max(lookup.index.shape[axis] for lookup in lookups) for axis in (1, 2))
-    tables, rows, row_offset, entry_offset = [], [], 0, 0
+    tables, places, entries, row_offset, entry_offset = [], [], [], 0, 0
     for lookup in lookups:
         _, has_i, has_j = lookup.index.shape
         tables.append(np.pad(lookup.index + entry_offset, ((0, 0), (0, i - has_i), (0, j - has_j)), mode="edge"))
-        rows.append(lookup.row + row_offset)
+        places.append(lookup.row + row_offset)
+        count = int(lookup.index.max()) + 1
+        entries.append(rows(lookup.entries, slice(count), (count,)))
         row_offset += len(lookup.index)
-        entry_offset += int(lookup.index.max()) + 1
-    return Lookup(join(rows), np.concatenate(tables), concatenate([lookup.entries for lookup in lookups]))
+        entry_offset += count
+    return Lookup(join(places), np.concatenate(tables), _compact(concatenate(entries)))
+
+
+def _compact(record: R) -> R:
+    """Arrays that hold one value throughout as that value."""
+    return cast(R, _map(record, lambda a: a.flat[0] if np.all(a == a.flat[0]) else a))
 
 
 def _map(value: Any, change: Callable[[Any], Any], takes_scalars: bool = False) -> Any:

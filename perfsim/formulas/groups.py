@@ -36,6 +36,12 @@ def expert_group(plan: Plan) -> Group:
     return Group(plan.expert_parallel, _data_stride(plan))
 
 
+def expert_data_group(plan: Plan) -> Group:
+    """Data-parallel ranks that hold the same experts, and reduce their gradients."""
+    group = data_group(plan)
+    return Group(np.maximum(1, group.ranks // plan.expert_parallel), group.stride * plan.expert_parallel)
+
+
 def pipeline_group(plan: Plan) -> Group:
     """Ranks that hold a model's stages."""
     is_inner = np.asarray(plan.placement) == Placement.PIPELINE_INNER

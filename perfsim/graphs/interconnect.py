@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perfsim.core.arrays import Lookup, stack
+from perfsim.core.arrays import Lookup
 from perfsim.core.fabric import Segment
 from perfsim.errors import UnsupportedError
 from perfsim.graphs.rings import ring_count
@@ -79,13 +79,13 @@ def segments(domain: Domain, segment_of: Callable[["GroupRates", int], Segment])
     if len(rates) == 1:  # a plane of switches: whatever the stride
         alone = rates[1, 1]
         entries = [segment_of(alone, members) for members in range(domain.gpus + 1)]
-        return Lookup(0, np.arange(domain.gpus + 1, dtype=np.int64).reshape(1, -1, 1), stack(entries))
+        return Lookup.of(np.arange(domain.gpus + 1, dtype=np.int64)[:, None], entries)
     kinds = list(dict.fromkeys((found, members) for (members, _), found in rates.items()))
-    index = np.full((1, domain.gpus + 1, domain.gpus // 2 + 1), kinds.index((rates[1, 1], 1)), dtype=np.int64)
+    index = np.full((domain.gpus + 1, domain.gpus // 2 + 1), kinds.index((rates[1, 1], 1)), dtype=np.int64)
     for (members, stride), found in rates.items():
         if members > 1:
-            index[0, members, stride] = kinds.index((found, members))
-    return Lookup(0, index, stack([segment_of(found, members) for found, members in kinds]))
+            index[members, stride] = kinds.index((found, members))
+    return Lookup.of(index, [segment_of(found, members) for found, members in kinds])
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perfsim.calibration.collectives import rate_at
-from perfsim.core.arrays import Lookup, stack
+from perfsim.core.arrays import Lookup
 from perfsim.core.fabric import Network, Segment
 from perfsim.formulas.nccl import link_bytes_per_s, ring_bytes_per_s, switch_bytes_per_s
 from perfsim.graphs import interconnect
@@ -36,7 +36,7 @@ def segments(spec: "SystemSpec", domain: Domain, card: GpuSpec, collectives: Col
     named = collectives.preset(spec.collectives) if spec.collectives else None
     if named and named.rate:
         entries = [_measured(named, n) for n in range(domain.gpus + 1)]
-        return Lookup(0, np.arange(domain.gpus + 1, dtype=np.int64).reshape(1, -1, 1), stack(entries))
+        return Lookup.of(np.arange(domain.gpus + 1, dtype=np.int64)[:, None], entries)
     capability = float(card.compute_capability)
 
     def segment(rates: GroupRates, members: int) -> Segment:

@@ -122,7 +122,7 @@ def test_shipped_presets_are_what_the_command_writes() -> None:
 def test_every_preset_and_network_that_a_rule_names_is_there() -> None:
     known = catalogue()
     for key in known.names("systems"):
-        assert ps.system(key).within.entries.ring_bytes_per_s.min() > 0
+        assert np.min(ps.system(key).within.entries.ring_bytes_per_s) > 0
     for name in ("nvswitch-2", "nvswitch-3", "nvswitch-5", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"):
         assert known.collectives.preset(name).source
     for name in ("infiniband", "roce", "efa-1", "efa-2", "ethernet"):

@@ -41,7 +41,7 @@ def test_rows_fills_scalars_too() -> None:
 
 
 def lookup(entries: list[Plan], index: list[list[int]]) -> Lookup[Plan]:
-    return Lookup(0, np.array([index]), stack(entries))
+    return Lookup.of(np.array(index), entries)
 
 
 def test_lookups_stack_under_new_row_numbers() -> None:
