@@ -197,13 +197,15 @@ def _log_ranks(path: Path, text: str) -> tuple[int, int]:
 
 
 def _log_times(text: str) -> Iterator[tuple[float, float]]:
-    """(bytes, microseconds) of every line of results: size, count, type, [redop, root,] time, algbw, busbw, errors."""
+    """(bytes, microseconds) of every result, out-of-place and in-place.
+
+    A line is size, count, type, [redop, root,] and time, algbw, busbw, errors of the two; N/A is no result.
+    """
     for line in text.splitlines():
         words = line.split()
-        if len(words) < 6 or not words[0].isdigit() or not words[1].isdigit() or words[2].isdigit():
+        if len(words) < 7 or not words[0].isdigit() or not words[1].isdigit() or words[2].isdigit():
             continue
-        numbers = [word for word in words[3:] if re.fullmatch(r"-?\d+(\.\d+)?", word)]
-        is_reduced = not re.fullmatch(r"-?\d+(\.\d+)?", words[3])
-        times = numbers[1:] if is_reduced or float(numbers[0]) < 0 else numbers
-        if times and int(words[0]) > 0 and float(times[0]) > 0:
-            yield float(words[0]), float(times[0])
+        results = words[3:]
+        for time in results[-8 if len(results) >= 8 else -4 :: 4]:
+            if re.fullmatch(r"\d+(\.\d+)?", time) and float(time) > 0 and int(words[0]) > 0:
+                yield float(words[0]), float(time)

@@ -38,17 +38,29 @@ def read(tmp_path: Path, name: str, text: str):
 
 def test_a_log_of_all_reduce(tmp_path: Path) -> None:
     rows = read(tmp_path, "all_reduce_perf-mybox.log", LOG)
-    assert rows.collective.tolist() == ["all_reduce"] * 2
-    assert rows.ranks.tolist() == rows.members.tolist() == [2, 2]
-    assert rows.bytes.tolist() == [1024, 8388608]
-    assert rows.seconds.tolist() == pytest.approx([10.94e-6, 3811.2e-6])
+    assert rows.collective.tolist() == ["all_reduce"] * 4
+    assert rows.ranks.tolist() == rows.members.tolist() == [2] * 4
+    assert rows.bytes.tolist() == [1024, 1024, 8388608, 8388608]
+    assert rows.seconds.tolist() == pytest.approx([10.94e-6, 10.90e-6, 3811.2e-6, 3809.0e-6])
 
 
 def test_a_log_without_reduction_and_without_devices(tmp_path: Path) -> None:
     """all_gather_perf has no redop and root; threads times GPUs are the ranks."""
     rows = read(tmp_path, "all_gather_perf.txt", GATHER)
-    assert rows.ranks.tolist() == [4, 4]
-    assert rows.seconds.tolist() == pytest.approx([21.5e-6, 22.5e-6])
+    assert rows.ranks.tolist() == [4] * 4
+    assert rows.seconds.tolist() == pytest.approx([21.5e-6, 20.1e-6, 22.5e-6, 20.1e-6])
+
+
+def test_a_log_without_in_place_results(tmp_path: Path) -> None:
+    """alltoall_perf of some versions prints N/A in place; older programs stop after the first four columns."""
+    lines = (
+        "# nThread 1 nGpus 2\n"
+        "  1024   128   float   none   -1   11.5   0.09   0.04      0    N/A    N/A    N/A    N/A\n"
+        "  2048   256   float   12.5   0.16   0.08   0e+00\n"
+    )
+    rows = read(tmp_path, "alltoall_perf-box.log", lines)
+    assert rows.collective.tolist() == ["all_to_all"] * 2
+    assert rows.seconds.tolist() == pytest.approx([11.5e-6, 12.5e-6])
 
 
 def test_a_log_of_two_hosts(tmp_path: Path) -> None:
