@@ -16,6 +16,8 @@ from perfsim.core.numbers import Floats
 
 SEND_LOW_LATENCY_BYTES = 16384.0  # NCCL_P2P_LL_THRESHOLD: up to here a message goes by LL
 SPREAD_BYTES = 16384.0  # payload [B] from which half of the channels are in use
+# NICs of a domain that rings and trees drive: as many 72 GPUs got of theirs over 2 and 20 racks (coreweave/nccl-tests)
+MOST_NICS = 8.0
 PAT_SHARE = 0.75  # of the bandwidth, what NCCL takes its logarithmic halves for (src/graph/tuning.cc)
 
 
@@ -63,8 +65,8 @@ def send_seconds(route: Route, size_bytes: Floats) -> Floats:
 def _wire_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) -> Floats:
     """Seconds on the wire of an all-reduce (factor 2) or a half between domains [s]: on NICs or on the links inside.
 
-    The ranks inside one domain drive their NICs together. A ring sends 2(n-1)/n of the array out of every node, a
-    double binary tree once over two nodes, 1.5 times over three and twice over many.
+    The ranks inside one domain drive their NICs together, up to MOST_NICS. A ring sends 2(n-1)/n of the array out of
+    every node, a double binary tree once over two nodes, 1.5 times over three and twice over many.
     """
     nodes = n / route.members
     sent = factor * (n - 1.0) / np.maximum(n, 1.0)
@@ -73,7 +75,11 @@ def _wire_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) ->
     )
     if factor > 1.0:
         sent = np.minimum(sent, np.where(nodes <= 2.0, 1.0, np.where(nodes <= 3.0, 1.5, 2.0)))
-    outside = sent * size_bytes / (route.members * _share_bytes_per_s(route, route.between.bytes_per_s))
+    outside = (
+        sent
+        * size_bytes
+        / (np.minimum(route.members, MOST_NICS) * _share_bytes_per_s(route, route.between.bytes_per_s))
+    )
     return np.where(np.asarray(route.members) > 1, np.maximum(inside, outside), outside)
 
 
