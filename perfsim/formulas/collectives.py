@@ -2,9 +2,9 @@
 
 NCCL chooses by T = latency + wire bytes / bandwidth from its own table (`believed`), whose numbers are far from
 measured ones below 64 MB, but whose choice is the one that runs: it shows as jumps in every measured curve. What a
-protocol then takes is calibrated: T = base + hop·steps + wire·(1 + copy/steps) / (fraction·B) + fill + spread, with S
-the total array as nccl-tests counts it, wire = 2(n-1)/n·S of an all-reduce, (n-1)/n·S of its halves and of all-to-all,
-and as many steps as a ring has.
+protocol then takes is calibrated: T = hypot(start, wire·(1 + copy/steps) / (fraction·B)) + sqrt(slice·wire/B), start =
+(base + hop·steps)·(1 + growth), with S the total array as nccl-tests counts it, wire = 2(n-1)/n·S of an all-reduce,
+(n-1)/n·S of its halves and of all-to-all, and as many steps as a ring has.
 Source: NVIDIA/nccl-tests doc/PERFORMANCE.md; NVIDIA/nccl src/graph/tuning.cc at 5067397 for the choice; the calibrated
 form is perfsim's own (docs/formulas.md#collectives).
 """

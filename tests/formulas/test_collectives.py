@@ -39,9 +39,16 @@ def test_one_rank_costs_nothing(h100) -> None:
 @pytest.mark.parametrize(
     ("system", "ranks", "busbw"),
     [
-        ("dgx-h200", 4, 363.3e9),  # ring
-        ("dgx-h200", 8, 473e9),  # added up in the switch
-        ("aws-p6-b200.48xlarge", 8, 838e9),
+        ("dgx-h200", 4, 363.3e9),  # ring; from 5 on added up in the switch
+        ("dgx-h200", 5, 414.2e9),
+        ("dgx-h200", 6, 435.6e9),
+        ("dgx-h200", 7, 460.0e9),
+        ("dgx-h200", 8, 473.1e9),
+        ("aws-p6-b200.48xlarge", 4, 673.2e9),  # rings up to 5
+        ("aws-p6-b200.48xlarge", 5, 677.8e9),
+        ("aws-p6-b200.48xlarge", 6, 778.2e9),
+        ("aws-p6-b200.48xlarge", 7, 811.2e9),
+        ("aws-p6-b200.48xlarge", 8, 838.0e9),
     ],
 )
 def test_bus_bandwidth_of_8_gib_as_measured(system, ranks, busbw) -> None:
@@ -52,11 +59,26 @@ def test_bus_bandwidth_of_8_gib_as_measured(system, ranks, busbw) -> None:
 
 
 def test_the_switch_adds_up_from_as_many_ranks_as_measured() -> None:
-    """8 H200: rings up to four ranks, the switch from five on (nccl-tests, the same source)."""
-    within = ps.system("dgx-h200").within
-    assert [bool(within.at(n, 1).switch_bytes_per_s > within.at(n, 1).ring_bytes_per_s) for n in range(2, 9)] == [
-        False, False, False, True, True, True, True,
-    ]  # fmt: skip
+    """Rings up to four H200 and five B200, the switch beyond (nccl-tests, the same source)."""
+    for name, first in (("dgx-h200", 5), ("aws-p6-b200.48xlarge", 6)):
+        within = ps.system(name).within
+        added = [n for n in range(2, 9) if within.at(n, 1).switch_bytes_per_s > within.at(n, 1).ring_bytes_per_s]
+        assert added == list(range(first, 9))
+
+
+@pytest.mark.parametrize(
+    ("system", "ranks", "size", "busbw", "within"),
+    [
+        ("aws-p5.48xlarge", 16, 2.0**34, 487.1e9, 0.04),  # two nodes: a double binary tree, bound by the switches
+        ("aws-p5.48xlarge", 16, 2.0**24, 105.5e9, 0.05),
+        ("aws-p4de.24xlarge", 16, 2.0**31, 78.3e9, 0.04),  # 50 GB/s of NICs carry the tree's half of the ring's bytes
+        ("gb200-nvl72", 1440, 2.0**34, 405.7e9, 0.08),  # eight NICs of 72
+    ],
+)
+def test_bus_bandwidth_between_nodes_as_measured(system, ranks, size, busbw, within) -> None:
+    """nccl-tests logs of aws-samples/awsome-distributed-training and coreweave/nccl-tests."""
+    seconds = all_reduce_seconds(route(ps.system(system), Group(ranks, 1)), size)
+    assert 2 * (ranks - 1) / ranks * size / seconds == pytest.approx(busbw, rel=within)
 
 
 def test_a_hand_over_is_no_faster_than_its_link(h100) -> None:
