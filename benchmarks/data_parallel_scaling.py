@@ -5,7 +5,8 @@ Run: python benchmarks/data_parallel_scaling.py [RUNS.csv]
 Takes the BERT steps of lambdal/deeplearning-benchmark and NVIDIA/DeepLearningExamples that were measured on one GPU and
 on several with the same micro-batches, and divides: n-GPU step over 1-GPU step. Printed by the kind of links, with the
 presets that a system gets by rule, and with a bus bandwidth that the other runs of the same machine and number of GPUs
-show.
+show. The presets for ways through host memory were set to the median of these very rows: for them the first table is in
+sample.
 """
 
 import csv
