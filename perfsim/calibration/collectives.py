@@ -117,6 +117,7 @@ def rate_at(rates: Mapping[int, float], ranks: int) -> float:
 
 def network_of(keys: Mapping[str, float], bytes_per_s: Floats, **tree: Any) -> Network:
     """A Network from a preset's keys, for a GPU's share of the NICs [B/s] and the `tree` above them."""
+    tree = {"head_bytes_per_s": bytes_per_s} | tree
     return Network(
         bytes_per_s=bytes_per_s,
         base_seconds=keys["base_us"] * MICRO,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from perfsim.core.numbers import Floats, Ints
 
 
@@ -67,7 +69,7 @@ class Network:
     needs besides, and each of its slices.
     leaf_nodes: nodes below a leaf switch; with rails, those whose NIC of the same number it joins.
     leaf_oversubscription: what these nodes can send over what the leaf's links up carry, at least 1. pod_nodes and
-    pod_oversubscription: likewise one level up.
+    pod_oversubscription: likewise one level up. head_bytes_per_s: what a GPU gets when it sends alone.
     """
 
     bytes_per_s: Floats
@@ -78,6 +80,7 @@ class Network:
     leaf_oversubscription: Floats = 1.0
     pod_nodes: Ints = 1
     pod_oversubscription: Floats = 1.0
+    head_bytes_per_s: Floats = np.inf
     growth: Floats = 0.0
     low_latency_share: Floats = 1.0
     start_seconds: Floats = 0.0

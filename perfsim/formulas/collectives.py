@@ -2,9 +2,9 @@
 
 NCCL chooses by T = latency + wire bytes / bandwidth from its own table (`believed`), whose numbers are far from
 measured ones below 64 MB, but whose choice is the one that runs: it shows as jumps in every measured curve. What a
-protocol then takes is calibrated: T = hypot(start, wire·(1 + copy/steps) / (fraction·B)) + sqrt(slice·wire/B), start =
-(base + hop·steps)·(1 + growth), with S the total array as nccl-tests counts it, wire = 2(n-1)/n·S of an all-reduce,
-(n-1)/n·S of its halves and of all-to-all, and as many steps as a ring has.
+protocol then takes is calibrated: T = √(start² + moved²) + √(slice·wire/B), start = (base + hop·steps)·(1 + growth),
+moved = wire·(1 + copy/steps) / (fraction·B), with S the total array as nccl-tests counts it, wire = 2(n-1)/n·S of an
+all-reduce, (n-1)/n·S of its halves and of all-to-all, and as many steps as a ring has.
 Source: NVIDIA/nccl-tests doc/PERFORMANCE.md; NVIDIA/nccl src/graph/tuning.cc at 5067397 for the choice; the calibrated
 form is perfsim's own (docs/formulas.md#collectives).
 """
@@ -13,11 +13,10 @@ import numpy as np
 
 from perfsim.core.fabric import Protocol, Route
 from perfsim.core.numbers import Floats
+from perfsim.formulas.nccl import HEADS
 
 SEND_LOW_LATENCY_BYTES = 16384.0  # NCCL_P2P_LL_THRESHOLD: up to here a message goes by LL
 SPREAD_BYTES = 16384.0  # payload [B] from which half of the channels are in use
-# NICs of a domain that rings and trees drive: as many 72 GPUs got of theirs over 2 and 20 racks (coreweave/nccl-tests)
-MOST_NICS = 8.0
 PAT_SHARE = 0.75  # of the bandwidth, what NCCL takes its logarithmic halves for (src/graph/tuning.cc)
 
 
@@ -26,14 +25,12 @@ def all_reduce_seconds(route: Route, size_bytes: Floats) -> Floats:
 
     Holds for: inside a domain rings and reduction in the switch; between domains rings and double binary trees.
     """
-    n = 1.0 * np.asarray(route.ranks)
-    return _where_needed(route, _ring_seconds(route, size_bytes, 2.0), _between_seconds(route, n, size_bytes, 2.0))
+    return _where_needed(route, size_bytes, 2.0)
 
 
 def half_seconds(route: Route, size_bytes: Floats) -> Floats:
     """Seconds of a reduce-scatter or an all-gather of `size_bytes` in all [s]; 0 for one rank."""
-    n = 1.0 * np.asarray(route.ranks)
-    return _where_needed(route, _ring_seconds(route, size_bytes, 1.0), _between_seconds(route, n, size_bytes, 1.0))
+    return _where_needed(route, size_bytes, 1.0)
 
 
 def all_to_all_seconds(route: Route, size_bytes: Floats) -> Floats:
@@ -65,8 +62,8 @@ def send_seconds(route: Route, size_bytes: Floats) -> Floats:
 def _wire_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) -> Floats:
     """Seconds on the wire of an all-reduce (factor 2) or a half between domains [s]: on NICs or on the links inside.
 
-    The ranks inside one domain drive their NICs together, up to MOST_NICS. A ring sends 2(n-1)/n of the array out of
-    every node, a double binary tree once over two nodes, 1.5 times over three and twice over many.
+    The ranks inside one domain drive their NICs together, as far as nccl.HEADS of them can. A ring sends 2(n-1)/n of
+    the array out of every node, a double binary tree once over two nodes, 1.5 times over three and twice over many.
     """
     nodes = n / route.members
     sent = factor * (n - 1.0) / np.maximum(n, 1.0)
@@ -75,11 +72,9 @@ def _wire_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) ->
     )
     if factor > 1.0:
         sent = np.minimum(sent, np.where(nodes <= 2.0, 1.0, np.where(nodes <= 3.0, 1.5, 2.0)))
-    outside = (
-        sent
-        * size_bytes
-        / (np.minimum(route.members, MOST_NICS) * _share_bytes_per_s(route, route.between.bytes_per_s))
-    )
+    together = route.members * _share_bytes_per_s(route, route.between.bytes_per_s)
+    heads = HEADS * _share_bytes_per_s(route, route.between.head_bytes_per_s)
+    outside = sent * size_bytes / np.minimum(together, heads)
     return np.where(np.asarray(route.members) > 1, np.maximum(inside, outside), outside)
 
 
@@ -91,9 +86,12 @@ def _share_bytes_per_s(route: Route, nics: Floats) -> Floats:
     return np.minimum(nics * route.between.fraction, own)
 
 
-def _where_needed(route: Route, inside: Floats, outside: Floats) -> Floats:
+def _where_needed(route: Route, size_bytes: Floats, factor: float) -> Floats:
+    """The seconds inside domains and between them, each computed only where some group needs it."""
     is_inside = np.asarray(route.ranks <= route.members)
-    return np.where(np.asarray(route.ranks) > 1, np.where(is_inside, inside, outside), 0.0)
+    inside = _ring_seconds(route, size_bytes, factor) if np.any(is_inside) else 0.0
+    outside = 0.0 if np.all(is_inside) else _between_seconds(route, size_bytes, factor)
+    return np.where(np.asarray(route.ranks) > 1, np.where(is_inside, inside, outside), 0.0 * np.asarray(size_bytes))
 
 
 def _ring_seconds(route: Route, size_bytes: Floats, factor: float) -> Floats:
@@ -133,9 +131,10 @@ def _exchange_seconds(route: Route, n: Floats, size_bytes: Floats) -> Floats:
     return np.where(size_bytes / n <= SEND_LOW_LATENCY_BYTES, np.minimum(small, large), large)
 
 
-def _between_seconds(route: Route, n: Floats, size_bytes: Floats, factor: float) -> Floats:
+def _between_seconds(route: Route, size_bytes: Floats, factor: float) -> Floats:
     """A ring or tree over nodes: the network's rate, and the steps inside nodes and between them."""
-    members, wire = 1.0 * np.asarray(route.members), _wire_seconds(route, n, size_bytes, factor)
+    n, members = 1.0 * np.asarray(route.ranks), 1.0 * np.asarray(route.members)
+    wire = _wire_seconds(route, n, size_bytes, factor)
     nodes = n / members
     rounds = np.log2(np.maximum(nodes, 1.0))
     if factor > 1.0:
@@ -152,7 +151,12 @@ def _network_seconds(route: Route, hops: Floats, steps: Floats, wire_seconds: Fl
     start = start + steps * route.within.transport.low_latency.hop_seconds
     small = start * _grown(between.growth, size_bytes) + wire_seconds / between.low_latency_share
     filling = np.sqrt(between.slice_seconds * wire_seconds)
-    return np.minimum(small, np.hypot(start + between.start_seconds + filling, wire_seconds))
+    return np.minimum(small, _overlapped(start + between.start_seconds + filling, wire_seconds))
+
+
+def _overlapped(start: Floats, moved: Floats) -> Floats:
+    """Seconds of a start and a transfer that overlap in part: between their sum and the longer of the two [s]."""
+    return np.sqrt(start * start + moved * moved)
 
 
 def _grown(growth: Floats, size_bytes: Floats) -> Floats:
@@ -168,4 +172,4 @@ def _believed_seconds(protocol: Protocol, rate: Floats, steps: Floats, wire: Flo
 def _protocol_seconds(protocol: Protocol, rate: Floats, steps: Floats, wire: Floats, size_bytes: Floats) -> Floats:
     start = (protocol.base_seconds + protocol.hop_seconds * steps) * _grown(protocol.growth, size_bytes)
     moved = wire * (1.0 + protocol.copy_share / steps) / (protocol.fraction * rate)
-    return np.hypot(start, moved) + np.sqrt(protocol.slice_seconds * wire / rate)
+    return _overlapped(start, moved) + np.sqrt(protocol.slice_seconds * wire / rate)

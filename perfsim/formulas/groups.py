@@ -70,7 +70,10 @@ def route(system: System, group: Group) -> Route:
         domains = -(-group.ranks // members)  # each node of a domain exchanges with the same node of the others
         stride = np.maximum(1, group.stride // domain) * (domain // system.gpus_per_node)
         exchange = network.bytes_per_s / exchange_contention(network, domains, stride)
-        network = replace(network, bytes_per_s=network.bytes_per_s / ring_contention(network, domains, stride))
+        slower = ring_contention(network, domains, stride)
+        network = replace(
+            network, bytes_per_s=network.bytes_per_s / slower, head_bytes_per_s=network.head_bytes_per_s / slower
+        )
     return Route(group.ranks, members, system.within.at(members, group.stride), network, exchange)
 
 

@@ -1,10 +1,10 @@
 """What NCCL makes of NVLink: channels on a ladder of speeds, and reduction inside the switch.
 
 NCCL cuts a GPU's links into channels of one speed out of a fixed ladder. On a switch the ring rate is the best
-speed·⌊total/speed⌋. In-switch reduction (NVLS) gives every GPU a channel for each rank and two for its own, so that
-(n+1)·speed = total, times an efficiency; NCCL rounds the speed down to its ladder, which measurements do not show.
-Source: NVIDIA/nccl src/graph/topo.h, search.cc and tuning.cc at 5067397; measured on 8 H200 and 8 B200 to 1-4 %, ring
-on B200 to 6 % (stas00/ml-engineering network).
+speed·⌊total/speed⌋. In-switch reduction (NVLS) gives every GPU a channel for each of up to HEADS ranks and two for its
+own, so that (n+1)·speed = total, times an efficiency; NCCL rounds the speed down to its ladder, which measurements do
+not show. Source: NVIDIA/nccl src/graph/topo.h, search.cc and tuning.cc at 5067397; measured on 8 H200 and 8 B200 to
+1-4 %, ring on B200 to 6 % (stas00/ml-engineering network).
 """
 
 from collections.abc import Mapping
@@ -32,10 +32,9 @@ SPEEDS = {
 }
 SWITCH_EFFICIENCY = {9.0: 0.85, 10.0: 0.74}
 SWITCH_SPEED = {9.0: 60.0, 10.0: 120.0}  # of a channel to the switch at most [GB/s]; so 5 H200 use it and 6 B200
-BOARD_RANKS = 8
-RACK_SHARE = (
-    0.83  # of that, what 72 GB200 were measured to get, whose switches are not on one board (coreweave/nccl-tests)
-)
+# Ranks of a domain that lead in reductions in the switch and towards the network: racks of 72 GPUs get no more than 8
+# NICs over 2 and 20 racks, and no more of the switch than a board (coreweave/nccl-tests, the only source).
+HEADS = 8
 MOST_CHANNELS = 32
 ROUNDING = 1e-9
 
@@ -78,9 +77,9 @@ def switch_bytes_per_s(nvlink_bytes_per_s: float, compute_capability: float, ran
         return 0.0
     total = _total(nvlink_bytes_per_s, compute_capability)
     efficiency = _since(SWITCH_EFFICIENCY, compute_capability)
-    speed = min(_since(SWITCH_SPEED, compute_capability), total / (ranks + 1))
-    racked = RACK_SHARE if ranks > BOARD_RANKS else 1.0
-    return 2.0 * (ranks - 1) * speed * efficiency * racked * GIGA
+    heads = min(ranks, HEADS)
+    speed = min(_since(SWITCH_SPEED, compute_capability), total / (heads + 1))
+    return 2.0 * heads * (ranks - 1) / ranks * speed * efficiency * GIGA
 
 
 def link_bytes_per_s(nvlink_bytes_per_s: float, compute_capability: float) -> float:

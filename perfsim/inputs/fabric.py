@@ -11,7 +11,7 @@ from perfsim.formulas.nccl import link_bytes_per_s, ring_bytes_per_s, switch_byt
 from perfsim.graphs import interconnect
 from perfsim.graphs.interconnect import NVLINKS, GroupRates
 from perfsim.graphs.wiring import Domain
-from perfsim.inputs.collectives import Collectives, Preset
+from perfsim.inputs.collectives import Preset, Presets
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.wiring import slot_bytes_per_s
 from perfsim.units import BITS_PER_BYTE, GIGA
@@ -28,7 +28,7 @@ NETWORK_WORDS = {  # in a system's `fabric`; the first that is there counts
 }  # fmt: skip
 
 
-def segments(spec: "SystemSpec", domain: Domain, card: GpuSpec, collectives: Collectives) -> Lookup[Segment]:
+def segments(spec: "SystemSpec", domain: Domain, card: GpuSpec, collectives: Presets) -> Lookup[Segment]:
     """What each group inside the domain gets, by its ranks and their stride.
 
     A preset that the system names counts before the rule; the rates that it holds, before those of the links.
@@ -46,13 +46,16 @@ def segments(spec: "SystemSpec", domain: Domain, card: GpuSpec, collectives: Col
     return interconnect.segments(domain, segment)
 
 
-def network(spec: "SystemSpec", domain: Domain, collectives: Collectives) -> Network:
+def network(spec: "SystemSpec", domain: Domain, collectives: Presets) -> Network:
     """A GPU's share of its node's NICs, the tree above them, and how NCCL does on such a network."""
     node = spec.nics * (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE or ETHERNET_BYTES_PER_S
     words = (name for word, name in NETWORK_WORDS.items() if word in (spec.fabric or ""))
     preset = collectives.network(next(words, "ethernet"))
+    share, nic = node / spec.gpus_per_node, (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE
+    slot = slot_bytes_per_s(domain)
     return preset.to_network(
-        min(node / spec.gpus_per_node, slot_bytes_per_s(domain)),
+        min(share, slot),
+        head_bytes_per_s=min(max(share, nic), slot),
         leaf_nodes=spec.leaf_nodes or 1,
         leaf_oversubscription=spec.leaf_oversubscription,
         pod_nodes=spec.pod_nodes or 1,

@@ -147,3 +147,11 @@ def test_alone_as_in_an_array(name, collective, cases) -> None:
     together = collective(route(system, Group(ranks, strides)), payloads)
     alone = [collective(route(system, Group(n, s)), size) for n, s, size in cases]
     assert together.tolist() == [float(a) for a in alone]
+
+
+def test_a_node_with_fewer_nics_than_gpus_uses_all_its_nics() -> None:
+    """16 GPUs share 8 NICs of a DGX-2: 8 heads that send alone fill them all."""
+    size, system = 2.0**34, ps.system("dgx-2")
+    nics = float(system.between.bytes_per_s) * int(system.gpus_per_node)
+    bus = 2 * 63 / 64 * size / all_reduce_seconds(route(system, Group(64, 1)), size)
+    assert 0.9 * nics < bus <= nics
