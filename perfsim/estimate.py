@@ -183,7 +183,7 @@ def _reduced_over(workload: Workload, plan: Plan, costs: StageCosts, trained: Fl
     if workload.model.moe is None:
         return [(1.0, data_group(plan))]
     experts = costs.expert_weights * costs.trained_weights / costs.weights / np.asarray(plan.pipeline_parallel)
-    share = experts / trained
+    share = experts / np.maximum(trained, 1.0)  # nothing is trained where all is frozen
     return [(1.0 - share, data_group(plan)), (share, expert_data_group(plan))]
 
 
@@ -219,10 +219,10 @@ def _gradient_seconds(
     regather = np.where((stage == 1) | (stage == 2), gather, 0.0)
     if not software.gradient_bucket_bytes:
         return reduce, regather
-    share = calibration.communication_multiprocessor_share
+    held = calibration.communication_multiprocessor_share
     return (
-        queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), buckets, share),
-        queue_exposed_seconds(regather, pass_time / 3.0, regathered, share),
+        queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), buckets, held),
+        queue_exposed_seconds(regather, pass_time / 3.0, regathered, held),
     )
 
 

@@ -61,3 +61,16 @@ def test_placements_in_a_flat_list_equal_each_alone() -> None:
             zero_stage=1, placement=i % 2,
         )  # fmt: skip
         assert found[i] == cost(workload, alone).time.total_seconds
+
+
+def test_frozen_experts_have_no_gradients_to_reduce(mixtral) -> None:
+    frozen = ps.workload("mixtral-8x7b", task="freeze", seq_len=2048, global_batch_size=64, precision="bf16", steps=1)
+    plan = Plan(tensor_parallel=2, data_parallel=4, expert_parallel=4)
+    assert cost(frozen, plan).time.gradient_reduce_seconds < 0.01 * cost(mixtral, plan).time.gradient_reduce_seconds
+
+
+def test_experts_gradients_are_reduced_by_the_ranks_that_share_them(mixtral) -> None:
+    """Split over 8 of 8 ranks, experts have nobody to reduce with; the rest of the model still has."""
+    all_split = cost(mixtral, Plan(data_parallel=8, expert_parallel=8)).time.gradient_reduce_seconds
+    none_split = cost(mixtral, Plan(data_parallel=8)).time.gradient_reduce_seconds
+    assert 0 < all_split < 0.2 * none_split
