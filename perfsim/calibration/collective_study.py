@@ -55,6 +55,8 @@ def study(rows: Collectives, report: Report | None = None, cross_validates: bool
     Raises: ValueError when no preset has enough rows and payload sizes.
     """
     local = rows.where(rows.is_inside & (rows.collective != "send_recv"))
+    if not len(local):
+        raise ValueError("no rows inside a node, which a network is fitted beside")
     names = [name for name in np.unique(local.preset) if np.sum(local.preset == name) >= LEAST_ROWS]
     parts = {str(name): local.where(local.preset == name) for name in names}
     presets = {}

@@ -24,6 +24,11 @@ class Placement(IntEnum):
 
     DATA_INNER, PIPELINE_INNER = 0, 1  # tensor, context, data, pipeline; tensor, pipeline, context, data
 
+    @property
+    def label(self) -> str:
+        """What people write and read, e.g. "data-inner"."""
+        return self.name.lower().replace("_", "-")
+
 
 class Problem(IntFlag):
     """Why a plan cannot run. A member's `text` is what a person is told, `remedy` what to do."""

@@ -14,7 +14,7 @@ from perfsim.core.model import Model
 from perfsim.core.software import Software
 from perfsim.errors import InputError, UnknownNameError, UnsupportedError
 from perfsim.inputs.calibration import CalibrationSpec, CardRules, Rule, card_calibration, to_calibration
-from perfsim.inputs.collectives import Collectives, CollectivesSpec
+from perfsim.inputs.collectives import CollectivesSpec, Presets
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.files import NAME, Sourced, load, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec, to_gpu
@@ -181,9 +181,9 @@ class Catalogue:
         return self._once("calibration file", "shared", lambda: load(self._shared("shared"), CalibrationSpec))
 
     @cached_property
-    def collectives(self) -> Collectives:
+    def collectives(self) -> Presets:
         """What NCCL reaches on links, networks and measured machines."""
-        return Collectives([load(path, CollectivesSpec) for path in self._collective_files()])
+        return Presets([load(path, CollectivesSpec) for path in self._collective_files()])
 
     def _collective_files(self) -> list[Path]:
         """The earlier folder first, in each what was fitted before the rules."""

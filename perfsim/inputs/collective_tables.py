@@ -11,7 +11,7 @@ from perfsim.calibration.collectives import COLLECTIVES, Collectives
 from perfsim.errors import InputError, PerfsimError
 from perfsim.formulas.nccl import ring_bytes_per_s, switch_bytes_per_s
 from perfsim.inputs.catalogue import Catalogue
-from perfsim.inputs.fabric import SWITCH_PRESETS
+from perfsim.inputs.fabric import preset_name
 from perfsim.inputs.files import problem, read_text
 from perfsim.inputs.tables import Cells, Complaints, read_table
 from perfsim.paths import builtin
@@ -117,9 +117,8 @@ def _links(
         complaints.add(line, f"links: {card.name} has no NVLink", f"write one of {', '.join(LINKS[1:])}")
         return "", 0.0, 0.0
     rate, capability = card.nvlink_gb_per_s * GIGA / 2, float(card.compute_capability)
-    name = next(name for since, name in SWITCH_PRESETS if capability >= since)
     switch = 0.0 if cells.get("switch") == "off" else switch_bytes_per_s(rate, capability, members)
-    return name, ring_bytes_per_s(rate, capability), switch
+    return preset_name("nvswitch", capability), ring_bytes_per_s(rate, capability), switch
 
 
 def machine_name(system: str) -> str:
@@ -143,7 +142,7 @@ def _number(line: int, name: str, cells: Cells, complaints: Complaints) -> float
 
 
 def _log_rows(path: Path) -> list[Row]:
-    """The out-of-place times of an nccl-tests log, as rows of one machine that is named after the file.
+    """The times of an nccl-tests log, as rows of one machine that is named after the file.
 
     The header tells ranks and hosts, or nThread x nGpus; the first line of the run, which collective it is, and the
     file's name where it does not.
@@ -151,6 +150,8 @@ def _log_rows(path: Path) -> list[Row]:
     text = read_text(path, LOG_BYTES)
     collective = _log_collective(path, text)
     ranks, members = _log_ranks(path, text)
+    if ranks < 2:
+        raise InputError(problem(path, None, "is of one GPU, which exchanges nothing", "run it on two or more"))
     rows = [
         {
             "system": path.stem,

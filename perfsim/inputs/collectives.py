@@ -100,7 +100,7 @@ class CollectivesSpec(Sourced):
                     yield (kind, i, "name"), f"{name} is there already", "give each its own name"
 
 
-class Collectives:
+class Presets:
     """All presets by name; of two of a name, the one in the earlier folder counts."""
 
     def __init__(self, files: Sequence[CollectivesSpec]) -> None:

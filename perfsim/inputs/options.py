@@ -110,7 +110,7 @@ def one_plan(
         sequence_parallel=degrees["tensor_parallel"] > 1,
         zero_stage=int(options["zero_stage"]),
         recompute=Recompute[str(options["recompute"]).upper()],
-        placement=Placement[str(options["placement"]).upper().replace("-", "_")],
+        placement=next(place for place in Placement if place.label == options["placement"]),
     )
     return plan if micro else replace(plan, micro_batch_size=_fastest(plan, batch // data, predict))
 

@@ -7,7 +7,7 @@ from typing import Any
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload
-from perfsim.inputs.collectives import Collectives
+from perfsim.inputs.collectives import Presets
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.run_models import RunModel
 from perfsim.inputs.run_row import RunRow
@@ -145,7 +145,7 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
 
 
 def system_of(
-    row: RunRow, key: str, gpu: Gpu, card: GpuSpec, collectives: Collectives, assumptions: list[str]
+    row: RunRow, key: str, gpu: Gpu, card: GpuSpec, collectives: Presets, assumptions: list[str]
 ) -> System | None:
     """The machines of the row, built from its card, fabric and network; None where the card has no such fabric."""
     per_node = row.gpus_per_node

@@ -31,7 +31,7 @@ __all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
 LookUp = Callable[[str], object]
 
 _RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
-_PLACEMENT = {"data-inner": Placement.DATA_INNER, "pipeline-inner": Placement.PIPELINE_INNER}
+_PLACEMENT = {place.label: place for place in Placement}
 _SCHEDULE = {"gpipe": Schedule.GPIPE, "1f1b": Schedule.ONE_F_ONE_B}
 
 

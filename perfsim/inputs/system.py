@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perfsim.core.hardware import Gpu, System
-from perfsim.inputs.collectives import Collectives
+from perfsim.inputs.collectives import Presets
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.fabric import network, segments
 from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
@@ -94,7 +94,7 @@ def load_system(path: Path, gpus: Collection[str]) -> SystemSpec:
     return spec
 
 
-def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: Collectives) -> System:
+def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: Presets) -> System:
     """The system in SI units, with `gpu` as its card and `card` as that card's file."""
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
     domain = domain_of(spec, card)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
 SCHEDULE_NAMES = {Schedule.GPIPE: "gpipe", Schedule.ONE_F_ONE_B: "1f1b"}
-PLACEMENT_NAMES = {Placement.DATA_INNER: "data-inner", Placement.PIPELINE_INNER: "pipeline-inner"}
 DEGREES = (
     "tensor_parallel",
     "pipeline_parallel",
@@ -81,7 +80,7 @@ def _plan_columns(
         "microbatches": _plain(microbatches, n),
         "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
         "schedule": [SCHEDULE_NAMES[Schedule(s)] for s in _plain(plans.schedule, n)],
-        "placement": [PLACEMENT_NAMES[Placement(p)] for p in _plain(plans.placement, n)],
+        "placement": [Placement(p).label for p in _plain(plans.placement, n)],
         "price_basis": [price_text(system, site) for system in systems],
         **figures,
     }

@@ -63,3 +63,14 @@ def test_a_missing_file_is_told(command, tmp_path):
     result = run(command, "collectives", str(tmp_path / "none.csv"))
     assert result.exit_code == 2
     assert "no such file" in result.output
+
+
+def test_a_log_between_hosts_alone_is_refused(tmp_path):
+    """A network is fitted beside what the nodes' own links do."""
+    ranks = "".join(f"#  Rank  {i} Pid 1 on host{i} device 0 [0x01] card\n" for i in range(2))
+    lines = [f"{size} {size // 4} float sum -1 {40.0 + size / 3000.0:.2f} 0.1 0.1 0" for size in SIZES]
+    path = tmp_path / "all_reduce_perf-two.log"
+    path.write_text(ranks + "\n".join(lines) + "\n")
+    result = run("calibrate", "collectives", str(path))
+    assert result.exit_code == 2
+    assert "no rows inside a node" in result.output
