@@ -16,7 +16,7 @@ from perfsim.errors import InputError, UnknownNameError, UnsupportedError
 from perfsim.inputs.calibration import CalibrationSpec, CardRules, Rule, card_calibration, to_calibration
 from perfsim.inputs.collectives import CollectivesSpec, Presets
 from perfsim.inputs.explain import nearest
-from perfsim.inputs.files import NAME, Sourced, load, problem, read_toml
+from perfsim.inputs.files import NAME, Sourced, load, problem, raise_problems, read_toml
 from perfsim.inputs.gpu import GpuSpec, to_gpu
 from perfsim.inputs.names import matching
 from perfsim.inputs.power import PowerRules
@@ -212,6 +212,10 @@ class Catalogue:
         return self._once("gpus", key, lambda: self.gpu_of(key, self.gpu_spec(key)))
 
     def _system(self, key: str, spec: SystemSpec) -> System:
+        if spec.collectives and spec.collectives not in self.collectives:
+            what = f"{spec.collectives} is no preset of the folders in use"
+            todo = self.collectives.nearest(spec.collectives)
+            raise_problems(read_toml(self.path("systems", key)), [(("collectives",), what, todo)])
         return to_system(key, spec, self._gpu(spec.gpu), self.gpu_spec(spec.gpu), self.collectives)
 
     def _shared(self, name: str) -> Path:

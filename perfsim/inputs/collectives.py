@@ -107,23 +107,30 @@ class Presets:
         self._presets = {preset.name: preset for spec in reversed(files) for preset in spec.preset}
         self._networks = {network.name: network for spec in reversed(files) for network in spec.network}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._presets
+
+    def nearest(self, name: str) -> str:
+        """What to do about a preset that is not there."""
+        close = nearest(name, list(self._presets), 3, 0.4)
+        return f"did you mean {', '.join(close)}?" if close else "write a name of calibration/collectives.toml"
+
     def preset(self, name: str) -> Preset:
         """The preset of that name.
 
-        Raises: InputError with the nearest names.
+        Raises: InputError when no folder has it.
         """
         return _named(name, self._presets)
 
     def network(self, name: str) -> NetworkPreset:
         """The network of that name.
 
-        Raises: InputError with the nearest names.
+        Raises: InputError when no folder has it.
         """
         return _named(name, self._networks)
 
 
 def _named(name: str, known: dict[str, T]) -> T:
-    if name in known:
-        return known[name]
-    close = nearest(name, list(known), 3, 0.4) or sorted(known)
-    raise InputError(f"collectives: {printable(name)} is no preset; did you mean {', '.join(close)}?")
+    if name not in known:
+        raise InputError(f"calibration/collectives.toml: {printable(name)} is in none of the spec folders; add it")
+    return known[name]

@@ -303,3 +303,14 @@ def test_systems_of_all_kinds_stack(specs: Catalogue) -> None:
             assert found.members[i] == alone.members
             assert found.within.ring_bytes_per_s[i] == alone.within.ring_bytes_per_s
             assert found.within.transport.simple.fraction[i] == alone.within.transport.simple.fraction
+
+
+def test_a_preset_that_is_nowhere_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "systems").mkdir()
+    path = tmp_path / "systems" / "box.toml"
+    path.write_text(GOOD.replace("= 4\n", '= 4\ncollectives = "nvswitch-33"\n', 1))
+    with pytest.raises(InputError) as error:
+        catalogue((tmp_path,)).system("box")
+    line = path.read_text().splitlines().index('collectives = "nvswitch-33"') + 1
+    assert f"{path}:{line}: collectives: nvswitch-33 is no preset" in str(error.value)
+    assert "did you mean nvswitch-3" in str(error.value)
