@@ -4,15 +4,15 @@ Run: python benchmarks/data_parallel_scaling.py [RUNS.csv]
 
 Takes the BERT steps of lambdal/deeplearning-benchmark and NVIDIA/DeepLearningExamples that were measured on one GPU and
 on several with the same micro-batches, and divides: n-GPU step over 1-GPU step. Printed by the kind of links, with the
-presets that a system gets by rule, and with a bus bandwidth that the other runs of the same machine and number of GPUs
-show. The presets for ways through host memory were set to the median of these very rows: for them the first table is in
-sample.
+presets that a system gets by rule, and with the bus bandwidth that the other runs on the same machine show (the folder
+that they were published in). The presets for ways through host memory were set to the median of these very rows: for
+them the first table is in sample.
 """
 
 import csv
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from perfsim.calibration.validate import Replayed, replay
 from perfsim.formulas.parameters import count
+from perfsim.formulas.stragglers import straggling
 from perfsim.inputs.catalogue import catalogue
 from perfsim.inputs.runs import read_runs
 from perfsim.paths import builtin
@@ -48,11 +49,9 @@ class Scaling:
         """What a rank sends in a ring [B]."""
         return 2.0 * (self.ranks - 1) / self.ranks * self.gradient_bytes
 
-    @property
-    def busbw(self) -> float:
-        """Wire bytes over what the step takes longer [B/s]; infinite where it does not."""
-        longer = self.measured - self.measured_one
-        return self.wire_bytes / longer if longer > 0.0 else float("inf")
+    def longer(self, jitter: float) -> float:
+        """What the step takes longer than on one GPU, apart from waiting for the slowest rank [s]."""
+        return self.measured / (1.0 + float(straggling(self.ranks, jitter))) - self.measured_one
 
     def error(self, predicted_ratio: float) -> float:
         """Of a predicted n-GPU over 1-GPU step, against the measured one [%]."""
@@ -74,7 +73,7 @@ def scalings(replayed: Sequence[Replayed], links: dict[str, str]) -> list[Scalin
         pairs.append(
             Scaling(
                 group=f"{COLLECTIONS[run.collection]}, {links[run.run_id]}",
-                machine=(run.collection, run.gpu_key, links[run.run_id], run.stack, _gpus(found)),
+                machine=(_folder(run.source), run.gpu_key, links[run.run_id], _gpus(found)),
                 ranks=_gpus(found),
                 gradient_bytes=min(run.workload.precision.gradient_bytes, 4.0) * count(run.workload.model).total,
                 measured_one=float(np.median([o.run.measured_step_seconds for o in one])),
@@ -84,6 +83,11 @@ def scalings(replayed: Sequence[Replayed], links: dict[str, str]) -> list[Scalin
             )
         )
     return pairs
+
+
+def _folder(source: str) -> str:
+    """Where a run was published, without the file's name."""
+    return source.split("#")[0].rpartition("/")[0]
 
 
 def _gpus(found: Replayed) -> int:
@@ -104,14 +108,19 @@ def by_preset(pairs: Sequence[Scaling]) -> dict[int, float]:
     return {i: pair.error(pair.predicted / pair.predicted_one) for i, pair in enumerate(pairs)}
 
 
-def by_machine(pairs: Sequence[Scaling]) -> dict[int, float]:
-    """Errors [%] with the median bus bandwidth of the machine's other runs; runs without others are left out."""
+def by_machine(pairs: Sequence[Scaling], jitter: float) -> dict[int, float]:
+    """Errors [%] with the bus bandwidth of the machine's other runs; runs without others are left out.
+
+    The seconds a wire byte takes are fitted by least squares to the others' longer steps, each in its own step times.
+    """
     errors = {}
     for i, pair in enumerate(pairs):
-        others = [p.busbw for j, p in enumerate(pairs) if p.machine == pair.machine and j != i]
+        others = [p for j, p in enumerate(pairs) if p.machine == pair.machine and j != i]
         if others:
-            longer = pair.wire_bytes / float(np.median(others))
-            errors[i] = pair.error((pair.measured_one + longer) / pair.measured_one)
+            wire, longer = np.array([(p.wire_bytes / p.measured, p.longer(jitter) / p.measured) for p in others]).T
+            seconds_per_byte = max(0.0, float(wire @ longer / (wire @ wire)))
+            alone = pair.measured_one + pair.wire_bytes * seconds_per_byte
+            errors[i] = pair.error(alone * (1.0 + float(straggling(pair.ranks, jitter))) / pair.measured_one)
     return errors
 
 
@@ -131,13 +140,10 @@ def main(path: Path) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         links = {row["run_id"]: row["fabric"] for row in csv.DictReader(file)}
     runs = [run for run in read_runs([path], known) if run.quality in "ab" and run.collection in COLLECTIONS]
-    pairs = scalings(replay(runs, known.calibration()), links)
-    tables: dict[str, Callable[[Sequence[Scaling]], dict[int, float]]] = {
-        "presets by rule": by_preset,
-        "bus bandwidth of the machine's other runs": by_machine,
-    }
-    for title, errors_of in tables.items():
-        show(title, pairs, errors_of(pairs))
+    calibration = known.calibration()
+    pairs = scalings(replay(runs, calibration), links)
+    show("presets by rule", pairs, by_preset(pairs))
+    show("bus bandwidth of the machine's other runs", pairs, by_machine(pairs, calibration.rank_jitter))
 
 
 if __name__ == "__main__":

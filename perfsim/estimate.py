@@ -220,9 +220,10 @@ def _gradient_seconds(
     if not software.gradient_bucket_bytes:
         return reduce, regather
     held = calibration.communication_multiprocessor_share
+    last = costs.embedding_trained_weights / np.maximum(trained, 1.0)
     return (
-        queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), buckets, held),
-        queue_exposed_seconds(regather, pass_time / 3.0, regathered, held),
+        queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), buckets, last, held),
+        queue_exposed_seconds(regather, pass_time / 3.0, regathered, last, held),
     )
 
 

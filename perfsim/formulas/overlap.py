@@ -26,14 +26,18 @@ def bucket_count(size_bytes: Floats, bucket_bytes: Floats) -> Floats:
     return np.where(is_cut, np.maximum(1.0, np.ceil(size_bytes / np.where(is_cut, bucket_bytes, 1.0))), 1.0)
 
 
-def queue_exposed_seconds(wire_seconds: Floats, beside: Floats, buckets: Floats, multiprocessor_share: float) -> Floats:
-    """Exposed seconds of `buckets` equal reductions, `wire_seconds` in all, beside a pass of `beside` seconds [s].
+def queue_exposed_seconds(
+    wire_seconds: Floats, beside: Floats, buckets: Floats, last_share: Floats, multiprocessor_share: float
+) -> Floats:
+    """Exposed seconds of `buckets` reductions, `wire_seconds` in all, beside a pass of `beside` seconds [s].
 
-    Bucket j = 1..k is ready at j/k of the pass and goes when the ones before it are through, so the last ends at
-    max(pass + w/k, pass/k + w): what of that is beyond the pass is exposed, and the hidden rest slows the pass by the
-    multiprocessors that it holds.
+    Bucket j = 1..k is ready at j/k of the pass and goes when the ones before it are through; the last holds at least
+    `last_share` of the bytes (the embedding, one tensor that is ready when all else is). So the last ends at
+    max(pass + last, pass/k + wire): what of that is beyond the pass is exposed, and the hidden rest slows the pass by
+    the multiprocessors that it holds.
     Holds for: parameters spread evenly over the pass. Source: perfsim's own; tests hold it against the queue.
     """
-    exposed = np.maximum(wire_seconds / buckets, wire_seconds - beside * (1.0 - 1.0 / buckets))
+    last = np.maximum(1.0 / buckets, last_share)
+    exposed = np.maximum(last * wire_seconds, wire_seconds - beside * (1.0 - 1.0 / buckets))
     hidden = np.maximum(0.0, wire_seconds - exposed)
     return exposed + multiprocessor_share * hidden

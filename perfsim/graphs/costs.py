@@ -30,19 +30,23 @@ class Cost:
     """One graph on one GPU, one micro-batch: kernels, and exchanges as if alone.
 
     forward, backward: all kernels; core: the attention operation, which selective recomputation redoes; tail: what
-    recomputation that stops early leaves out (the last product and its residual sum); split_forward, split_backward:
-    the column-split products, beside which tensor exchanges can run. tensor_whole_seconds: the sublayers' all-reduces;
-    tensor_half_seconds: one of their halves; context_ring_seconds: passing keys and values around once.
+    recomputation that stops early leaves out (the last product and its residual sum); column_…, row_…: the products
+    that tensor parallelism splits by column and by row, beside which its exchanges can run. tensor_whole_seconds: the
+    sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds: their all-gathers;
+    context_ring_seconds: passing keys and values around once.
     """
 
     forward: Activity = NOTHING
     backward: Activity = NOTHING
     core: Activity = NOTHING
     tail: Activity = NOTHING
-    split_forward: Activity = NOTHING
-    split_backward: Activity = NOTHING
+    column_forward: Activity = NOTHING
+    column_backward: Activity = NOTHING
+    row_forward: Activity = NOTHING
+    row_backward: Activity = NOTHING
     tensor_whole_seconds: Floats = 0.0
     tensor_half_seconds: Floats = 0.0
+    tensor_gather_seconds: Floats = 0.0
     context_ring_seconds: Floats = 0.0
     expert_seconds: Floats = 0.0
     forward_flops: Floats = 0.0
@@ -165,7 +169,9 @@ def _graph_cost(
             case Linear():
                 _count_weights(operation, name, tally)
                 if name.endswith(("qkv", "query", "_up")):
-                    tally.do(split_forward=forward, split_backward=backward)
+                    tally.do(column_forward=forward, column_backward=backward)
+                elif name.endswith(("_output", "mlp_down", "expert_down")):
+                    tally.do(row_forward=forward, row_backward=backward)
             case Norm():
                 tally.add(weights=operation.width)
                 tally.add(trained_weights=operation.width * operation.is_trained)
@@ -178,7 +184,7 @@ def _graph_cost(
                 tally.add(logits=operation.logits)
         if name in ("mlp_down", "experts_down", "mlp_residual"):
             tally.do(tail=forward)
-    _exchanges(graph, system, plan, tally, expert_load)
+    _exchanges(graph, system, plan, tally, expert_load, lowering.gathered_share)
     tally.add(saved_bytes=saved_bytes(graph, expert_load))
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
     amounts: dict[str, Any] = tally.sums | tally.activities
@@ -213,7 +219,9 @@ def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
         tally.add(expert_weights=weights)
 
 
-def _exchanges(graph: "nx.DiGraph[str]", system: System, plan: Plan, tally: "_Tally", expert_load: Floats) -> None:
+def _exchanges(
+    graph: "nx.DiGraph[str]", system: System, plan: Plan, tally: "_Tally", expert_load: Floats, gathered_share: float
+) -> None:
     """Seconds of the graph's collectives, each as if nothing ran beside it (graphs.stage says what sticks out)."""
     tensor = route(system, tensor_group(plan))
     for name in graph:
@@ -224,7 +232,9 @@ def _exchanges(graph: "nx.DiGraph[str]", system: System, plan: Plan, tally: "_Ta
         match operation.group:
             case "tensor":
                 tally.add(tensor_whole_seconds=all_reduce_seconds(tensor, size))
-                tally.add(tensor_half_seconds=half_seconds(tensor, size))
+                half = half_seconds(tensor, size)
+                gather = half if gathered_share == 1.0 else half_seconds(tensor, gathered_share * size)
+                tally.add(tensor_half_seconds=half, tensor_gather_seconds=gather)
             case "expert":
                 once = all_to_all_seconds(route(system, expert_group(plan)), size)
                 tally.add(expert_seconds=2.0 * once)

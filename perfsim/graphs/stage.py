@@ -56,6 +56,7 @@ class StageCosts:
     tensors: Floats
     ends_weights: Floats
     ends_trained_weights: Floats
+    embedding_trained_weights: Floats
     ends_tensors: Floats
     kept_bytes: Floats
     redone_bytes: Floats
@@ -140,6 +141,7 @@ def _put_together(
         tensors=layers.tensors,
         ends_weights=ends.weights,
         ends_trained_weights=ends.trained_weights,
+        embedding_trained_weights=costs.embedding.trained_weights,
         ends_tensors=ends.tensors,
         kept_bytes=np.where(is_full, layers.input_bytes, kept),
         redone_bytes=np.where(is_full, layer.saved_bytes, 0.0),
@@ -181,17 +183,24 @@ def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, 
     """What of a layer's tensor-parallel exchanges its kernels do not hide [s].
 
     An all-reduce a sublayer each way; with sequence parallel its two halves, and backward one more gather. Overlap
-    "backward" runs the exchanges of the column-split products beside their gradients, "all" the forward ones too. Full
-    recomputation repeats the forward ones. Source: Korthikanti et al. 2022 (arXiv 2205.05198).
+    "backward" runs the gather and the reduction of the column-split products' gradients beside them; "all" runs every
+    exchange beside the product that reads or makes what it carries: gathers beside column-split products and the
+    gradients of row-split products' inputs (half of their backward pass), reductions beside row-split products. Full
+    recomputation repeats the forward ones. Source: Korthikanti et al. 2022 (arXiv 2205.05198); for "all" NVIDIA/
+    TransformerEngine transformer_engine/pytorch/module/base.py (initialize_ub).
     """
-    whole, half = layer.tensor_whole_seconds, layer.tensor_half_seconds
-    forward: Floats = np.where(plan.sequence_parallel, 2.0 * half, whole)
-    beside, exposed = forward, np.where(plan.sequence_parallel, half, 0.0)
+    whole, half, gather = layer.tensor_whole_seconds, layer.tensor_half_seconds, layer.tensor_gather_seconds
+    has_halves = np.asarray(plan.sequence_parallel)
+    forward: Floats = np.where(has_halves, half + gather, whole)
+    beside, exposed = forward, np.where(has_halves, gather, 0.0)
     if software.tensor_parallel_overlap == "none":
         exposed, beside = exposed + beside, 0.0 * beside
-    exposed = exposed + _exposed(clock.seconds(layer.split_backward), beside, share)
     if software.tensor_parallel_overlap == "all":
-        forward = _exposed(clock.seconds(layer.split_forward), forward, share)
+        gathers = _exposed(clock.seconds(layer.column_forward), gather, share)
+        reductions = _exposed(clock.seconds(layer.row_forward), half, share)
+        forward = np.where(has_halves, gathers + reductions, whole)
+        exposed = np.where(has_halves, _exposed(0.5 * clock.seconds(layer.row_backward), gather, share), 0.0)
+    exposed = exposed + _exposed(clock.seconds(layer.column_backward), beside, share)
     found: Floats = forward * (1.0 + (np.asarray(plan.recompute) == Recompute.FULL)) + exposed
     return found
 
