@@ -7,7 +7,7 @@ from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan, Problem, Schedule
-from perfsim.core.results import Estimate, Memory, StepTime
+from perfsim.core.results import Estimate, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
@@ -28,6 +28,7 @@ from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed
 from perfsim.formulas.pipeline import pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
 from perfsim.formulas.stragglers import straggling
+from perfsim.graphs.holdings import stage_holdings
 from perfsim.graphs.kernels import OPTIMIZER_STATES, optimizer_kernels
 from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.units import HOUR, JOULES_PER_KWH, KILO
@@ -53,8 +54,10 @@ def estimate(
     site = site or Site()
     costs = stage_costs(workload, system, plan, software, calibration)
     microbatches = np.maximum(1, workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
-    time = _step_time(workload, system, plan, software, calibration, costs, microbatches)
-    used = _memory(workload, plan, software, costs, microbatches)
+    stages = stage_holdings(workload, system, plan, costs)
+    time = _step_time(workload, system, plan, software, calibration, costs, stages, microbatches)
+    states = OPTIMIZER_STATES[workload.optimizer]
+    used = memory(*stages, plan, software, workload.precision, microbatches, states, workload.base_bytes)
     gpus, step, total_bytes = plan.gpus, time.total_seconds, used.total_bytes
     gpu_seconds = gpus * step
     capacity = calibration.visible_memory_share * system.gpu.memory_bytes
@@ -90,7 +93,7 @@ def estimate(
 
 def _step_time(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
-    microbatches: Ints,
+    stages: tuple[Held, Held], microbatches: Ints,
 ) -> StepTime:  # fmt: skip
     """Seconds of one step in parts that add up (docs/formulas.md#step)."""
     layer, ends = costs.layer, costs.ends
@@ -107,8 +110,8 @@ def _step_time(
         stage, ends.total, costs.head_seconds, send, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
     layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / ends.total
-    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, costs, stage)
-    optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs)
+    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, stage)
+    optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs, stages)
     whole = piped.work_seconds + piped.bubble_seconds + piped.send_seconds + reduce + regather + optimizer + host
     return StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,
@@ -165,38 +168,29 @@ def _send_seconds(workload: Workload, system: System, plan: Plan) -> Floats:
     return send_seconds(route(system, pipeline_group(plan)), size)
 
 
-def _stage_weights(workload: Workload, plan: Plan, costs: StageCosts) -> tuple[Floats, Floats]:
-    """(all, trained) parameters of the fullest stage: its layers and, at the ends, embedding and head."""
-    p = np.asarray(plan.pipeline_parallel)
-    model = workload.model
-    # the head's own copy of the vocabulary: untied, or tied but on another stage than the embedding
-    vocabulary = 1.0 * model.vocab_size * model.hidden_size / plan.tensor_parallel
-    copy = 0.0 if model.has_tied_embeddings or model.kind == "encoder" else vocabulary
-    ends = costs.ends_weights + model.position_parameters + model.extra_parameters
-    whole = np.where(p > 1, np.maximum(ends, vocabulary), ends + copy)
-    trained_share = costs.ends_trained_weights / np.maximum(costs.ends_weights, 1.0)
-    return costs.weights / p + whole, costs.trained_weights / p + whole * trained_share
+def _trained(stages: tuple[Held, Held]) -> Floats:
+    """Trained parameters of the fuller stage, per GPU."""
+    return np.maximum(stages[0].trained_parameters, stages[1].trained_parameters)
 
 
-def _reduced_over(workload: Workload, plan: Plan, costs: StageCosts, trained: Floats) -> list[tuple[Floats, Group]]:
-    """The ranks that reduce each share of a stage's `trained` parameters: experts have fewer like them."""
+def _reduced_over(workload: Workload, plan: Plan, stages: tuple[Held, Held]) -> list[tuple[Floats, Group]]:
+    """The ranks that reduce each share of a stage's trained parameters: experts have fewer like them."""
     if workload.model.moe is None:
         return [(1.0, data_group(plan))]
-    experts = costs.expert_weights * costs.trained_weights / costs.weights / np.asarray(plan.pipeline_parallel)
-    share = experts / np.maximum(trained, 1.0)  # nothing is trained where all is frozen
+    share = np.minimum(*(np.asarray(stage.expert_parameters / stage.parameters) for stage in stages))
     return [(1.0 - share, data_group(plan)), (share, expert_data_group(plan))]
 
 
 def _gradient_seconds(
-    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
-    pass_time: Floats,
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration,
+    stages: tuple[Held, Held], pass_time: Floats,
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """Exposed seconds of reducing gradients and, with ZeRO-1 and 2, of gathering the new weights [s].
 
     Stage 0 all-reduces; 1 and 2 reduce-scatter gradients and gather weights; 3 was paid layer by layer, its
     replicas of a hybrid shard all-reduce. What overlaps leaves the last bucket and the multiprocessors it takes.
     """
-    _, trained = _stage_weights(workload, plan, costs)
+    trained = _trained(stages)
     stage = np.asarray(plan.zero_stage)
     size = min(workload.precision.gradient_bytes, 4.0) * trained
     whole: Floats = 0.0
@@ -204,7 +198,7 @@ def _gradient_seconds(
     gather: Floats = 0.0
     buckets: Floats = 0.0
     regathered: Floats = 0.0
-    for share, group in _reduced_over(workload, plan, costs, trained):
+    for share, group in _reduced_over(workload, plan, stages):
         links, sent, weights = route(system, group), share * size, share * workload.precision.weight_bytes * trained
         bucket = np.maximum(software.gradient_bucket_bytes, software.gradient_bucket_rank_bytes * links.ranks)
         cut, cut_again = bucket_count(sent, bucket), bucket_count(weights, bucket)
@@ -220,7 +214,7 @@ def _gradient_seconds(
     if not software.gradient_bucket_bytes:
         return reduce, regather
     held = calibration.communication_multiprocessor_share
-    last = costs.embedding_trained_weights / np.maximum(trained, 1.0)
+    last = stages[0].embedding_parameters / np.maximum(trained, 1.0)
     return (
         queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), buckets, last, held),
         queue_exposed_seconds(regather, pass_time / 3.0, regathered, last, held),
@@ -228,10 +222,11 @@ def _gradient_seconds(
 
 
 def _optimizer_seconds(
-    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts
-) -> tuple[Floats, Floats]:
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
+    stages: tuple[Held, Held],
+) -> tuple[Floats, Floats]:  # fmt: skip
     """(optimizer, fixed host) seconds of a step [s]; ZeRO updates its shard only."""
-    _, trained = _stage_weights(workload, plan, costs)
+    trained = _trained(stages)
     ranks = np.where(np.asarray(plan.zero_stage) >= 1, shard_group(plan).ranks, 1)
     tensors = costs.tensors / plan.pipeline_parallel + costs.ends_tensors
     has_master = workload.precision.master_bytes > 0
@@ -243,24 +238,6 @@ def _optimizer_seconds(
     waits = 2.0 + (tensors if software.synchronises_per_tensor else 0.0)
     host = software.step_seconds + software.synchronisation_seconds * waits
     return stretch_seconds(seconds, launches * software.optimizer_host_seconds), host
-
-
-def _memory(workload: Workload, plan: Plan, software: Software, costs: StageCosts, microbatches: Ints) -> Memory:
-    p = np.asarray(plan.pipeline_parallel)
-    parameters, trained = _stage_weights(workload, plan, costs)
-    held = Held(
-        parameters=parameters,
-        expert_parameters=costs.expert_weights / p,
-        trained_parameters=trained,
-        unit_parameters=costs.weights / costs.layer_count,
-        kept_bytes=costs.kept_bytes / p,
-        redone_bytes=costs.redone_bytes,
-        first_bytes=costs.embedding_bytes,
-        last_bytes=costs.head_bytes,
-        logits=costs.logits,
-    )
-    states = OPTIMIZER_STATES[workload.optimizer]
-    return memory(held, plan, software, workload.precision, microbatches, states, workload.base_bytes)
 
 
 def _problems(

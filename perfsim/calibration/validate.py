@@ -177,10 +177,9 @@ def _replay_stack(runs: Sequence[MeasuredRun], calibration: Calibration, estimat
     answer = estimate(workload, system, plan, first.software, calibration)
     column = partial(_column, count=len(runs))
     memory = answer.memory
-    reserved = memory.total_bytes - memory.context_bytes - memory.collective_bytes
     peak = column(plan.gpus * peak_flops_per_s(system.gpu, workload.precision.matmul))
     figures = (
-        answer.time.total_seconds, memory.allocated_bytes, memory.total_bytes, reserved, answer.problems,
+        answer.time.total_seconds, memory.allocated_bytes, memory.total_bytes, memory.reserved_bytes, answer.problems,
         answer.hardware_flops,
     )  # fmt: skip
     by_run = zip(*(column(figure) for figure in figures), peak, strict=True)

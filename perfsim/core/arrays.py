@@ -9,6 +9,7 @@ import numpy as np
 from perfsim.core.numbers import Ints
 
 R = TypeVar("R")
+FEW_ROWS = 64  # below, looking for equal rows costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,36 @@ def shape_of(*records: Any) -> tuple[int, ...]:
     return np.broadcast_shapes(*shapes)
 
 
+def once_each(columns: Sequence[Any], compute: Callable[..., R], *records: Any) -> R:
+    """`compute(*records)`, done once for each distinct row of `columns` where those are long flat lists.
+
+    columns: whole numbers that the records' rows depend on. A long list of plans repeats few combinations of them; the
+    results are handed out by index, the same bits as computing every row.
+    """
+    numbers = [np.asarray(column) for column in columns]
+    if max(n.ndim for n in numbers) != 1 or max(n.size for n in numbers) <= FEW_ROWS:
+        return compute(*records)
+    key = np.zeros(1, dtype=np.int64)
+    for column in numbers:
+        key = key * (int(column.max()) + 1) + column
+    first, index = _distinct(key)
+    shape = np.broadcast_shapes(key.shape, shape_of(*records))
+    return take(compute(*(take(record, first, shape) for record in records)), index, first.shape)
+
+
+def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(first place of every distinct key, which of them each row has)."""
+    largest = int(key.max())
+    if largest > 50 * len(key) + 100_000:
+        _, first, index = np.unique(key, return_index=True, return_inverse=True)
+        return first, index
+    place = np.full(largest + 1, -1, dtype=np.int64)
+    place[key[::-1]] = np.arange(len(key) - 1, -1, -1)
+    first = place[place >= 0]
+    place[place >= 0] = np.arange(len(first))
+    return first, place[key]
+
+
 def _stack(values: list[Any], shape: tuple[int, ...]) -> Any:
     return _join(values, lambda numbers: np.array(numbers).reshape(shape))
 
@@ -123,9 +154,14 @@ def _map(value: Any, change: Callable[[Any], Any], takes_scalars: bool = False) 
         return replace(value, **{f.name: _map(getattr(value, f.name), change, takes_scalars) for f in fields(value)})
     if isinstance(value, Mapping):
         return {key: _map(v, change, takes_scalars) for key, v in value.items()}
-    if isinstance(value, tuple) and value and all(isinstance(v, np.ndarray | np.generic | float) for v in value):
+    if isinstance(value, tuple) and value and all(_is_numeric(v) for v in value):
         return tuple(_map(v, change, takes_scalars) for v in value)
     if isinstance(value, np.ndarray) and value.ndim:
         return change(value)
     is_number = isinstance(value, bool | int | float | np.generic | np.ndarray)
     return change(value) if takes_scalars and is_number else value
+
+
+def _is_numeric(value: Any) -> bool:
+    """Arrays and floats, and records of them; whole numbers in a tuple are labels."""
+    return isinstance(value, np.ndarray | np.generic | float) or (is_dataclass(value) and not isinstance(value, type))

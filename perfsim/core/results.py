@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property, reduce
 from operator import add
 
+import numpy as np
+
 from perfsim.core.numbers import Floats, Ints
 
 
@@ -45,28 +47,65 @@ class StepTime(Parts):
 
 
 @dataclass(frozen=True)
-class Memory(Parts):
-    """Bytes on the fullest GPU at the fullest moment of a step."""
+class Moment(Parts):
+    """Bytes that the framework has allocated on one GPU at one moment of a step."""
 
-    context_bytes: Floats
-    collective_bytes: Floats
     weights_bytes: Floats
     gradients_bytes: Floats
     optimizer_bytes: Floats
-    activations_bytes: Floats
-    logits_bytes: Floats
+    activations_bytes: Floats  # kept for the backward pass, all micro-batches in flight
+    passing_bytes: Floats  # gradients of activations, logits, what is being recomputed, the update's temporaries
     buffers_bytes: Floats
-    fragmentation_bytes: Floats
-
-    @cached_property
-    def total_bytes(self) -> Floats:
-        """What nvidia-smi shows."""
-        return self._sum()
 
     @property
     def allocated_bytes(self) -> Floats:
-        """What the framework's allocator counts as allocated."""
-        return self.total_bytes - self.context_bytes - self.collective_bytes - self.fragmentation_bytes
+        """All of them."""
+        return self._sum()
+
+
+MEMORY_PARTS = ("context_bytes", "collective_bytes", *(f.name for f in fields(Moment)), "fragmentation_bytes")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The moments of a step at which a GPU can be fullest, on the stage that is fullest then, and what it needs in all.
+
+    loss: the head's backward pass, on the last stage; backward: the first layer to go back, on the first stage;
+    reduced: the last layer to go back, all gradients there; update: the optimizer's step.
+    total_bytes: what nvidia-smi shows at most.
+    """
+
+    loss: Moment
+    backward: Moment
+    reduced: Moment
+    update: Moment
+    context_bytes: Floats
+    collective_bytes: Floats
+    total_bytes: Floats
+
+    @cached_property
+    def fullest(self) -> Moment:
+        """The moment with most allocated, number by number."""
+        moments = (self.loss, self.backward, self.reduced, self.update)
+        which = np.argmax(np.broadcast_arrays(*(moment.allocated_bytes for moment in moments)), axis=0)
+        parts = ([getattr(moment, f.name) for moment in moments] for f in fields(Moment))
+        return Moment(*(np.choose(which, part) for part in parts))
+
+    @property
+    def allocated_bytes(self) -> Floats:
+        """What the framework's allocator counts as allocated at most."""
+        return self.fullest.allocated_bytes
+
+    @property
+    def reserved_bytes(self) -> Floats:
+        """What the framework's allocator takes from the driver."""
+        return self.total_bytes - self.context_bytes - self.collective_bytes
+
+    def parts(self) -> dict[str, Floats]:
+        """The total in parts: the fullest moment, what lies outside the allocator, and what it keeps unused."""
+        outside = (self.context_bytes, self.collective_bytes)
+        unused = self.reserved_bytes - self.allocated_bytes
+        return dict(zip(MEMORY_PARTS, (*outside, *self.fullest.parts().values(), unused), strict=True))
 
 
 @dataclass(frozen=True)

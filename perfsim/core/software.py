@@ -58,6 +58,9 @@ class Software:
     accumulation_bytes_per_parameter: float  # HBM traffic of adding a micro-batch's gradient
     sharded_bytes_per_parameter: float  # HBM traffic of gather and scatter buffers per micro-batch, ZeRO-3
     has_early_stop_recompute: bool  # recomputation ends with the last saved tensor
+    workspace_bytes: float  # cuBLAS and the like, inside the allocator
+    fuses_weight_gradients: bool  # products add to the main gradient and keep an empty one of each weight's shape
+    has_gather_buffer: bool  # sequence parallelism gathers into a buffer that stays
     gradient_bucket_copies: float  # of all gradients, kept by data parallelism
     gradient_bucket_bytes: float  # reduced at once beside the backward pass; 0: all gradients after it
     gradient_bucket_rank_bytes: float  # a bucket holds at least this for every data-parallel rank

@@ -1,104 +1,159 @@
-"""Bytes on the fullest GPU, in named parts."""
+"""Bytes on the fullest GPU at each moment of a step that can be the fullest, in named parts."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from perfsim.core.numbers import Floats, Ints
+from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan, Schedule
-from perfsim.core.results import Memory
+from perfsim.core.results import Memory, Moment
 from perfsim.core.software import Software
 from perfsim.core.workload import Precision
+from perfsim.formulas.groups import shard_group
 from perfsim.formulas.pipeline import in_flight
 
 
 @dataclass(frozen=True)
 class Held:
-    """What the stages hold, per GPU: parameters [count] of the fullest stage, activations of one micro-batch [B].
+    """What a stage holds, per GPU.
 
-    unit_parameters: the largest group that ZeRO-3 gathers at once. kept_bytes: of one stage's layers; redone_bytes: of
-    the layer that is being recomputed; first and last: what the first and the last stage keep besides.
+    Parameters [count]: all of them (an adapter's base, not the adapter), routed experts among them, trained ones (an
+    adapter's are others), those of the embedding that are trained; unit_parameters: of the largest layer;
+    end_parameters: of the head where it has a matrix of its own, else of the embedding.
+    Activations of one micro-batch [B]: kept by all layers and the embedding, by the largest layer, passing while a
+    layer goes back; loss_bytes: kept and passing while the head goes back, 0 off the last stage. gathered_bytes: the
+    hidden states of all tokens; matrices_bytes: one weight matrix of each product.
     """
 
     parameters: Floats
     expert_parameters: Floats
     trained_parameters: Floats
+    embedding_parameters: Floats
     unit_parameters: Floats
+    end_parameters: Floats
     kept_bytes: Floats
-    redone_bytes: Floats
-    first_bytes: Floats
-    last_bytes: Floats
-    logits: Floats
+    layer_bytes: Floats
+    passing_bytes: Floats
+    loss_bytes: Floats
+    gathered_bytes: Floats
+    matrices_bytes: Floats
+
+
+@dataclass(frozen=True)
+class _States:
+    """Bytes of a stage's weights, all gradients, optimizer state and buffers that stay; casts of autocast."""
+
+    weights: Floats
+    gradients: Floats
+    optimizer: Floats
+    buffers: Floats
+    casts: Floats
+    temporaries: Floats
+
+    @property
+    def lasting(self) -> Floats:
+        """What keeps blocks of its own through the step, when it is there and when not."""
+        return self.weights + self.gradients + self.optimizer + self.buffers + self.temporaries
 
 
 def memory(
-    held: Held, plan: Plan, software: Software, precision: Precision, microbatches: Ints, states: float,
+    first: Held, last: Held, plan: Plan, software: Software, precision: Precision, microbatches: Ints, states: float,
     base_bytes: float,
 ) -> Memory:  # fmt: skip
-    """Bytes on the fullest GPU [B]: states of the fullest stage, activations of the fuller of first and last stage.
+    """Bytes on the fullest GPU [B], at each moment that can be the fullest (core.results.Memory).
 
-    states: optimizer moments per trained parameter, in units of the precision's state format. base_bytes: bytes of a
-    frozen parameter (0: the precision's). Activations: kept bytes x micro-batches in flight x activation_reserve;
-    full recomputation keeps each layer's input and one layer's whole set.
+    first, last: what the first and the last stage hold. states: optimizer moments per trained parameter, in units of
+    the precision's state format. base_bytes: bytes of a frozen parameter (0: the precision's).
+    Gradients that stay between micro-batches are there all the time; others come as the backward pass goes.
     Source: docs/formulas.md#memory; ZeRO: Rajbhandari et al. 2020 (arXiv 1910.02054).
     """
-    stage = np.asarray(plan.zero_stage)
-    replicas = _shard_ranks(plan)
+    p, v, m = np.asarray(plan.pipeline_parallel), plan.virtual_stages, np.asarray(microbatches)
+    is_gpipe = np.asarray(plan.schedule) == Schedule.GPIPE
+    at_first = _states(first, plan, software, precision, states, base_bytes)
+    at_last = _states(last, plan, software, precision, states, base_bytes)
+    stays = software.zeroes_gradients | (m > 1)
+    kept_first = software.activation_reserve * first.kept_bytes * in_flight(p, 0, m, v, is_gpipe)
+    kept_last = software.activation_reserve * last.kept_bytes * in_flight(p, p - 1, m, v, is_gpipe)
+    # whole layers and ends that ZeRO-3 has gathered, and a layer's gradient before it is scattered
+    value = precision.activation_bytes * (np.asarray(plan.zero_stage) >= 3)
+    unit, front, back = (value * n for n in (first.unit_parameters, first.end_parameters, last.end_parameters))
+    of_head = np.where(p == 1, last.end_parameters / np.maximum(first.parameters, 1.0), 0.0)
+
+    # the last stage at the loss; the first when its first layer goes back, when its last does, and in the update
+    loss = _moment(at_last, np.where(stays, at_last.gradients, 0.0), kept_last, last.loss_bytes, unit + back, True)
+    backward = _moment(
+        at_first, at_first.gradients * np.where(stays, 1.0, of_head), kept_first, first.passing_bytes, 3.0 * unit, True
+    )
+    layer = software.activation_reserve * first.layer_bytes
+    reduced = _moment(at_first, at_first.gradients, layer, first.passing_bytes, 2.0 * unit + front, False)
+    update = _moment(at_first, at_first.gradients, 0.0, at_first.temporaries, 0.0, False)
+    # the allocator seldom puts gradients or the update's temporaries where activations were
+    collective = np.where(np.asarray(plan.gpus) > 1, software.collective_bytes, 0.0)
+    outside, reserve = software.context_bytes + collective, software.reserve
+    at_loss = kept_last + last.loss_bytes + (at_last.casts + unit + back)
+    in_backward = np.maximum(kept_first + (at_first.casts + 3.0 * unit), layer + (2.0 * unit + front))
+    total = np.maximum(
+        (outside + reserve * at_last.lasting) + reserve * at_loss,
+        (outside + reserve * at_first.lasting) + reserve * (in_backward + first.passing_bytes),
+    )
+    return Memory(loss, backward, reduced, update, software.context_bytes, collective, total)
+
+
+def _moment(
+    held: _States, gradients: Floats, kept: Floats, passing: Floats, gathered: Floats, has_casts: bool
+) -> Moment:
+    buffers = held.buffers + gathered + (held.casts if has_casts else 0.0)
+    return Moment(held.weights, gradients, held.optimizer, kept, passing, buffers)
+
+
+def _states(
+    held: Held, plan: Plan, software: Software, precision: Precision, states: float, base_bytes: float
+) -> _States:
+    zero = np.asarray(plan.zero_stage)
+    ranks = 1.0 * np.asarray(shard_group(plan).ranks)
+    expert_ranks = np.maximum(ranks / plan.expert_parallel, 1.0)
     experts, others = held.expert_parameters, held.parameters - held.expert_parameters
-    expert_ranks = np.maximum(replicas / plan.expert_parallel, 1.0)
 
     def on_rank(from_stage: int) -> Floats:
         """Parameters whose state this rank holds when it is sharded from a ZeRO stage on."""
-        is_sharded = stage >= from_stage
-        return others / np.where(is_sharded, replicas, 1.0) + experts / np.where(is_sharded, expert_ranks, 1.0)
+        is_sharded = zero >= from_stage
+        return others / np.where(is_sharded, ranks, 1.0) + experts / np.where(is_sharded, expert_ranks, 1.0)
 
     trained = held.trained_parameters / held.parameters
-    is_adapter = trained < 0.5  # adapters sit beside the frozen weights
+    is_adapter: Bools = trained < 0.5  # adapters sit beside the frozen weights
     frozen_bytes = base_bytes or precision.weight_bytes
     weight_bytes = np.where(is_adapter, frozen_bytes + precision.weight_bytes * trained, precision.weight_bytes)
-    weights = weight_bytes * on_rank(3)
     gradients = precision.gradient_bytes * trained * on_rank(2)
-    optimizer = (precision.master_bytes + states * precision.state_bytes) * trained * on_rank(1)
-    gathered = held.unit_parameters * (2.0 * precision.activation_bytes + precision.gradient_bytes)
+    updated = trained * on_rank(1)
     # autocast keeps copies of what is trained; frozen weights are stored in the compute format, or packed
-    cast = precision.weight_copy_bytes * held.parameters * np.where(is_adapter, trained, 1.0)
-    is_replicated = (np.asarray(plan.data_parallel) > 1) & (stage < 2)
+    casts = precision.weight_copy_bytes * held.parameters * np.where(is_adapter, trained, 1.0)
+    is_replicated = (np.asarray(plan.data_parallel) > 1) & (zero < 2)
     buckets = np.where(is_replicated, software.gradient_bucket_copies * gradients, 0.0)
-    buffers = np.where(stage >= 3, gathered, cast + buckets)
-    activations, logits = _activations(held, plan, software, precision, microbatches)
-    allocated = weights + gradients + optimizer + buffers + activations + logits
-    return Memory(
-        software.context_bytes,
-        np.where(np.asarray(plan.gpus) > 1, software.collective_bytes, 0.0),
-        weights,
-        gradients,
-        optimizer,
-        activations,
-        logits,
-        buffers,
-        (software.reserve - 1.0) * allocated,
+    gathered = np.where(plan.sequence_parallel, held.gathered_bytes, 0.0) if software.has_gather_buffer else 0.0
+    dummies = held.matrices_bytes if software.fuses_weight_gradients else 0.0
+    return _States(
+        weights=weight_bytes * on_rank(3),
+        gradients=gradients,
+        optimizer=(precision.master_bytes + states * precision.state_bytes) * updated,
+        buffers=software.workspace_bytes + buckets + gathered + dummies,
+        casts=np.where(zero >= 3, 0.0, casts),
+        temporaries=_update_bytes(held, software, precision, updated),
     )
 
 
-def _shard_ranks(plan: Plan) -> Floats:
-    """Ranks that ZeRO splits states over: the data-parallel group, or a hybrid shard's part of it."""
-    ranks = 1.0 * np.asarray(plan.data_parallel * plan.context_parallel)
-    hybrid = np.asarray(plan.hybrid_shard)
-    return np.where(hybrid > 0, np.minimum(ranks, np.maximum(hybrid, 1)), ranks)
+LOOP_TENSORS = (
+    2.0  # the denominator and the update of one parameter tensor (DeepLearningExamples lamb.py, torch adam.py)
+)
 
 
-def _activations(
-    held: Held, plan: Plan, software: Software, precision: Precision, microbatches: Ints
-) -> tuple[Floats, Floats]:
-    """(kept activations, logits) of the fuller of the first and the last stage [B]."""
-    p, v = np.asarray(plan.pipeline_parallel), plan.virtual_stages
-    is_gpipe = np.asarray(plan.schedule) == Schedule.GPIPE
-    logits = held.logits * software.logit_bytes * precision.activation_bytes / 2.0
-    is_one = p == 1
-    reserve = software.activation_reserve
-    of_first = held.first_bytes + np.where(is_one, held.last_bytes, 0.0) + held.redone_bytes
-    of_last = held.last_bytes + held.redone_bytes
-    first = reserve * (held.kept_bytes * in_flight(p, 0, microbatches, v, is_gpipe) + of_first)
-    last = reserve * (held.kept_bytes * in_flight(p, p - 1, microbatches, v, is_gpipe) + of_last)
-    is_last_fuller = is_one | (last + logits > first)
-    return np.where(is_last_fuller & ~is_one, last, first), np.where(is_last_fuller, logits, 0.0)
+def _update_bytes(held: Held, software: Software, precision: Precision, updated: Floats) -> Floats:
+    """What the optimizer's step needs besides: a root of each second moment at once, or one tensor after the other.
+
+    One by one, apex's master gradients are copies too.
+    """
+    if software.optimizer == "foreach":
+        return precision.state_bytes * updated
+    if software.optimizer == "fused":
+        return 0.0
+    masters = 4.0 * updated if precision.master_bytes and precision.gradient_bytes < 4.0 else 0.0
+    return LOOP_TENSORS * 4.0 * held.embedding_parameters + masters

@@ -19,7 +19,8 @@ from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Los
 from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.graphs.kernels import Lowering
-from perfsim.graphs.transformer import is_autocast, step_graphs
+from perfsim.graphs.lifetimes import is_expert, lifetimes
+from perfsim.graphs.transformer import blocks, is_autocast, step_graphs
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -56,8 +57,9 @@ class Cost:
     expert_weights: Floats = 0.0
     trained_weights: Floats = 0.0
     tensors: Floats = 0.0
-    saved_bytes: Floats = 0.0
-    core_saved_bytes: Floats = 0.0
+    kept_bytes: Floats = 0.0
+    peak_bytes: Floats = 0.0
+    core_kept_bytes: Floats = 0.0
     input_bytes: Floats = 0.0
     logits: Floats = 0.0
 
@@ -79,19 +81,37 @@ def _sum(one: Any, other: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One graph of the step, an end or `count` layers alike, spread evenly over the `span` layers from `first` on.
+
+    matrices: bytes of one weight matrix of each product, in the format of activations [B].
+    """
+
+    count: int
+    first: int
+    span: int
+    cost: Cost
+    matrices: dict[str, Floats]
+
+
+@dataclass(frozen=True)
 class StepCosts:
     """The embedding, all layers together and the head; `layer` is one layer of the most common kind, `kinds` all.
 
     operations: each operation of that layer, of the embedding and of the head, forward and backward.
     """
 
-    embedding: Cost
+    embedding: Part
     layers: Cost
     layer: Cost
-    kinds: tuple[tuple[int, Cost], ...]
-    head: Cost
-    layer_count: int
+    kinds: tuple[Part, ...]
+    head: Part
     operations: dict[str, tuple[Activity, Activity]]
+
+    @property
+    def layer_count(self) -> int:
+        """Layers of all kinds."""
+        return sum(kind.count for kind in self.kinds)
 
 
 class _Tally:
@@ -122,21 +142,37 @@ def step_costs(
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
     has_backward = workload.task is not Task.FREEZE
     lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
+    load, logit_bytes = _expert_load(workload, plan), software.logit_bytes * 0.5 * workload.precision.activation_bytes
     operations: dict[str, tuple[Activity, Activity]] = {}
-    found: dict[str, tuple[int, Cost]] = {}
+    ends: dict[str, Part] = {}
+    kinds: list[Part] = []
+    places = {block.name: block for block in blocks(workload.model)}
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
-        prefix = f"{part}." if part in ("embedding", "head") or "encoder" in part else "layer."
-        costs = _graph_cost(graph, system, plan, software, calibration, lowering, _expert_load(workload, plan))
-        found[part] = count, costs[0]
-        operations |= {prefix + name: work for name, work in costs[1].items()}
-    layers = [entry for part, entry in found.items() if part not in ("embedding", "head")]
+        prefix = f"{part}." if part not in places or "encoder" in part else "layer."
+        cost, work = _graph_cost(graph, system, plan, software, calibration, lowering, load)
+        lives = lifetimes(graph, load, logit_bytes)
+        kept = lives.kept_bytes if has_backward else 0.0  # nothing is kept where nothing goes back
+        cost = replace(cost, kept_bytes=kept, peak_bytes=lives.peak_bytes - lives.kept_bytes + kept)
+        operations |= {prefix + name: activities for name, activities in work.items()}
+        if part in places:
+            kinds.append(Part(count, places[part].first, places[part].span, cost, _matrices(graph)))
+        else:
+            ends[part] = Part(1, 0, 0, cost, _matrices(graph))
     total = Cost()
-    for count, cost in layers:
-        total = total.plus(cost.times(count))
-    _, common = max(layers, key=lambda entry: entry[0])
-    return StepCosts(
-        found["embedding"][1], total, common, tuple(layers), found["head"][1], sum(n for n, _ in layers), operations
-    )
+    for kind in kinds:
+        total = total.plus(kind.cost.times(kind.count))
+    common = max(kinds, key=lambda kind: kind.count)
+    return StepCosts(ends["embedding"], total, common.cost, tuple(kinds), ends["head"], operations)
+
+
+def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
+    """Bytes of one weight matrix of each product, in the format of activations [B]."""
+    found = {name: graph.nodes[name]["operation"] for name in graph}
+    return {
+        name: operation.columns * operation.contraction * operation.activation_bytes
+        for name, operation in found.items()
+        if isinstance(operation, Linear)
+    }
 
 
 def _graph_cost(
@@ -165,7 +201,7 @@ def _graph_cost(
             case Attention():
                 tally.do(core=forward)
                 tally.add(core_flops=operation.forward_flops)
-                tally.add(core_saved_bytes=0.0 if operation.is_flash else operation.saved_bytes)
+                tally.add(core_kept_bytes=0.0 if operation.is_flash else operation.saved_bytes)
             case Linear():
                 _count_weights(operation, name, tally)
                 if name.endswith(("qkv", "query", "_up")):
@@ -185,7 +221,6 @@ def _graph_cost(
         if name in ("mlp_down", "experts_down", "mlp_residual"):
             tally.do(tail=forward)
     _exchanges(graph, system, plan, tally, expert_load, lowering.gathered_share)
-    tally.add(saved_bytes=saved_bytes(graph, expert_load))
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
     amounts: dict[str, Any] = tally.sums | tally.activities
     return Cost(**amounts), {name: w for name, w in work.items() if name != "input"}
@@ -199,11 +234,6 @@ def _expert_load(workload: Workload, plan: Plan) -> Floats:
 def _loaded(work: Activity, load: Floats) -> Activity:
     """The same kernels over `load` times the tokens."""
     return replace(work.times(load), launches=work.launches)
-
-
-def is_expert(name: str) -> bool:
-    """The operation works on tokens in expert order."""
-    return name.startswith("experts_") and name != "experts_sum"
 
 
 def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
@@ -241,24 +271,3 @@ def _exchanges(
             case "context":
                 ring = half_seconds(route(system, context_group(plan)), size)
                 tally.add(context_ring_seconds=ring)
-
-
-def saved_bytes(graph: "nx.DiGraph[str]", expert_load: Floats = 1.0) -> Floats:
-    """Bytes of a graph's tensors that autograd keeps for the backward pass, each counted once [B].
-
-    An operation keeps its inputs, its output or both, and private extras (masks, statistics, probabilities); what is
-    in expert order, `expert_load` times as much.
-    """
-    kept: dict[str, None] = {}
-    total: Floats = 0.0
-    for name in graph:
-        operation: Operation = graph.nodes[name]["operation"]
-        if operation.saves in ("input", "both"):
-            kept.update(dict.fromkeys(graph.predecessors(name)))
-        if operation.saves in ("output", "both"):
-            kept[name] = None
-        total = total + operation.saved_bytes * (expert_load if is_expert(name) else 1.0)
-    for name in kept:
-        size = graph.nodes[name]["values"] * graph.nodes[name]["operation"].activation_bytes
-        total = total + size * (expert_load if is_expert(name) or name == "dispatch_exchange" else 1.0)
-    return total

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perfsim.core.arrays import shape_of, take
+from perfsim.core.arrays import once_each, shape_of
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats
+from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
@@ -15,7 +15,7 @@ from perfsim.formulas.groups import data_group
 from perfsim.formulas.overlap import beside_seconds
 from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
-from perfsim.graphs.costs import Cost, StepCosts, step_costs
+from perfsim.graphs.costs import Cost, Part, StepCosts, step_costs
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,32 @@ class Passes:
 
 
 @dataclass(frozen=True)
+class Holding:
+    """What one GPU holds of a part of the model, one micro-batch.
+
+    weights, trained_weights, expert_weights [count]; kept_bytes: activations between forward and backward pass;
+    passing_bytes: what its own backward pass needs besides at its fullest [B]. matrices: bytes of one weight matrix of
+    each product [B]. `count` layers like this are spread evenly over the `span` layers from layer `first` on.
+    """
+
+    weights: Floats
+    trained_weights: Floats
+    expert_weights: Floats
+    kept_bytes: Floats
+    passing_bytes: Floats
+    matrices: dict[str, Floats]
+    count: int = 1
+    first: int = 0
+    span: int = 1
+
+
+@dataclass(frozen=True)
 class StageCosts:
-    """One GPU, one micro-batch: the mean layer, all layers' weights and what they keep, and both ends.
+    """One GPU, one micro-batch: the mean layer, what each kind of layer and both ends hold.
 
     Seconds [s] of the mean layer (tensor, context and expert exchanges: what sticks out), of embedding and head
-    together (`ends`) and of the head alone; weights, trained weights and tensors [count]; kept_bytes of all layers
-    under the plan's recomputation, redone_bytes of the one layer that is being recomputed [B]; FLOPs of everything;
+    together (`ends`) and of the head alone; weights, trained weights and tensors [count] of all layers; kinds: one
+    layer of each kind, under the plan's recomputation; FLOPs of everything;
     clock_ratio: the core clock that the power limit leaves, over the full one; busy_watts: one board's mean power
     while these kernels run, held_watts: while kernels run that compute nothing.
     """
@@ -54,15 +74,10 @@ class StageCosts:
     trained_weights: Floats
     expert_weights: Floats
     tensors: Floats
-    ends_weights: Floats
-    ends_trained_weights: Floats
-    embedding_trained_weights: Floats
     ends_tensors: Floats
-    kept_bytes: Floats
-    redone_bytes: Floats
-    embedding_bytes: Floats
-    head_bytes: Floats
-    logits: Floats
+    kinds: tuple[Holding, ...]
+    embedding: Holding
+    head: Holding
     model_flops: Floats
     hardware_flops: Floats
     clock_ratio: Floats
@@ -78,48 +93,35 @@ def stage_costs(
     """The costs of a plan's stages, computed once for each distinct choice that they depend on.
 
     A long flat list of plans repeats few combinations of tensor, context and expert degrees, micro-batch and
-    recomputation: they are costed once and handed out by index, the same bits as costing every row (without the
-    seconds of single operations).
+    recomputation: they are costed once and handed out by index, the same bits as costing every row. The seconds of
+    single operations are those of one plan only.
     """
-    choices = (plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size, plan.recompute)
-    stride = data_group(plan).stride  # of the context and expert groups too
-    columns = [np.asarray(c) for c in (*choices, plan.sequence_parallel, stride)]
-    is_flat = max(c.ndim for c in columns) == 1 and max(c.size for c in columns) > 64
-    if not is_flat or shape_of(system, workload) != ():
-        return _put_together(
-            step_costs(workload, system, plan, software, calibration), plan, system, software, calibration
-        )
-    key = np.zeros(1, dtype=np.int64)
-    for column in columns:
-        key = key * (int(column.max()) + 1) + column
-    first, index = _distinct(key)
-    distinct = take(plan, first, np.broadcast_shapes(key.shape, shape_of(plan)))
-    costs = step_costs(workload, system, distinct, software, calibration)
-    found = _put_together(costs, distinct, system, software, calibration)
-    return take(replace(found, operations={}), index, first.shape)
+
+    def compute(these: Plan) -> StageCosts:
+        costs = step_costs(workload, system, these, software, calibration)
+        return _put_together(costs, these, system, software, calibration)
+
+    if shape_of(system, workload) != ():
+        return compute(plan)
+    return once_each(cost_choices(plan), compute, plan)
 
 
-def _distinct(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(first place of every distinct key, which of them each row has)."""
-    largest = int(key.max())
-    if largest > 50 * len(key) + 100_000:
-        _, first, index = np.unique(key, return_index=True, return_inverse=True)
-        return first, index
-    place = np.full(largest + 1, -1, dtype=np.int64)
-    place[key[::-1]] = np.arange(len(key) - 1, -1, -1)
-    first = place[place >= 0]
-    place[place >= 0] = np.arange(len(first))
-    return first, place[key]
+def cost_choices(plan: Plan) -> tuple[Ints | Bools, ...]:
+    """The choices of a plan that the costs of one micro-batch depend on."""
+    return (
+        plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size, plan.recompute,
+        plan.sequence_parallel, data_group(plan).stride,
+    )  # fmt: skip
 
 
 def _put_together(
     costs: StepCosts, plan: Plan, system: System, software: Software, calibration: Calibration
 ) -> StageCosts:
     layers, layer, count = costs.layers, costs.layer, costs.layer_count
-    ends = costs.embedding.plus(costs.head)
+    operations = {} if shape_of(plan) else costs.operations
+    ends = costs.embedding.cost.plus(costs.head.cost)
     recompute = np.asarray(plan.recompute)
     is_full, is_selective = recompute == Recompute.FULL, recompute == Recompute.SELECTIVE
-    kept = np.where(is_selective, layers.saved_bytes - layers.core_saved_bytes, layers.saved_bytes)
     flops_again = np.where(is_full, layers.forward_flops, np.where(is_selective, layers.core_flops, 0.0))
     flops = layers.forward_flops + layers.backward_flops + ends.forward_flops + ends.backward_flops
     share = calibration.communication_multiprocessor_share
@@ -131,31 +133,43 @@ def _put_together(
     return StageCosts(
         layer=_passes(layers.times(1.0 / count), again.times(1.0 / count), hosted / count, clock, software),
         ends=_passes(ends, Activity(), 0.0, clock, software),
-        head_seconds=_passes(costs.head, Activity(), 0.0, clock, software).total,
+        head_seconds=_passes(costs.head.cost, Activity(), 0.0, clock, software).total,
         tensor_seconds=_tensor_seconds(layer, plan, software, clock, share),
-        context_seconds=sum(n / count * _context_seconds(kind, clock, share) for n, kind in costs.kinds),
+        context_seconds=sum(k.count / count * _context_seconds(k.cost, clock, share) for k in costs.kinds),
         expert_seconds=layers.expert_seconds / count * (1.0 + 0.5 * is_full),
         weights=layers.weights,
         trained_weights=layers.trained_weights,
         expert_weights=layers.expert_weights,
         tensors=layers.tensors,
-        ends_weights=ends.weights,
-        ends_trained_weights=ends.trained_weights,
-        embedding_trained_weights=costs.embedding.trained_weights,
         ends_tensors=ends.tensors,
-        kept_bytes=np.where(is_full, layers.input_bytes, kept),
-        redone_bytes=np.where(is_full, layer.saved_bytes, 0.0),
-        embedding_bytes=costs.embedding.saved_bytes,
-        head_bytes=costs.head.saved_bytes,
-        logits=costs.head.logits,
+        kinds=tuple(_held_by_layer(kind, is_full, is_selective) for kind in costs.kinds),
+        embedding=_held(costs.embedding),
+        head=_held(costs.head),
         model_flops=flops,
         hardware_flops=flops + flops_again,
         layer_count=count,
         clock_ratio=clock.ratio,
         busy_watts=clock.watts,
         held_watts=clock.held_watts,
-        operations={name: (clock.seconds(f), clock.seconds(b)) for name, (f, b) in costs.operations.items()},
+        operations={name: (clock.seconds(f), clock.seconds(b)) for name, (f, b) in operations.items()},
     )
+
+
+def _held(part: Part) -> Holding:
+    """What one GPU holds of one graph."""
+    cost = part.cost
+    return Holding(
+        cost.weights, cost.trained_weights, cost.expert_weights, cost.kept_bytes, cost.peak_bytes - cost.kept_bytes,
+        part.matrices, part.count, part.first, part.span,
+    )  # fmt: skip
+
+
+def _held_by_layer(kind: Part, is_full: Bools, is_selective: Bools) -> Holding:
+    """The same of a layer under recomputation: what is kept is less, and what is redone is held while it is needed."""
+    cost, held = kind.cost, _held(kind)
+    again = np.where(is_full, cost.kept_bytes, np.where(is_selective, cost.core_kept_bytes, 0.0))
+    kept = np.where(is_full, cost.input_bytes, cost.kept_bytes - np.where(is_selective, cost.core_kept_bytes, 0.0))
+    return replace(held, kept_bytes=kept, passing_bytes=held.passing_bytes + again)
 
 
 class _Clock:

@@ -34,10 +34,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Block:
-    """Layers that are alike: how many, and what sets them apart from the model's other layers."""
+    """Layers that are alike: how many, where, and what sets them apart from the model's other layers.
+
+    They lie among the `span` layers from layer `first` on, spread evenly.
+    """
 
     name: str
     count: int
+    first: int = 0
+    span: int = 0
     is_moe: bool = False
     has_cross_attention: bool = False
     is_encoder: bool = False
@@ -47,22 +52,26 @@ class Block:
 def blocks(model: Model) -> list[Block]:
     """The kinds of layer a model stacks, in order; counts add up to its layers (encoder layers included).
 
+    Encoder layers come before decoder layers, dense layers before those with experts.
+
     >>> import perfsim as ps
     >>> [(b.name, b.count) for b in blocks(ps.model("t5-base"))]
     [('encoder', 12), ('decoder', 12)]
     """
     found = []
     if model.encoder_layers:
-        found.append(Block("encoder", model.encoder_layers, is_encoder=True))
+        found.append(Block("encoder", model.encoder_layers, 0, model.encoder_layers, is_encoder=True))
     dense = model.layers - model.moe_layers
     windowed = min(model.windowed_layers, model.layers) if model.window else 0
+    first = model.encoder_layers
     for is_moe, count in ((False, dense), (True, model.moe_layers)):
         local = round(count * windowed / model.layers)
         kind = "moe" if is_moe else ("encoder" if model.kind in ("encoder", "vit") else "decoder")
         cross = model.encoder_layers > 0
         for name, n, window in ((kind, count - local, 0), (f"{kind}-window", local, model.window)):
             if n:
-                found.append(Block(name, n, is_moe, cross, False, window))
+                found.append(Block(name, n, first, count, is_moe, cross, False, window))
+        first += count
     return found
 
 
@@ -342,9 +351,7 @@ def _dense_mlp(
 
 def _ends(workload: Workload, plan: Plan, software: Software) -> _Builder:
     is_encoder = bool(workload.model.encoder_layers)
-    return _Builder(
-        workload, plan, software, Block("end", 1, is_encoder=False, has_cross_attention=is_encoder), "naive"
-    )
+    return _Builder(workload, plan, software, Block("end", 1, has_cross_attention=is_encoder), "naive")
 
 
 def embedding_graph(workload: Workload, plan: Plan, software: Software) -> "nx.DiGraph[str]":

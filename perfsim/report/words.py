@@ -100,9 +100,11 @@ def _pass(verb: str) -> Callable[[Workload, Plan], str]:
     return words
 
 
-def _logits(workload: Workload, plan: Plan) -> str:
+def _passing(workload: Workload, plan: Plan) -> str:
     positions = f"{plan.micro_batch_size} x {workload.head_positions} positions"
-    return f"{positions} x {count_text(workload.model.vocab_size)} words"
+    words = f"logits ({positions} x {count_text(workload.model.vocab_size)} words), "
+    logits = words if workload.head_positions else ""
+    return f"{logits}activation gradients, what is being recomputed, the update's temporaries: whichever are there"
 
 
 def _bubble(workload: Workload, plan: Plan) -> str:
@@ -121,8 +123,8 @@ _WORDS: dict[str, Callable[[Workload, Plan], str]] = {
     "gradients_bytes": _gradients,
     "optimizer_bytes": _optimizer,
     "activations_bytes": _activations,
-    "logits_bytes": _logits,
-    "buffers_bytes": lambda w, p: "weights in the compute format, gradient buckets, gathered layers",
+    "passing_bytes": _passing,
+    "buffers_bytes": lambda w, p: "weights in the compute format, gradient buckets, gathered layers, workspaces",
     "fragmentation_bytes": lambda w, p: "reserved by the allocator beyond what is allocated",
     "forward_seconds": _pass("through"),
     "backward_seconds": _pass("back through"),

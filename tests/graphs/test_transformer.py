@@ -7,7 +7,7 @@ import pytest
 import perfsim as ps
 from perfsim.core.plan import Plan
 from perfsim.estimate import estimate
-from perfsim.graphs.costs import saved_bytes
+from perfsim.graphs.lifetimes import lifetimes
 from perfsim.graphs.transformer import blocks, layer_graph, step_graphs
 
 
@@ -60,7 +60,7 @@ def test_bert_layer_keeps_korthikantis_bytes() -> None:
     graph = layer_graph(workload, Plan(micro_batch_size=4), software, blocks(model)[0], "naive")
     s, b, h, a = 512, 4, model.hidden_size, model.heads
     statistics = 2 * 8 * s * b
-    assert saved_bytes(graph) == pytest.approx(s * b * h * (34 + 5 * a * s / h) + statistics, rel=1e-12)
+    assert lifetimes(graph).kept_bytes == pytest.approx(s * b * h * (34 + 5 * a * s / h) + statistics, rel=1e-12)
 
 
 def test_llama_layer_keeps_every_tensor_once() -> None:
@@ -70,7 +70,7 @@ def test_llama_layer_keeps_every_tensor_once() -> None:
     graph = layer_graph(workload, Plan(), ps.software("megatron-core"), blocks(model)[0], "flash-2")
     s, h, k, r = 2048, model.hidden_size, model.kv_heads / model.heads, model.ffn_hidden_size / model.hidden_size
     extras = 4 * s * model.heads + 2 * 8 * s
-    assert saved_bytes(graph) == pytest.approx(s * h * (12 + 4 * k + 6 * r) + extras, rel=1e-12)
+    assert lifetimes(graph).kept_bytes == pytest.approx(s * h * (12 + 4 * k + 6 * r) + extras, rel=1e-12)
 
 
 @pytest.mark.parametrize(

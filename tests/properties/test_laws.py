@@ -12,7 +12,7 @@ import perfsim as ps
 from perfsim.core.arrays import ravel, stack, take
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan
-from perfsim.core.results import Estimate, Parts
+from perfsim.core.results import Estimate, Memory, Parts
 from perfsim.estimate import estimate
 from perfsim.formulas.power import Activity, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import Kernel, kernel_activity
@@ -55,7 +55,7 @@ def figures(found: Estimate) -> dict[str, object]:
     named: dict[str, object] = {}
     for f in fields(found):
         value = getattr(found, f.name)
-        if isinstance(value, Parts):
+        if isinstance(value, Parts | Memory):
             named |= {f"{f.name}.{k}": v for k, v in value.parts().items()}
         elif f.name != "operations":
             named[f.name] = value
@@ -162,11 +162,11 @@ def test_better_hardware_under_a_power_limit(case, plan, what, factor, limit_sha
 
 @given(cases, plans)
 def test_sharding_and_recomputation_never_need_more_memory(case, plan) -> None:
-    states = [cost(case, replace(plan, zero_stage=z, hybrid_shard=0)).memory for z in range(4)]
+    states = [cost(case, replace(plan, zero_stage=z, hybrid_shard=0)).memory.backward for z in range(4)]
     for less, more in zip(states[1:], states, strict=False):
         for name in ("weights_bytes", "gradients_bytes", "optimizer_bytes"):
             assert getattr(less, name) <= getattr(more, name) * (1 + 1e-12)
-    kept = [cost(case, replace(plan, recompute=r)).memory.activations_bytes for r in (0, 1)]
+    kept = [cost(case, replace(plan, recompute=r)).memory.backward.activations_bytes for r in (0, 1)]
     assert kept[1] <= kept[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan, Problem
-from perfsim.core.results import Cost, Energy, Estimate, Memory, StepTime
+from perfsim.core.results import Cost, Energy, Estimate, Memory, Moment, StepTime
 from perfsim.core.site import Site
 from perfsim.inputs.catalogue import Catalogue, catalogue
 from perfsim.inputs.choice import systems_for
@@ -19,6 +19,7 @@ from perfsim.search.sweep import Sweep
 from perfsim.units import GIB
 
 CARDS = ("RTX 4090", "T4", "GTX 1080 Ti")
+PART = np.array([1.0, 2.0, 0.5, 1.1]) * GIB  # of memory, by row
 SECONDS = np.array([0.1, 0.25, 0.3, 2.0])  # of a step, by row
 SYSTEM_OF_ROW = np.array([0, 0, 1, 2])
 
@@ -71,7 +72,7 @@ def estimate(steps: int) -> Estimate:
     hours = steps * SECONDS / 3600
     return Estimate(
         time=StepTime(0.3 * SECONDS, 0.7 * SECONDS, *[zero] * 12),
-        memory=Memory(*[np.array([1.0, 2.0, 0.5, 1.1]) * GIB] * 9),
+        memory=Memory(*[Moment(*[PART] * 6)] * 4, PART, PART, 9.0 * PART),
         energy=Energy(100 * SECONDS, zero, zero),
         cost=Cost(zero, zero),
         problems=np.zeros(4, dtype=np.int64),

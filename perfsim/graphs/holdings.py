@@ -1,0 +1,92 @@
+"""What the first and the last stage of a pipeline hold: the fullest two, for they have the model's ends."""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
+
+import numpy as np
+
+from perfsim.core.arrays import once_each, shape_of
+from perfsim.core.hardware import System
+from perfsim.core.numbers import Bools, Floats, Ints
+from perfsim.core.plan import Plan
+from perfsim.core.workload import Head, Workload
+from perfsim.formulas.memory import Held
+from perfsim.formulas.stages import layers_on_stage
+from perfsim.graphs.stage import Holding, StageCosts, cost_choices
+
+
+def stage_holdings(workload: Workload, system: System, plan: Plan, costs: StageCosts) -> tuple[Held, Held]:
+    """What one GPU of the first and one of the last stage hold; with one stage the same, all of the model.
+
+    Computed once for each distinct choice that it depends on, as graphs.stage.stage_costs is.
+    """
+
+    def compute(these: Plan, found: StageCosts) -> tuple[Held, Held]:
+        p = np.asarray(these.pipeline_parallel)
+        is_one = p == 1
+        return _held(workload, these, found, 0, True, is_one), _held(workload, these, found, p - 1, is_one, True)
+
+    if shape_of(system, workload) != ():
+        return compute(plan, costs)
+    return once_each((*cost_choices(plan), plan.pipeline_parallel, plan.virtual_stages), compute, plan, costs)
+
+
+def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_front: Bools, has_back: Bools) -> Held:
+    """What a stage holds of the layers and, where it has them, of the embedding and of the head."""
+    embedding, head, kinds = costs.embedding, costs.head, costs.kinds
+    of_kind = [_layers(kind, plan, costs.layer_count, stage) for kind in kinds]
+
+    def total(amounts: Iterable[Floats]) -> Floats:
+        return reduce(add, (n * amount for n, amount in zip(of_kind, amounts, strict=True)))
+
+    def most(amounts: Iterable[Floats]) -> Floats:
+        present = (np.where(n > 0, amount, 0.0) for n, amount in zip(of_kind, amounts, strict=True))
+        return reduce(np.maximum, present)
+
+    model = workload.model
+    front = embedding.weights + model.position_parameters + model.extra_parameters
+    vocabulary = _own_vocabulary(workload, plan, has_front)
+    back = head.weights + vocabulary
+    ends = has_front * front + has_back * back
+    return Held(
+        parameters=total(kind.weights for kind in kinds) + ends,
+        expert_parameters=total(kind.expert_weights for kind in kinds),
+        trained_parameters=total(kind.trained_weights for kind in kinds)
+        + ends * embedding.trained_weights / np.maximum(embedding.weights, 1.0),
+        embedding_parameters=has_front * embedding.trained_weights,
+        unit_parameters=most(kind.weights for kind in kinds),
+        end_parameters=np.where(has_back & (vocabulary > 0.0), back, front),
+        kept_bytes=total(kind.kept_bytes for kind in kinds) + has_front * embedding.kept_bytes,
+        layer_bytes=most(kind.kept_bytes for kind in kinds),
+        passing_bytes=most(kind.passing_bytes for kind in kinds),
+        loss_bytes=has_back * (head.kept_bytes + head.passing_bytes),
+        gathered_bytes=plan.micro_batch_size * workload.seq_len / np.asarray(plan.context_parallel)
+        * model.hidden_size * workload.precision.activation_bytes,
+        matrices_bytes=_matrices_bytes(kinds, of_kind) + has_back * reduce(add, head.matrices.values(), 0.0),
+    )  # fmt: skip
+
+
+def _layers(kind: Holding, plan: Plan, layers: int, stage: Ints) -> Floats:
+    there = layers_on_stage(kind.first, kind.span, layers, stage, plan.pipeline_parallel, plan.virtual_stages)
+    return kind.count / kind.span * there
+
+
+def _own_vocabulary(workload: Workload, plan: Plan, has_front: Bools) -> Floats:
+    """Parameters of the head's own matrix: untied, or tied to an embedding that lies on another stage."""
+    model = workload.model
+    if workload.head is not Head.LANGUAGE_MODEL or model.adaptive_softmax_cutoffs:
+        return 0.0
+    is_tied = model.has_tied_embeddings or model.kind == "encoder"
+    return 1.0 * model.vocab_size * model.hidden_size / plan.tensor_parallel * np.where(has_front & is_tied, 0.0, 1.0)
+
+
+def _matrices_bytes(kinds: Iterable[Holding], of_kind: Iterable[Floats]) -> Floats:
+    """Bytes of one matrix of each product on a stage [B]; products of the same name are alike in all kinds of layer."""
+    size: dict[str, Floats] = {}
+    is_there: dict[str, Bools] = {}
+    for kind, n in zip(kinds, of_kind, strict=True):
+        for name, matrix in kind.matrices.items():
+            size[name] = matrix
+            is_there[name] = is_there.get(name, False) | (np.asarray(n) > 0)
+    return reduce(add, (np.where(is_there[name], size[name], 0.0) for name in size))
