@@ -5,7 +5,7 @@ The roofline of Williams, Waterman and Patterson (CACM 2009), told apart by kind
 leaves of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -62,9 +62,18 @@ def kernel_activity(kernel: Kernel, gpu: Gpu, software: Software, calibration: C
     rows one after another the longer of them and their traffic, all else streaming.stream_seconds or row_seconds.
     Products, attention and column kernels are asked at three core clocks, the full one, `BEND_CLOCK` and the memory
     clock; between them seconds are linear in 1/clock. So whatever is quicker at every clock is quicker at any. The rest
-    waits for memory and does not follow the clock.
+    waits for memory and does not follow the clock. A product in TF32 runs in fp32 on cards without TF32.
     Holds for: kernels of a training step. Source: perfsim's own fits, docs/formulas.md#roofline.
     """
+    if kernel.kind == "product" and kernel.number_format == "tf32":
+        share = 1.0 * (np.asarray(gpu.peak_flops_per_s["tf32"]) > 0.0)
+        if not np.all(share):
+            wide = _activity(replace(kernel, number_format="fp32"), gpu, software, calibration)
+            return _activity(kernel, gpu, software, calibration).times(share).plus(wide.times(1.0 - share))
+    return _activity(kernel, gpu, software, calibration)
+
+
+def _activity(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Activity:
     at_full, at_bend, at_memory = _seconds_at_clocks(kernel, gpu, software, calibration)
     bend, slowest = 1.0 / BEND_CLOCK, 1.0 / calibration.control.memory_clock_share
     compute = np.clip((at_bend - at_full) / (bend - 1.0), 0.0, at_full)

@@ -9,6 +9,7 @@ import numpy as np
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
+from perfsim.core.model import Model
 from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
@@ -16,6 +17,7 @@ from perfsim.core.workload import Task, Workload
 from perfsim.formulas.collectives import all_reduce_seconds, all_to_all_seconds, half_seconds
 from perfsim.formulas.groups import context_group, expert_group, route, tensor_group
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
+from perfsim.formulas.parameters import count as count_parameters
 from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.graphs.kernels import Lowering
@@ -120,11 +122,19 @@ def step_costs(
     lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
     operations: dict[str, tuple[Activity, Activity]] = {}
     found: dict[str, tuple[int, Cost]] = {}
+    phases: dict[str, tuple[Floats, Floats]] = {}
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
-        prefix = f"{part}." if part in ("embedding", "head") or "encoder" in part else "layer."
-        costs = _graph_cost(graph, system, plan, software, calibration, lowering, _expert_load(workload, plan))
+        is_own = workload.model.nets or part in ("embedding", "head") or "encoder" in part
+        prefix = f"{part}." if is_own else "layer."
+        of_pass = lowering if graph.graph.get("has_backward", True) else replace(lowering, has_backward=False)
+        costs = _graph_cost(graph, system, plan, software, calibration, of_pass, _expert_load(workload, plan))
         found[part] = count, costs[0]
         operations |= {prefix + name: work for name, work in costs[1].items()}
+        if phase := graph.graph.get("phase"):
+            kept = phases.get(phase, (0.0, 0.0))
+            phases[phase] = kept[0] + count * costs[0].saved_bytes, kept[1] + count * costs[0].input_bytes
+    if workload.model.nets:
+        return _net_costs(workload.model, found, list(phases.values()), operations)
     layers = [entry for part, entry in found.items() if part not in ("embedding", "head")]
     total = Cost()
     for count, cost in layers:
@@ -133,6 +143,25 @@ def step_costs(
     return StepCosts(
         found["embedding"][1], total, common, tuple(layers), found["head"][1], sum(n for n, _ in layers), operations
     )
+
+
+def _net_costs(
+    model: Model, found: dict[str, tuple[int, Cost]], phases: list[tuple[Floats, Floats]],
+    operations: dict[str, tuple[Activity, Activity]],
+) -> StepCosts:  # fmt: skip
+    """A net's units as the layers. Parameters count once, however many passes read them; the fuller phase decides.
+
+    phases: (all that is kept, the units' inputs) of each [B].
+    """
+    units, counted = list(found.values()), count_parameters(model)
+    total = reduce(Cost.plus, (cost.times(count) for count, cost in units))
+    saved, inputs = (reduce(np.maximum, kept) for kept in zip(*phases, strict=True))
+    whole = replace(
+        total, weights=1.0 * counted.total, trained_weights=1.0 * counted.total, tensors=1.0 * counted.tensors,
+        saved_bytes=saved, input_bytes=inputs,
+    )  # fmt: skip
+    fullest = replace(Cost(), saved_bytes=reduce(np.maximum, (cost.saved_bytes for _, cost in units)))
+    return StepCosts(Cost(), whole, fullest, tuple(units), Cost(), sum(count for count, _ in units), operations)
 
 
 def _graph_cost(
@@ -179,8 +208,10 @@ def _graph_cost(
         if name in ("mlp_down", "experts_down", "mlp_residual"):
             tally.do(tail=forward)
     _exchanges(graph, system, plan, tally, expert_load)
-    tally.add(saved_bytes=saved_bytes(graph, expert_load))
-    tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
+    is_kept = graph.graph.get("has_backward", True)
+    tally.add(saved_bytes=saved_bytes(graph, expert_load) if is_kept else 0.0)
+    inputs = graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes
+    tally.add(input_bytes=inputs if is_kept else 0.0)
     amounts: dict[str, Any] = tally.sums | tally.activities
     return Cost(**amounts), {name: w for name, w in work.items() if name != "input"}
 
@@ -248,6 +279,8 @@ def saved_bytes(graph: "nx.DiGraph[str]", expert_load: Floats = 1.0) -> Floats:
         if operation.saves in ("output", "both"):
             kept[name] = None
         total = total + operation.saved_bytes * (expert_load if is_expert(name) else 1.0)
+    if graph.graph.get("has_kept_input"):
+        kept.pop("input", None)
     for name in kept:
         size = graph.nodes[name]["values"] * graph.nodes[name]["operation"].activation_bytes
         total = total + size * (expert_load if is_expert(name) or name == "dispatch_exchange" else 1.0)

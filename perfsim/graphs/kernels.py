@@ -11,6 +11,7 @@ import numpy as np
 
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
+from perfsim.formulas.convolutions import ChannelNorm, Convolution, Resample
 from perfsim.formulas.operations import (
     Attention,
     Linear,
@@ -23,6 +24,7 @@ from perfsim.formulas.operations import (
     is_misaligned,
 )
 from perfsim.formulas.roofline import Kernel, Kind
+from perfsim.graphs.convolutions import channel_norm, convolution, resample
 from perfsim.graphs.lowered import Lowered
 from perfsim.graphs.naive_attention import naive_attention
 
@@ -65,6 +67,12 @@ class Lowering:
                 found = self._loss(operation)
             case Route():
                 found = self._route(operation)
+            case Convolution():
+                found = convolution(self, operation)
+            case ChannelNorm():
+                found = channel_norm(self, operation)
+            case Resample():
+                found = resample(self, operation)
             case _:  # exchanges and inputs launch nothing of their own
                 found = Lowered()
         return found if self.has_backward else Lowered(found.forward)
@@ -246,7 +254,7 @@ class Lowering:
         a, n, kept = op.activation_bytes, op.values, self.software.activation_kept_bytes
         is_eager = self.software.fusion == "eager"
         match op.action:
-            case "activation":
+            case "activation" | "relu":
                 # in an epilogue, the product writes and reads the activation's input besides
                 sizes = (a, a) if self.software.has_fused_epilogue else (2.0 * a + kept, 3.0 * a + kept)
             case "gate":
