@@ -203,7 +203,7 @@ def _model_row(catalogue: "Catalogue", key: str) -> Row:
         "model": key,
         "kind": model.kind,
         "parameters": count(model).total,
-        "layers": model.layers,
+        "layers": model.depth,
         "hidden_size": model.hidden_size,
         "max_positions": model.max_positions,
     }

@@ -77,7 +77,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Convnet:
-    """One net. Its images have the workload's size over `downsampling`, or `fixed_size` pixels a side where that is not 0.
+    """One net. Its images have the workload's size over `downsampling`, or always `fixed_size` pixels a side (0: not).
 
     embedding: what every image has besides, such as its noise level, goes through these steps, one row an image;
     context_tokens: rows of an image's text that cross-attention reads. multiple: image sizes must be a multiple of it.

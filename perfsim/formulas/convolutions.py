@@ -1,7 +1,7 @@
 """FLOPs and bytes of the operations that convolutional nets add: convolutions, norms over positions, resampling.
 
-A position is one pixel of one image. Tensors lie channels-last, so that a convolution is a matrix product over positions
-whose operands are the images themselves, never written out patch by patch (implicit GEMM).
+A position is one pixel of one image. Tensors lie channels-last, so that a convolution is a matrix product over
+positions whose operands are the images themselves, never written out patch by patch (implicit GEMM).
 Source: Chetlur et al. 2014, "cuDNN" (arXiv 1410.0759); NVIDIA, "Convolutional Layers User's Guide".
 """
 
@@ -25,6 +25,7 @@ class Convolution(Operation):
     inputs: int = 1
     outputs: int = 1
     kernel: int = 1
+    stride: int = 1
     groups: int = 1
     has_bias: bool = False
     is_trained: bool = True
@@ -46,6 +47,11 @@ class Convolution(Operation):
     def is_depthwise(self) -> bool:
         """Every channel is filtered alone: nothing is left to multiply, the images stream through."""
         return self.groups > 1 and self.groups == self.inputs
+
+    @property
+    def has_winograd(self) -> bool:
+        """Vector units may use Winograd's way: all channels through 3x3 windows at every position."""
+        return self.kernel == 3 and self.groups == 1 and self.stride == 1
 
     @property
     def input_values(self) -> Floats:
@@ -85,7 +91,7 @@ class Convolution(Operation):
 
 @dataclass(frozen=True)
 class ChannelNorm(Operation):
-    """Batch normalisation, or group normalisation over `groups` of the channels of each of `images`; keeps its input."""
+    """Batch normalisation, or group normalisation over `groups` of the channels of each image; keeps its input."""
 
     positions: Floats = 1.0
     channels: int = 1

@@ -31,6 +31,9 @@ class Kernel:
     one that `is_pre_hopper` does not use Hopper's matrix instructions. "norm" and "softmax" are eager PyTorch's: rows
     of columns values that are walked more than once, row_bytes [B] of one row each time. "column": rows are walked
     one after another. "sum": sums over all rows.
+
+    winograd: a product that vector units may replace by 16 times as many, with rows, columns and contraction over
+    these; the quicker way counts.
     """
 
     kind: Kind
@@ -43,6 +46,7 @@ class Kernel:
     contraction: Floats = 1.0
     row_bytes: Floats = 0.0
     is_misaligned: Bools = False
+    winograd: tuple[float, float, float] | None = None
     launches: Floats = 1.0
     efficiency: Floats = 1.0
     is_pre_hopper: bool = False
@@ -102,6 +106,12 @@ def _seconds_at_clocks(
             is_vector = kernel.number_format == "fp32"
             shape = calibration.vector_products if is_vector else gpu.calibration.products
             seconds = gemm_seconds_at(gemm, rate, gpu, shape, calibration.split_seconds, clocks)
+            if kernel.winograd and is_vector:
+                rows, columns, contraction = kernel.winograd
+                gemm = Gemm(16.0 * gemm.batch, gemm.rows / rows, gemm.columns / columns, gemm.contraction / contraction,
+                            gemm.bytes)  # fmt: skip
+                fewer = gemm_seconds_at(gemm, rate, gpu, shape, calibration.split_seconds, clocks)
+                seconds = [np.minimum(one, other) for one, other in zip(seconds, fewer, strict=True)]
         case "attention":
             work, traffic = flash_seconds(kernel, gpu, software, calibration)
             seconds = [np.maximum(work / clock, traffic) for clock in clocks]

@@ -58,9 +58,7 @@ def convnet_graphs(workload: Workload, plan: Plan, is_autocast: bool, is_flash: 
             yield f"{way.phase}-phase.{net.name}.{name}", count, graph
 
 
-def _net_graphs(
-    net: Convnet, way: _Pass, workload: Workload, plan: Plan, is_autocast: bool, is_flash: bool
-) -> _Graphs:
+def _net_graphs(net: Convnet, way: _Pass, workload: Workload, plan: Plan, is_autocast: bool, is_flash: bool) -> _Graphs:
     size: Floats = 1.0 * (net.fixed_size or np.asarray(workload.image_size) // net.downsampling)
     build = _Builder(net, way, workload, 1.0 * plan.micro_batch_size, is_autocast, is_flash, size)
     if net.embedding:
@@ -141,11 +139,11 @@ class _Builder:
             case "batchnorm":
                 self.add(ChannelNorm(name, width, self.positions, step.inputs, self.images))
             case "groupnorm":
-                source = self._widened(name, width, values)
-                self.add(ChannelNorm(name, source, self.positions, step.inputs, self.images, step.groups))
+                width = self._widened(name, width, values)
+                self.add(ChannelNorm(name, width, self.positions, step.inputs, self.images, step.groups))
             case "layernorm":
-                source = self._widened(name, width, values)
-                self.add(Norm(name, source, self.positions, 1.0 * step.inputs, self.way.is_trained))
+                width = self._widened(name, width, values)
+                self.add(Norm(name, width, self.positions, 1.0 * step.inputs, self.way.is_trained))
             case "relu" | "leakyrelu" | "tanh" | "sigmoid":
                 self.add(Pointwise(name, width, values, "relu"))
             case "silu" | "gelu":
@@ -191,13 +189,15 @@ class _Builder:
         self.size = self.size * step.stride if is_transposed else np.ceil(self.size / step.stride)
         operation = Convolution(
             name, self.value, input_positions=before, positions=self.positions, inputs=step.inputs,
-            outputs=step.outputs, kernel=step.kernel, groups=step.groups, has_bias=step.has_bias,
+            outputs=step.outputs, kernel=step.kernel, stride=step.stride, groups=step.groups, has_bias=step.has_bias,
             is_trained=self.way.is_trained, has_input_gradient=self.has_gradient, is_transposed=is_transposed,
             input_bytes=width,
         )  # fmt: skip
         self.add(operation)
 
-    def _linear(self, name: str, step: Step, rows: Floats, inputs: int, outputs: int, *sources: str, **more: Any) -> str:
+    def _linear(
+        self, name: str, step: Step, rows: Floats, inputs: int, outputs: int, *sources: str, **more: Any
+    ) -> str:
         source = sources[0] if sources else self.last
         operation = Linear(
             name, self.value, rows=rows, columns=1.0 * outputs, contraction=1.0 * inputs,

@@ -15,6 +15,11 @@ from perfsim.graphs.lowered import Lowered
 if TYPE_CHECKING:
     from perfsim.graphs.kernels import Lowering
 
+# F(2x2, 3x3): a tile of 2x2 outputs takes 16 products in place of 4·9 (Lavin and Gray 2015, arXiv 1509.09308), and
+# so do 3x3 weight gradients of a 2x2 tile. cuDNN has it for windows of 3x3 without stride (cudnnConvolutionFwdAlgo_t
+# CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD and its like for the gradients)
+_WINOGRAD, _WINOGRAD_WEIGHTS = (4.0, 1.0, 9.0), (1.0, 9.0, 4.0)
+
 
 def convolution(lower: "Lowering", op: Convolution) -> Lowered:
     """Implicit products with the bytes of the real tensors; depthwise ones stream.
@@ -55,21 +60,22 @@ def _backward(lower: "Lowering", op: Convolution) -> Iterator[Kernel]:
 def _spread(lower: "Lowering", op: Convolution) -> Kernel:
     """One product row for each position on the narrow side (after the stride), a window of the wide side long."""
     here, wide, narrow = _sides(op)
-    return _product(lower, op, here, narrow / op.groups, wide / op.groups * op.kernel**2)
+    return _product(lower, op, here, narrow / op.groups, wide / op.groups * op.kernel**2, _WINOGRAD)
 
 
 def _gathered(lower: "Lowering", op: Convolution) -> Kernel:
     """One product row for each position on the wide side (before the stride), the taps of the window that meet it."""
     here, wide, narrow = _sides(op)
     there = op.positions if op.is_transposed else op.input_positions
-    return _product(lower, op, there, wide / op.groups, narrow / op.groups * op.kernel**2 * here / there)
+    taps = op.kernel**2 * here / there
+    return _product(lower, op, there, wide / op.groups, narrow / op.groups * taps, _WINOGRAD)
 
 
 def _weight_gradient(lower: "Lowering", op: Convolution) -> Kernel:
     here, wide, narrow = _sides(op)
     if op.is_depthwise:
         return lower.stream((op.input_values + op.output_values) * op.activation_bytes, "sum")
-    return _product(lower, op, narrow / op.groups, wide / op.groups * op.kernel**2, here)
+    return _product(lower, op, narrow / op.groups, wide / op.groups * op.kernel**2, here, _WINOGRAD_WEIGHTS)
 
 
 def _sides(op: Convolution) -> tuple[Floats, int, int]:
@@ -79,7 +85,10 @@ def _sides(op: Convolution) -> tuple[Floats, int, int]:
     return op.positions, op.inputs, op.outputs
 
 
-def _product(lower: "Lowering", op: Convolution, rows: Floats, columns: Floats, contraction: Floats) -> Kernel:
+def _product(
+    lower: "Lowering", op: Convolution, rows: Floats, columns: Floats, contraction: Floats,
+    winograd: tuple[float, float, float],
+) -> Kernel:  # fmt: skip
     size = (op.input_values + op.output_values + op.weights) * op.activation_bytes
     if op.is_depthwise:
         return lower.stream(size)
@@ -89,6 +98,7 @@ def _product(lower: "Lowering", op: Convolution, rows: Floats, columns: Floats, 
     return Kernel(
         "product", number_format, size, flops=2.0 * op.groups * rows * columns * contraction, batch=1.0 * op.groups,
         rows=rows, columns=columns, contraction=contraction, is_misaligned=is_misaligned(op.inputs, op.outputs),
+        winograd=winograd if op.has_winograd else None,
     )  # fmt: skip
 
 
@@ -98,8 +108,8 @@ def channel_norm(lower: "Lowering", op: ChannelNorm) -> Lowered:
     Source: pytorch aten/src/ATen/native/cuda/Normalization.cuh and group_norm_kernel.cu.
     """
     size = op.output_values * op.activation_bytes
-    forward = (lower.stream(size, "sum"), lower.stream(2.0 * size))
-    return Lowered(forward, (lower.stream(2.0 * size, "sum"), lower.stream(3.0 * size)))
+    forward = (lower.stream(size), lower.stream(2.0 * size))
+    return Lowered(forward, (lower.stream(2.0 * size), lower.stream(3.0 * size)))
 
 
 def resample(lower: "Lowering", op: Resample) -> Lowered:

@@ -344,7 +344,7 @@ def optimizer_kernels(
         per_parameter = LAMB_LOOP_BYTES
     size = (per_parameter + 12.0 * has_master) * parameters
     if software.adam_kernels_per_tensor > 0:
-        launches = software.adam_kernels_per_tensor * tensors
+        launches = software.adam_kernels_per_tensor * OPTIMIZER_KERNELS.get(optimizer, 1.0) * tensors
     elif software.optimizer == "foreach":
         launches = 14.0 * np.maximum(1.0, tensors / 40.0)
     else:
@@ -362,6 +362,10 @@ OPTIMIZER_TRAFFIC = {
     "adam": 1.0, "adamw": 1.0, "lamb": 1.55, "sgd": 0.6, "adafactor": 0.7, "adam8bit": 0.6, "adamw8bit": 0.6,
     "lion": 0.75, "muon": 0.9, "none": 0.0,
 }  # fmt: skip
+
+# kernels of an update, tensor by tensor, against Adam's 18: SGD's weight decay, momentum (2), update and zeroing
+# (pytorch torch/optim/sgd.py); all others assumed to launch as many as Adam
+OPTIMIZER_KERNELS = {"sgd": 5.0 / 18.0}
 
 # optimizer moments kept per parameter, in units of the precision's state_bytes
 OPTIMIZER_STATES = {

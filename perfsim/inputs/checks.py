@@ -29,7 +29,7 @@ _SIGNS = {  # keys that only one kind of file has
     "scenario": {"workload", "search", "site"},
     "gpu": {"multiprocessors", "peak_tflops", "memory_bandwidth_gb_per_s", "compute_capability"},
     "system": {"gpus_per_node", "topology", "nics", "gpu"},
-    "model": {"hidden_size", "num_hidden_layers", "num_attention_heads"},
+    "model": {"hidden_size", "num_hidden_layers", "num_attention_heads", "net", "generator"},
     "software": {"framework", "fusion", "host_seconds"},
     "calibration": {"rule", "streaming", "preset", "network", "process"},
 }

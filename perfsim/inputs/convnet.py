@@ -21,7 +21,7 @@ Layers = Annotated[Texts, Field(max_length=1000)]
 
 
 class BlockSpec(Spec):
-    """Layers under a name. A residual block adds its input to what they make, through `shortcut` where shapes change."""
+    """Layers under a name. A residual block adds its input to what they make, through `shortcut` if shapes change."""
 
     layers: Layers
     is_residual: bool = False

@@ -1,4 +1,4 @@
-"""The schema of specs/models, convolutional ones aside: Hugging Face's key names, and perfsim's own where a config.json is silent."""
+"""The schema of transformers in specs/models: Hugging Face's key names, perfsim's own where a config.json is silent."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -143,7 +143,7 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
     rules = (
         ("tensor_parallel", model.heads, "attention heads"),
         ("pipeline_parallel", model.layers + model.encoder_layers, "layers"),
-        ("context_parallel", spec.workload.seq_len, "tokens of a sequence"),
+        ("context_parallel", spec.workload.seq_len or 1, "tokens of a sequence"),
         ("expert_parallel", experts, "experts"),
         ("micro_batch_size", spec.workload.global_batch_size, "sequences of the global batch"),
     )
