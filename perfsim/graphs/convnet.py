@@ -27,7 +27,7 @@ _Graphs = Iterator[tuple[str, int, "nx.DiGraph[str]"]]
 class _Pass:
     """How a net is run: in which phase, over how many batches, with which gradients."""
 
-    phase: str = "step"
+    phase: str = "1"
     batches: int = 1
     has_backward: bool = True
     is_trained: bool = True
@@ -49,13 +49,13 @@ def convnet_graphs(workload: Workload, plan: Plan, is_autocast: bool, is_flash: 
         return
     generator, discriminator = nets
     for net, way in (
-        (generator, _Pass("discriminator", has_backward=False)),
-        (discriminator, _Pass("discriminator", batches=2)),
-        (generator, _Pass("generator")),
-        (discriminator, _Pass("generator", is_trained=False, has_input_gradient=True)),
+        (generator, _Pass("1", has_backward=False, is_trained=False)),
+        (discriminator, _Pass("1", batches=2)),
+        (generator, _Pass("2")),
+        (discriminator, _Pass("2", is_trained=False, has_input_gradient=True)),
     ):
         for name, count, graph in _net_graphs(net, way, workload, plan, is_autocast, is_flash):
-            yield f"{way.phase}-phase.{net.name}.{name}", count, graph
+            yield f"{way.phase}-{net.name}.{name}", count, graph
 
 
 def _net_graphs(net: Convnet, way: _Pass, workload: Workload, plan: Plan, is_autocast: bool, is_flash: bool) -> _Graphs:
@@ -67,7 +67,7 @@ def _net_graphs(net: Convnet, way: _Pass, workload: Workload, plan: Plan, is_aut
     has_gradient = way.has_input_gradient
     for unit in net.units:
         yield unit.name, unit.count * way.batches, build.unit(unit, has_gradient)
-        has_gradient = True
+        has_gradient = way.has_backward
 
 
 @dataclass
@@ -100,7 +100,7 @@ class _Builder:
         self.graph.add_node("input", operation=source, values=self.positions * unit.steps[0].inputs)
         for number, step in enumerate(unit.steps, 1):
             self.step(f"{number:02d}-{step.action}", step)
-            self.has_gradient = self.has_gradient or step.weights > 0
+            self.has_gradient = self.way.has_backward and (self.has_gradient or step.weights > 0)
         last: Operation = self.graph.nodes[self.last]["operation"]
         self.has_kept_output = last.saves in ("output", "both")
         return self.graph
@@ -229,7 +229,8 @@ class _Builder:
         source, width = self.last, self._width(self.last)
         side = self._side("embedding", self.images * step.side)
         self.add(Pointwise(f"{name}-silu", self.value, self.images * step.side, "activation"), side)
-        projected = self._linear(f"{name}-linear", step, self.images, step.side, step.outputs, has_input_gradient=True)
+        more = {"has_input_gradient": self.way.has_backward}
+        projected = self._linear(f"{name}-linear", step, self.images, step.side, step.outputs, **more)
         self.add(Pointwise(name, width, self.positions * step.outputs, "copy"), source, projected)
 
     def _side(self, name: str, values: Floats) -> str:

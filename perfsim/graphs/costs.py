@@ -126,8 +126,8 @@ def step_costs(
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
         is_own = workload.model.nets or part in ("embedding", "head") or "encoder" in part
         prefix = f"{part}." if is_own else "layer."
-        of_pass = lowering if graph.graph.get("has_backward", True) else replace(lowering, has_backward=False)
-        costs = _graph_cost(graph, system, plan, software, calibration, of_pass, _expert_load(workload, plan))
+        of_pass, load = lowering.of(graph), _expert_load(workload, plan)
+        costs = _graph_cost(graph, system, plan, software, calibration, of_pass, load)
         found[part] = count, costs[0]
         operations |= {prefix + name: work for name, work in costs[1].items()}
         if phase := graph.graph.get("phase"):

@@ -6,6 +6,7 @@ fuse dropout with the residual, compilers fuse every pointwise chain. Bytes are 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from perfsim.graphs.convolutions import channel_norm, convolution, resample
 from perfsim.graphs.lowered import Lowered
 from perfsim.graphs.naive_attention import naive_attention
 
+if TYPE_CHECKING:
+    import networkx as nx
+
 # elementwise passes of rotary positions in eager code: rotation, two products and a sum for queries and for keys
 EAGER_ROPE_PASSES = 8.0
 # kernels of a router on tokens times experts, each way: casts around its product, softmax, top-k, two scatters, balance
@@ -47,6 +51,10 @@ class Lowering:
     number_format: str
     is_autocast: bool = False
     has_backward: bool = True
+
+    def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
+        """The same for a graph's operations: a pass that keeps nothing has no backward kernels."""
+        return self if graph.graph.get("has_backward", True) else replace(self, has_backward=False)
 
     def lower(self, operation: Operation) -> Lowered:
         """The kernels that `operation` launches."""

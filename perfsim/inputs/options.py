@@ -152,5 +152,7 @@ def _degree_problems(workload: Workload, degrees: Mapping[str, int]) -> list[str
         elif key in wholes and wholes[key][0] % degree:
             whole, noun = wholes[key]
             what = f"{degree} does not divide the {whole:,} {noun}" if whole > 1 else f"{model.key} has no {noun}"
+            if model.nets:
+                what = f"{degree} cannot split {model.key}, of which ranks share nothing but the batch"
             found.append(f"{option}: {what}; write {divisors_text(whole)}")
     return found

@@ -152,6 +152,8 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
         if values and not any(whole % value == 0 for value in values):
             listed = ", ".join(map(str, values))
             what = f"none of {listed} divides the {whole:,} {noun}" if whole > 1 else f"{model.key} has no {noun}"
+            if model.nets and whole == 1:
+                what = f"{listed} cannot split {model.key}, of which ranks share nothing but the batch"
             yield ("search", key), what, f"write {divisors_text(whole)}"
 
 

@@ -101,6 +101,8 @@ def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
 def _misfits_of_nets(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
     if keys.seq_len is not None:
         yield ("seq_len",), f"{model.key} reads images, no sequences", "write image_size instead"
+    if keys.tokens is not None:
+        yield ("tokens",), f"{model.key} reads images, no tokens", "write samples or steps"
     size = keys.image_size or model.image_size
     if size != model.image_size and any(net.fixed_size for net in model.nets):
         yield ("image_size",), f"{model.key} makes images of {model.image_size} pixels a side alone", "remove it"

@@ -251,9 +251,8 @@ def _notes(found: Roofline) -> Iterator[str]:
 def _sample(workload: Workload) -> str:
     if workload.model.nets:
         return f"{workload.image_size:,} px"
-    return (
-        f"{workload.seq_len:,}" + (f" + {workload.decoder_seq_len:,}" if workload.decoder_seq_len else "") + " tokens"
-    )
+    more = f" + {workload.decoder_seq_len:,}" if workload.decoder_seq_len else ""
+    return f"{workload.seq_len:,}{more} tokens"
 
 
 def _table() -> Table:
