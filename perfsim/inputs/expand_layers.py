@@ -91,6 +91,8 @@ class Expander:
         if depth > MAX_DEPTH:
             raise WrongLayerError(loc, f"blocks within blocks, more than {MAX_DEPTH} deep", "let no block hold itself")
         block, place = self._blocks[line.word], ("block", line.word)
+        if not block.layers:
+            raise WrongLayerError((*place, "layers"), "is empty", "write the block's layers")
         inner = self._value(line, c, "amount", loc) if line.amount else 0
         before = self.channels, self.scale
         steps = [self._same("fork", loc)] if block.is_residual else []
