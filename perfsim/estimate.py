@@ -272,7 +272,7 @@ def _problems(
     layers = model.layers + model.encoder_layers
     experts = model.moe.experts if model.moe else 1
     e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
-    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention]
+    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
     checks = {
         Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
         Problem.LAYERS: layers % (p * v) != 0,

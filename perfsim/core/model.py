@@ -89,6 +89,12 @@ class Model:
         return self.layers - self.moe.dense_layers if self.moe else 0
 
     @property
+    def has_attention(self) -> bool:
+        """Some of its layers attend."""
+        steps = [step for net in self.nets for unit in net.units for step in unit.steps]
+        return not steps or any(step.action in ("attention", "cross-attention") for step in steps)
+
+    @property
     def depth(self) -> int:
         """Layers, an encoder's with them; the units of a convolutional model."""
         units = sum(unit.count for net in self.nets for unit in net.units)

@@ -81,12 +81,14 @@ class ConvnetSpec(Sourced):
             yield from self._misfits(*nets)
 
     def _misfits(self, generator: Convnet, discriminator: Convnet) -> Iterator[tuple[Loc, str, str]]:
-        made, read = generator.units[-1].steps[-1].outputs, discriminator.units[0].steps[0].inputs
-        if made != read:
-            yield ("discriminator", "input_channels"), f"{read}, but the generator makes {made}", "write the same"
-        if not generator.fixed_size:
-            yield ("generator", "input_size"), "is missing", "add the pixels a side that the generator begins with"
-        elif (size := generator.fixed_size * self._expanded("generator").scale) != self.image_size:
+        """A discriminator reads what the generator makes, alone or beside what it is made of."""
+        given, made = generator.units[0].steps[0].inputs, generator.units[-1].steps[-1].outputs
+        read = discriminator.units[0].steps[0].inputs
+        if read not in (made, made + given):
+            what = f"{read}, but the generator makes {made} of {given}"
+            yield ("discriminator", "input_channels"), what, f"write {made}, or {made + given} if it sees both"
+        size = (generator.fixed_size or self.image_size) * self._expanded("generator").scale
+        if size != self.image_size:
             yield ("image_size",), f"{self.image_size}, but the generator makes {size} pixels a side", f"write {size}"
 
     def model(self, key: str) -> Model:

@@ -123,9 +123,9 @@ def test_blocks_that_do_not_end_or_fit_are_refused_at_once(blocks: str, expected
 
 
 BAD_GANS = [
-    ("input_channels = 3", "input_channels = 4", "discriminator.input_channels: 4, but the generator makes 3"),
+    ("input_channels = 3", "input_channels = 4", "discriminator.input_channels: 4, but the generator makes 3 of 8"),
     ("image_size = 64", "image_size = 32", "image_size: 32, but the generator makes 64 pixels a side; write 64"),
-    ("input_size = 4\n", "", "generator.input_size: is missing"),
+    ("input_size = 4\n", "", "image_size: 64, but the generator makes 1024 pixels a side; write 1024"),
     ("[discriminator]", "[net]", "a model of kind gan consists of generator and discriminator"),
 ]
 
