@@ -160,6 +160,17 @@ def test_larger_images_never_take_less_and_may_be_an_array() -> None:
 
 
 @pytest.mark.parametrize(
+    "batch,images_per_s", [(8, 217), (16, 278), (32, 316), (64, 341), (128, 356), (192, 363), (256, 364), (360, 364)]
+)
+def test_resnet_50_trains_as_fast_as_zeus_measured(batch: int, images_per_s: float) -> None:
+    """ml-energy/zeus NSDI'23 traces: ImageNet epochs on a V100 PCIe at 250 W, fp32; SGD stands for Adadelta."""
+    workload = ps.workload("resnet-50", task="pretrain", global_batch_size=batch, precision="fp32", optimizer="sgd")
+    plan, system = Plan(micro_batch_size=batch), ps.catalogue().box("v100-pcie-32gb", 1)
+    found = estimate(workload, system, plan, ps.software("pytorch-1.11"), ps.catalogue().calibration())
+    assert found.samples_per_s == pytest.approx(images_per_s, rel=0.08)
+
+
+@pytest.mark.parametrize(
     "gpu,precision,batch,images_per_s",
     [
         ("a100-sxm4-80gb", "tf32", 256, 938), ("a100-sxm4-80gb", "amp-fp16", 256, 2470),
