@@ -208,11 +208,12 @@ class _Builder:
 
     def _attention(self, name: str, step: Step) -> None:
         """Query, key and value products and the attention over all positions of an image, or over its text."""
-        source, length = self.last, self.size * self.size
-        is_cross = step.action == "cross-attention"
-        keys: Floats = 1.0 * self.net.context_tokens if is_cross else length
-        context, inputs = (self._side("context", self.images * keys * step.side), step.side) if is_cross else (
-            source, step.inputs)  # fmt: skip
+        source = context = self.last
+        length = keys = self.size * self.size
+        inputs, is_cross = step.inputs, step.action == "cross-attention"
+        if is_cross:
+            keys, inputs = 1.0 * self.net.context_tokens, step.side
+            context = self._side("context", self.images * keys * inputs)
         more = {"has_input_gradient": self.has_gradient and not is_cross, "adds_gradient": not is_cross}
         query = self._linear(f"{name}-query", step, self.positions, step.inputs, step.outputs, source)
         key = self._linear(f"{name}-key", step, self.images * keys, inputs, step.outputs, context, **more)

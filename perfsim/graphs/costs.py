@@ -161,7 +161,8 @@ def _net_costs(
         saved_bytes=saved, input_bytes=inputs,
     )  # fmt: skip
     fullest = replace(Cost(), saved_bytes=reduce(np.maximum, (cost.saved_bytes for _, cost in units)))
-    return StepCosts(Cost(), whole, fullest, tuple(units), Cost(), sum(count for count, _ in units), operations)
+    head = Cost(logits=total.logits)
+    return StepCosts(Cost(), whole, fullest, tuple(units), head, sum(count for count, _ in units), operations)
 
 
 def _graph_cost(

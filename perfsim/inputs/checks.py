@@ -16,7 +16,7 @@ from perfsim.inputs.power import PowerRules
 from perfsim.inputs.software import SoftwareSpec, to_software
 from perfsim.inputs.system import SystemSpec, load_system
 
-SCHEMAS = ("gpu", "system", "model", "software", "scenario")
+SCHEMAS = ("gpu", "system", "model", "convnet", "software", "scenario")
 _FOLDERS = {
     "gpus": "gpu",
     "systems": "system",
@@ -90,6 +90,7 @@ def check_file(path: Path, catalogue: Catalogue) -> str:
 
 def schema(kind: str) -> dict[str, Any]:
     """The JSON schema of a kind of file, one of SCHEMAS."""
+    from perfsim.inputs.convnet import ConvnetSpec
     from perfsim.inputs.model import ModelSpec
     from perfsim.inputs.scenario_file import ScenarioFile
 
@@ -97,6 +98,7 @@ def schema(kind: str) -> dict[str, Any]:
         "gpu": GpuSpec,
         "system": SystemSpec,
         "model": ModelSpec,
+        "convnet": ConvnetSpec,
         "software": SoftwareSpec,
         "scenario": ScenarioFile,
     }

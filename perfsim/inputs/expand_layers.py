@@ -56,7 +56,7 @@ class Expander:
             line = self._read(text, (*loc, i))
             if line.word not in self._blocks:
                 word = word if plain else line.word
-                plain += self._line(line, texts[i + 1 :], (*loc, i), 0, 1, 0)
+                plain += self._line(line, texts[i + 1 :], (*loc, i), 0, 1)
                 continue
             self._unit(word, plain)
             plain = []
@@ -84,7 +84,7 @@ class Expander:
                     stride = line.steps_over(s) if number == 0 else 1
                     steps += self._block(line, here, c, stride, depth + 1)
             else:
-                steps += self._line(line, texts[i + 1 :], here, c, s, depth)
+                steps += self._line(line, texts[i + 1 :], here, c, s)
         return steps
 
     def _block(self, line: LayerLine, loc: Loc, c: int, stride: int, depth: int) -> list[Step]:
@@ -109,7 +109,7 @@ class Expander:
             steps.append(self._same("add", loc))
         return steps + self._lines(block.after, (*place, "after"), inner, stride, depth)
 
-    def _line(self, line: LayerLine, rest: Sequence[str], loc: Loc, c: int, s: int, depth: int) -> list[Step]:
+    def _line(self, line: LayerLine, rest: Sequence[str], loc: Loc, c: int, s: int) -> list[Step]:
         if line.word not in WORDS:
             near = nearest(line.word, [*WORDS, *self._blocks])
             hint = f"did you mean {near[0]}?" if near else f"write one of {', '.join(WORDS[:8])} ... or a [block]"

@@ -117,6 +117,11 @@ def cost(name: str, gpu: str, plan: Plan, **keys: object):
     return estimate(workload, ps.catalogue().box(gpu, 8), plan, SOFTWARE, ps.catalogue().calibration())
 
 
+def test_the_logits_of_every_position_are_held() -> None:
+    found = cost("unet", "a100-sxm4-80gb", Plan(micro_batch_size=4), precision="amp-fp16")
+    assert found.memory.logits_bytes == 4 * 512**2 * 2 * SOFTWARE.logit_bytes
+
+
 def test_nothing_but_the_batch_is_split() -> None:
     for more, problem in (
         ({"tensor_parallel": 2}, Problem.HEADS),
