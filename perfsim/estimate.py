@@ -33,6 +33,7 @@ from perfsim.graphs.kernels import OPTIMIZER_STATES, optimizer_kernels
 from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.units import HOUR, JOULES_PER_KWH, KILO
 
+TINY_SECONDS = 1e-30  # stands for the seconds of ends that a model does not have
 # compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
 ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
 
@@ -109,7 +110,7 @@ def _step_time(
     piped = pipeline(
         stage, ends.total, costs.head_seconds, send, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
-    layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / ends.total
+    layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / np.maximum(ends.total, TINY_SECONDS)
     reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, stage)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs, stages)
     whole = piped.work_seconds + piped.bubble_seconds + piped.send_seconds + reduce + regather + optimizer + host
@@ -249,7 +250,7 @@ def _problems(
     layers = model.layers + model.encoder_layers
     experts = model.moe.experts if model.moe else 1
     e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
-    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention]
+    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
     checks = {
         Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
         Problem.LAYERS: layers % (p * v) != 0,

@@ -15,6 +15,7 @@ import click
 @click.option("--task", default="finetune", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
 @click.option("--head", help="language-model, classification or span.")
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
+@click.option("--image-size", type=int, help="Pixels a side, for convolutional models; their own unless given.")
 @click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")
 @click.option("--global-batch-size", "--gbs", type=int, help="Sequences of an optimizer step.  [default: 32]")
 @click.option("--samples", type=int, help="Sequences of the job.")

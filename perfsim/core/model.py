@@ -1,9 +1,12 @@
-"""A transformer's architecture: what its layers are made of, without a batch, a precision or a machine."""
+"""A model's architecture: what its layers are made of, without a batch, a precision or a machine."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["encoder", "decoder", "encoder-decoder", "vit", "diffusion"]
+from perfsim.core.convnet import Convnet
+
+TransformerKind = Literal["encoder", "decoder", "encoder-decoder", "vit", "diffusion"]
+Kind = TransformerKind | Literal["convolutional", "gan"]
 Positions = Literal["learned", "rope", "alibi", "relative-bias", "relative", "sinusoidal", "none"]
 
 
@@ -36,6 +39,8 @@ class Model:
 
     `window` is the sliding window of attention in tokens (0: none) and `windowed_layers` how many layers have it.
     `extra_parameters` counts what no other field describes (poolers, task heads, patch embeddings, vision towers).
+    `nets` are those of a convolutional model, a GAN's generator first; such a model is one layer of one head to plans,
+    because nothing but its batch is split, and `image_size` is what its images measure unless the workload says more.
     """
 
     key: str
@@ -75,8 +80,22 @@ class Model:
     extra_parameters: int = 0
     adaptive_softmax_cutoffs: tuple[int, ...] = ()  # Transformer-XL of DeepLearningExamples
     adaptive_softmax_divisor: int = 1  # each further cluster's embedding is narrower by this factor, and projected
+    nets: tuple[Convnet, ...] = ()
+    image_size: int = 0
 
     @property
     def moe_layers(self) -> int:
         """How many of the layers hold experts."""
         return self.layers - self.moe.dense_layers if self.moe else 0
+
+    @property
+    def has_attention(self) -> bool:
+        """Some of its layers attend."""
+        steps = [step for net in self.nets for unit in net.units for step in unit.steps]
+        return not steps or any(step.action in ("attention", "cross-attention") for step in steps)
+
+    @property
+    def depth(self) -> int:
+        """Layers, an encoder's with them; the units of a convolutional model."""
+        units = sum(unit.count for net in self.nets for unit in net.units)
+        return units or self.layers + self.encoder_layers

@@ -7,6 +7,8 @@ Fusion = Literal["eager", "fused", "compiled"]
 AttentionKernel = Literal["naive", "sdpa", "flash-1", "flash-2", "flash-3", "cudnn"]
 OptimizerKernel = Literal["loop", "foreach", "fused"]
 
+OTHER_FRAMEWORKS = ("tensorflow", "jax", "paddle", "llm.c")  # those that do not run on PyTorch
+
 
 @dataclass(frozen=True)
 class Software:
@@ -71,3 +73,11 @@ class Software:
     collective_bytes: float  # NCCL buffers
     activation_reserve: float  # kept over what the listed tensors need
     reserve: float  # allocator's reserved over allocated
+
+    @property
+    def has_tf32_convolutions(self) -> bool:
+        """Convolutions of fp32 images run in TF32 where the card has it: torch.backends.cudnn.allow_tf32, since 1.7.
+
+        Source: pytorch/pytorch docs/source/notes/cuda.rst, "TensorFloat-32 (TF32) on Ampere (and later) devices".
+        """
+        return self.framework not in OTHER_FRAMEWORKS and self.last_release >= "2020-10-27"

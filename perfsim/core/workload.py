@@ -89,6 +89,7 @@ class Workload:
     attention_dropout: float | None = None
     lora_rank: int = 0
     expert_imbalance: Floats = 1.0
+    image_size: Ints = 0  # pixels a side; an image is a sequence of one token
     base_bytes: float = 0.0  # bytes per frozen base parameter; 0: the precision's weight_bytes
 
     @property

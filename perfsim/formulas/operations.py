@@ -177,13 +177,14 @@ class Attention(Operation):
         return kept * self.scores
 
 
-PointwiseKind = Literal["activation", "gate", "dropout", "add", "rope", "copy"]
+PointwiseKind = Literal["activation", "relu", "gate", "dropout", "add", "rope", "copy"]
 
 
 @dataclass(frozen=True)
 class Pointwise(Operation):
     """An elementwise operation over `values` outputs; "gate" is activation(a)·b of gated MLPs.
 
+    "relu" stands for activations whose gradient needs the output alone, which may take the input's place.
     keeps_inner: the activation's output is kept beside the gate's product, as unfused code does.
     """
 
@@ -193,7 +194,9 @@ class Pointwise(Operation):
 
     @property
     def saves(self) -> str:  # type: ignore[override]
-        """Activations and gates keep their input."""
+        """Activations and gates keep their input, or the output that takes its place."""
+        if self.action == "relu":
+            return "output"
         return "input" if self.action in ("activation", "gate") else "none"
 
     @property

@@ -5,22 +5,18 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
-from perfsim.core.workload import Task, Workload
 from perfsim.formulas.collectives import all_reduce_seconds, all_to_all_seconds, half_seconds
 from perfsim.formulas.groups import context_group, expert_group, route, tensor_group
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
 from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.graphs.kernels import Lowering
-from perfsim.graphs.lifetimes import is_expert, lifetimes
-from perfsim.graphs.transformer import blocks, is_autocast, step_graphs
+from perfsim.graphs.lifetimes import is_expert
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -80,40 +76,6 @@ def _sum(one: Any, other: Any) -> Any:
     return one.plus(other) if isinstance(one, Activity) else one + other
 
 
-@dataclass(frozen=True)
-class Part:
-    """One graph of the step, an end or `count` layers alike, spread evenly over the `span` layers from `first` on.
-
-    matrices: bytes of one weight matrix of each product, in the format of activations [B].
-    """
-
-    count: int
-    first: int
-    span: int
-    cost: Cost
-    matrices: dict[str, Floats]
-
-
-@dataclass(frozen=True)
-class StepCosts:
-    """The embedding, all layers together and the head; `layer` is one layer of the most common kind, `kinds` all.
-
-    operations: each operation of that layer, of the embedding and of the head, forward and backward.
-    """
-
-    embedding: Part
-    layers: Cost
-    layer: Cost
-    kinds: tuple[Part, ...]
-    head: Part
-    operations: dict[str, tuple[Activity, Activity]]
-
-    @property
-    def layer_count(self) -> int:
-        """Layers of all kinds."""
-        return sum(kind.count for kind in self.kinds)
-
-
 class _Tally:
     """Sums by name. Adds out of place: `+=` would write into the arrays of an operation."""
 
@@ -136,46 +98,7 @@ class _Tally:
         return self.sums.get(name, 0.0)
 
 
-def step_costs(
-    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
-) -> StepCosts:
-    """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
-    has_backward = workload.task is not Task.FREEZE
-    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
-    load, logit_bytes = _expert_load(workload, plan), software.logit_bytes * 0.5 * workload.precision.activation_bytes
-    operations: dict[str, tuple[Activity, Activity]] = {}
-    ends: dict[str, Part] = {}
-    kinds: list[Part] = []
-    places = {block.name: block for block in blocks(workload.model)}
-    for part, count, graph in step_graphs(workload, plan, software, software.attention):
-        prefix = f"{part}." if part not in places or "encoder" in part else "layer."
-        cost, work = _graph_cost(graph, system, plan, software, calibration, lowering, load)
-        lives = lifetimes(graph, load, logit_bytes)
-        kept = lives.kept_bytes if has_backward else 0.0  # nothing is kept where nothing goes back
-        cost = replace(cost, kept_bytes=kept, peak_bytes=lives.peak_bytes - lives.kept_bytes + kept)
-        operations |= {prefix + name: activities for name, activities in work.items()}
-        if part in places:
-            kinds.append(Part(count, places[part].first, places[part].span, cost, _matrices(graph)))
-        else:
-            ends[part] = Part(1, 0, 0, cost, _matrices(graph))
-    total = Cost()
-    for kind in kinds:
-        total = total.plus(kind.cost.times(kind.count))
-    common = max(kinds, key=lambda kind: kind.count)
-    return StepCosts(ends["embedding"], total, common.cost, tuple(kinds), ends["head"], operations)
-
-
-def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
-    """Bytes of one weight matrix of each product, in the format of activations [B]."""
-    found = {name: graph.nodes[name]["operation"] for name in graph}
-    return {
-        name: operation.columns * operation.contraction * operation.activation_bytes
-        for name, operation in found.items()
-        if isinstance(operation, Linear)
-    }
-
-
-def _graph_cost(
+def graph_cost(
     graph: "nx.DiGraph[str]", system: System, plan: Plan, software: Software, calibration: Calibration,
     lowering: Lowering, expert_load: Floats,
 ) -> tuple[Cost, dict[str, tuple[Activity, Activity]]]:  # fmt: skip
@@ -224,11 +147,6 @@ def _graph_cost(
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
     amounts: dict[str, Any] = tally.sums | tally.activities
     return Cost(**amounts), {name: w for name, w in work.items() if name != "input"}
-
-
-def _expert_load(workload: Workload, plan: Plan) -> Floats:
-    """Tokens of the busiest expert-parallel rank over the mean; one rank has all experts and so all tokens."""
-    return np.where(np.asarray(plan.expert_parallel) > 1, workload.expert_imbalance, 1.0)
 
 
 def _loaded(work: Activity, load: Floats) -> Activity:

@@ -89,4 +89,4 @@ def _matrices_bytes(kinds: Iterable[Holding], of_kind: Iterable[Floats]) -> Floa
         for name, matrix in kind.matrices.items():
             size[name] = matrix
             is_there[name] = is_there.get(name, False) | (np.asarray(n) > 0)
-    return reduce(add, (np.where(is_there[name], size[name], 0.0) for name in size))
+    return reduce(add, (np.where(is_there[name], size[name], 0.0) for name in size), 0.0)

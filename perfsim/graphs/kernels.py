@@ -6,11 +6,13 @@ fuse dropout with the residual, compilers fuse every pointwise chain. Bytes are 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
+from perfsim.formulas.convolutions import ChannelNorm, Convolution, Resample
 from perfsim.formulas.operations import (
     Attention,
     Linear,
@@ -23,8 +25,12 @@ from perfsim.formulas.operations import (
     is_misaligned,
 )
 from perfsim.formulas.roofline import Kernel, Kind
+from perfsim.graphs.convolutions import channel_norm, convolution, resample
 from perfsim.graphs.lowered import Lowered
 from perfsim.graphs.naive_attention import naive_attention
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 # elementwise passes of rotary positions in eager code: rotation, two products and a sum for queries and for keys
 EAGER_ROPE_PASSES = 8.0
@@ -56,6 +62,10 @@ class Lowering:
         is_quantised = self.number_format in ("fp8", "fp4") and self.software.fusion == "fused"
         return 0.5 if is_quantised else 1.0
 
+    def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
+        """The same for a graph's operations: a pass that keeps nothing has no backward kernels."""
+        return self if graph.graph.get("has_backward", True) else replace(self, has_backward=False)
+
     def lower(self, operation: Operation) -> Lowered:
         """The kernels that `operation` launches."""
         match operation:
@@ -75,6 +85,12 @@ class Lowering:
                 found = self._loss(operation)
             case Route():
                 found = self._route(operation)
+            case Convolution():
+                found = convolution(self, operation)
+            case ChannelNorm():
+                found = channel_norm(self, operation)
+            case Resample():
+                found = resample(self, operation)
             case _:  # exchanges and inputs launch nothing of their own
                 found = Lowered()
         return found if self.has_backward else Lowered(found.forward)
@@ -256,7 +272,7 @@ class Lowering:
         a, n, kept = op.activation_bytes, op.values, self.software.activation_kept_bytes
         is_eager = self.software.fusion == "eager"
         match op.action:
-            case "activation":
+            case "activation" | "relu":
                 # in an epilogue, the product writes and reads the activation's input besides
                 sizes = (a, a) if self.software.has_fused_epilogue else (2.0 * a + kept, 3.0 * a + kept)
             case "gate":
@@ -346,7 +362,7 @@ def optimizer_kernels(
         per_parameter = LAMB_LOOP_BYTES
     size = (per_parameter + 12.0 * has_master) * parameters
     if software.adam_kernels_per_tensor > 0:
-        launches = software.adam_kernels_per_tensor * tensors
+        launches = software.adam_kernels_per_tensor * OPTIMIZER_KERNELS.get(optimizer, 1.0) * tensors
     elif software.optimizer == "foreach":
         launches = 14.0 * np.maximum(1.0, tensors / 40.0)
     else:
@@ -364,6 +380,10 @@ OPTIMIZER_TRAFFIC = {
     "adam": 1.0, "adamw": 1.0, "lamb": 1.55, "sgd": 0.6, "adafactor": 0.7, "adam8bit": 0.6, "adamw8bit": 0.6,
     "lion": 0.75, "muon": 0.9, "none": 0.0,
 }  # fmt: skip
+
+# kernels of an update, tensor by tensor, against Adam's 18: SGD's weight decay, momentum (2), update and zeroing
+# (pytorch torch/optim/sgd.py); all others assumed to launch as many as Adam
+OPTIMIZER_KERNELS = {"sgd": 5.0 / 18.0}
 
 # optimizer moments kept per parameter, in units of the precision's state_bytes
 OPTIMIZER_STATES = {

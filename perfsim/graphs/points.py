@@ -197,7 +197,7 @@ def kernel_points(
     points = []
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
         for name in graph:
-            lowered = lowering.lower(graph.nodes[name]["operation"])
+            lowered = lowering.of(graph).lower(graph.nodes[name]["operation"])
             for direction, kernels in (("forward", lowered.forward), ("backward", lowered.backward)):
                 for like in _alike(kernels):
                     points.append(_point(part, count, name, direction, like, gpu, software, calibration, limits))

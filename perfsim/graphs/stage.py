@@ -15,7 +15,8 @@ from perfsim.formulas.groups import data_group
 from perfsim.formulas.overlap import beside_seconds
 from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
-from perfsim.graphs.costs import Cost, Part, StepCosts, step_costs
+from perfsim.graphs.costs import Cost
+from perfsim.graphs.step import Part, StepCosts, step_costs
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from perfsim.formulas.operations import (
     Pointwise,
     Route,
 )
+from perfsim.graphs.convnet import convnet_graphs
 from perfsim.graphs.vocabulary import softmax_clusters, word_values
 
 if TYPE_CHECKING:
@@ -78,10 +79,13 @@ def blocks(model: Model) -> list[Block]:
 def step_graphs(
     workload: Workload, plan: Plan, software: Software, attention: str
 ) -> Iterator[tuple[str, int, "nx.DiGraph[str]"]]:
-    """(part, how many of it, its graph) for the embedding, every kind of layer and the head.
+    """(part, how many of it, its graph) for the embedding, every kind of layer and the head; a net's for its units.
 
     `attention` names the kernel that runs ("naive" or a flash generation); it decides what is kept for backward.
     """
+    if workload.model.nets:
+        yield from convnet_graphs(workload, plan, is_autocast(workload, software), attention != "naive")
+        return
     yield "embedding", 1, embedding_graph(workload, plan, software)
     for block in blocks(workload.model):
         yield block.name, block.count, layer_graph(workload, plan, software, block, attention)

@@ -1,4 +1,4 @@
-"""The schema of specs/models: Hugging Face's key names, and perfsim's own where a config.json is silent."""
+"""The schema of transformers in specs/models: Hugging Face's key names, perfsim's own where a config.json is silent."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from perfsim.core.model import Kind, Mla, Model, Moe, Positions
-from perfsim.inputs.files import Line, Sourced, Spec, Texts, load
+from perfsim.core.model import Mla, Model, Moe, Positions, TransformerKind
+from perfsim.inputs.convnet import CONVOLUTIONAL_KINDS, ConvnetSpec
+from perfsim.inputs.files import Line, Sourced, Spec, Texts, check, read_toml
 from perfsim.inputs.positions import Loc
+from perfsim.inputs.published import MAX_PARAMETERS, Published
 
 MAX_LAYERS, MAX_HEADS, MAX_WIDTH, MAX_COUNT = 10**4, 2**16, 2**20, 2**30
 MAX_FFN = 8 * MAX_WIDTH
-MAX_PARAMETERS = 10**15
 
 Layers = Annotated[int, Field(ge=1, le=MAX_LAYERS)]
 Heads = Annotated[int, Field(ge=1, le=MAX_HEADS)]
@@ -48,16 +49,8 @@ class MoeSpec(Spec):
     has_router_bias: bool = False
 
 
-class Published(Spec):
-    """The parameter count as its authors or their checkpoint give it; "rounded" where it is a name like 7B."""
-
-    parameters: Annotated[int, Field(ge=1, le=MAX_PARAMETERS)]
-    precision: Literal["exact", "rounded"]
-    source: Line
-
-
 class ModelSpec(Sourced):
-    """One file of specs/models.
+    """One file of specs/models: a transformer.
 
     num_hidden_layers are the decoder's where there is an encoder too; head_dim is the width of queries and keys;
     intermediate_size may be left out when every layer holds experts; position_parameters is the size of a learned
@@ -68,7 +61,7 @@ class ModelSpec(Sourced):
     name: Line
     family: Line
     aliases: Texts = ()
-    kind: Kind
+    kind: TransformerKind
     num_encoder_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 0
     num_hidden_layers: Layers
     hidden_size: Width
@@ -184,7 +177,17 @@ def load_model(path: Path) -> Model:
 
     Raises: InputError that lists every problem of the file.
     """
-    return load(path, ModelSpec).model(path.stem)
+    return model_spec(path).model(path.stem)
+
+
+def model_spec(path: Path) -> ModelSpec | ConvnetSpec:
+    """The checked file of a model, a transformer or, as its kind says, a convolutional one.
+
+    Raises: InputError that lists every problem of the file.
+    """
+    document = read_toml(path)
+    is_convolutional = document.data.get("kind") in CONVOLUTIONAL_KINDS
+    return check(document, ConvnetSpec) if is_convolutional else check(document, ModelSpec)
 
 
 def _mla(spec: MlaSpec) -> Mla:

@@ -20,6 +20,7 @@ WORKLOAD_KEYS = (
     "task",
     "head",
     "seq_len",
+    "image_size",
     "decoder_seq_len",
     "global_batch_size",
     "samples",
@@ -150,5 +151,8 @@ def _degree_problems(workload: Workload, degrees: Mapping[str, int]) -> list[str
             found.append(f"{option}: {degree} is not allowed; write a number from 1 to {MAX_DEGREE:,}")
         elif key in wholes and wholes[key][0] % degree:
             whole, noun = wholes[key]
-            found.append(f"{option}: {degree} does not divide the {whole:,} {noun}; write {divisors_text(whole)}")
+            what = f"{degree} does not divide the {whole:,} {noun}" if whole > 1 else f"{model.key} has no {noun}"
+            if model.nets:
+                what = f"{degree} cannot split {model.key}, of which ranks share nothing but the batch"
+            found.append(f"{option}: {what}; write {divisors_text(whole)}")
     return found

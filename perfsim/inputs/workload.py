@@ -17,6 +17,7 @@ from perfsim.inputs.scenario_file import HeadName, WorkloadKeys, with_aliases
 Found = tuple[Loc, str, str]
 
 DEFAULT_LORA_RANK = 16
+_TASKS_OF_NETS = ("pretrain", "finetune")
 _LANGUAGE_KINDS = ("encoder", "decoder", "encoder-decoder")
 
 
@@ -24,7 +25,7 @@ def make_workload(model: Model, **keys: Any) -> Workload:
     """The job of training `model`, from the keys of a scenario's [workload].
 
     Without a length (samples, tokens or steps) it is a job of one step, without seq_len one of 512 tokens or what the
-    model's positions allow, without global_batch_size one of 32 sequences.
+    model's positions allow, without image_size one of the model's own, without global_batch_size one of 32 samples.
 
     Raises: InputError that lists every key that cannot be used.
 
@@ -35,7 +36,9 @@ def make_workload(model: Model, **keys: Any) -> Workload:
     given = {name: _plain(value) for name, value in keys.items() if value is not None}
     if not given.keys() & {"samples", "tokens", "steps"}:
         given["steps"] = 1
-    defaults = {"model": model.key, "seq_len": min(512, _most_tokens(model)), "global_batch_size": 32}
+    defaults: dict[str, Any] = {"model": model.key, "global_batch_size": 32}
+    if not model.nets:
+        defaults["seq_len"] = min(512, _most_tokens(model))
     try:
         checked = WorkloadKeys.model_validate(defaults | given)
     except ValidationError as error:
@@ -56,7 +59,8 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
     return Workload(
         model=model,
         task=Task(task),
-        seq_len=keys.seq_len,
+        seq_len=keys.seq_len or 1,
+        image_size=keys.image_size or model.image_size,
         global_batch_size=keys.global_batch_size,
         precision=precision,
         optimizer=keys.optimizer,
@@ -73,19 +77,43 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
 
 def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
     """What a model cannot do of what is asked of it."""
-    if keys.seq_len > _most_tokens(model):
+    if model.nets:
+        yield from _misfits_of_nets(keys, model)
+    elif keys.seq_len is None:
+        yield ("seq_len",), "is missing", "add it"
+    elif keys.seq_len > _most_tokens(model):
         what = f"{model.key} has learned positions for {model.max_positions:,} tokens, not for {keys.seq_len:,}"
         yield ("seq_len",), what, f"write at most {model.max_positions:,}"
     if model.kind == "encoder-decoder" and keys.decoder_seq_len is None:
         yield (), f"decoder_seq_len is missing: {model.key} reads one sequence and writes another", "add it"
     if model.kind != "encoder-decoder" and keys.decoder_seq_len is not None:
         yield ("decoder_seq_len",), f"{model.key} has no second sequence", "remove it"
+    if keys.image_size is not None and not model.nets:
+        yield ("image_size",), f"{model.key} is no convolutional model", "remove it"
     if keys.head in (Head.LANGUAGE_MODEL, Head.SPAN) and model.kind not in _LANGUAGE_KINDS:
         yield ("head",), f"{model.key} has no words to predict", "remove it"
     if keys.expert_imbalance is not None and model.moe is None:
         yield ("expert_imbalance",), f"{model.key} has no experts", "remove it"
     if keys.mlm_positions is not None and model.kind != "encoder":
         yield ("mlm_positions",), f"{model.key} is no masked language model", "remove it"
+
+
+def _misfits_of_nets(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
+    if keys.seq_len is not None:
+        yield ("seq_len",), f"{model.key} reads images, no sequences", "write image_size instead"
+    if keys.tokens is not None:
+        yield ("tokens",), f"{model.key} reads images, no tokens", "write samples or steps"
+    size = keys.image_size or model.image_size
+    if size != model.image_size and any(net.fixed_size for net in model.nets):
+        yield ("image_size",), f"{model.key} makes images of {model.image_size} pixels a side alone", "remove it"
+    multiple = max(net.multiple for net in model.nets)
+    if size % multiple:
+        yield ("image_size",), f"{size} pixels a side cannot be halved evenly", f"write a multiple of {multiple}"
+    for i, task in enumerate(keys.task):
+        if task not in _TASKS_OF_NETS:
+            yield ("task", i), f"{model.key} is trained whole", f"write {' or '.join(_TASKS_OF_NETS)}"
+    if keys.head is not None:
+        yield ("head",), f"{model.key} has its own", "remove it"
 
 
 def _plain(value: Any) -> Any:
@@ -100,14 +128,14 @@ def _most_tokens(model: Model) -> int:
 def _head(asked: HeadName | None, task: str, model: Model) -> Head:
     if asked:
         return Head(asked)
-    if model.kind == "diffusion":
+    if model.kind == "diffusion" or model.nets:
         return Head.NONE
     classifies = model.kind == "vit" or (model.kind == "encoder" and task != Task.PRETRAIN)
     return Head.CLASSIFICATION if classifies else Head.LANGUAGE_MODEL
 
 
 def _head_positions(keys: WorkloadKeys, head: Head, model: Model) -> int:
-    tokens = (keys.decoder_seq_len or 0) if model.kind == "encoder-decoder" else keys.seq_len
+    tokens = (keys.decoder_seq_len or 0) if model.kind == "encoder-decoder" else keys.seq_len or 1
     if head is Head.LANGUAGE_MODEL:
         return keys.mlm_positions or tokens
     return {Head.SPAN: tokens, Head.CLASSIFICATION: 1, Head.NONE: 0}[head]
@@ -117,7 +145,7 @@ def _steps(keys: WorkloadKeys) -> int:
     if keys.steps is not None:
         return keys.steps
     if keys.tokens is not None:
-        return math.ceil(keys.tokens / (keys.global_batch_size * keys.seq_len))
+        return math.ceil(keys.tokens / (keys.global_batch_size * (keys.seq_len or 1)))
     return math.ceil((keys.samples or 0) * (keys.epochs or 1.0) / keys.global_batch_size)
 
 

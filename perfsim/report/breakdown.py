@@ -132,7 +132,8 @@ def _bound(case: Case, part: str) -> str:
 
 def _operations_table(case: Case) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("one layer, one micro-batch", no_wrap=True)
+    what = "unit of a kind" if case.workload.model.nets else "layer"
+    table.add_column(f"one {what}, one micro-batch", no_wrap=True)
     for header in ("forward ms", "backward ms"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)

@@ -104,9 +104,14 @@ def workload_text(workload: Workload) -> str:
     """The job in a line."""
     steps = f", {workload.steps:,.0f} steps" if workload.steps > 1 else ""
     return (
-        f"{printable(workload.model.name)} {TASK_TEXTS[workload.task]}, {workload.seq_len:,} tokens x"
+        f"{printable(workload.model.name)} {TASK_TEXTS[workload.task]}, {sample_text(workload)} x"
         f" {workload.global_batch_size:,} a step{steps}, {workload.precision.key}, {workload.optimizer}"
     )
+
+
+def sample_text(workload: Workload) -> str:
+    """How large one sample is: a sequence's tokens, or an image's pixels a side."""
+    return f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
 
 
 def miss_text(row: Mapping[str, Any], site: Site) -> str:

@@ -98,7 +98,10 @@ def test_every_shipped_model_is_costed() -> None:
         if model.kind == "diffusion":
             continue
         decoder = 64 if model.encoder_layers else None
-        workload = ps.workload(model, seq_len=48, global_batch_size=8, precision="amp-bf16", decoder_seq_len=decoder)
+        tokens = None if model.nets else 48
+        workload = ps.workload(
+            model, seq_len=tokens, global_batch_size=8, precision="amp-bf16", decoder_seq_len=decoder
+        )
         found = estimate(workload, ps.system("dgx-h100"), Plan(data_parallel=8), software, calibration)
         assert np.isfinite(found.time.total_seconds) and found.time.total_seconds > 0, name
         assert np.isfinite(found.memory.total_bytes) and found.memory.total_bytes > 0, name

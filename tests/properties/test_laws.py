@@ -32,6 +32,8 @@ cases = st.sampled_from(
         ("mixtral-8x7b", "b200", "nemo", "fp8"),
         ("t5-base", "gtx-1080-ti", "pytorch-1.11", "fp32"),
         ("deepseek-v3", "h200-sxm-141gb", "megatron-core", "bf16-mixed"),
+        ("resnet-50", "rtx-2080-ti", "pytorch-2-eager", "fp32"),
+        ("dcgan", "a100-sxm4-80gb", "pytorch-2-eager", "amp-bf16"),
     ]
 )
 
@@ -40,7 +42,8 @@ cases = st.sampled_from(
 def prepared(case: tuple[str, str, str, str]):
     model, gpu, software, precision = case
     decoder = 128 if model == "t5-base" else None
-    keys = {"seq_len": 512, "global_batch_size": 256, "precision": precision, "decoder_seq_len": decoder}
+    tokens = None if ps.model(model).nets else 512
+    keys = {"seq_len": tokens, "global_batch_size": 256, "precision": precision, "decoder_seq_len": decoder}
     workload = ps.workload(ps.model(model), task="pretrain", **keys)
     return workload, ps.catalogue().box(gpu, 8), ps.software(software), ps.catalogue().calibration()
 
