@@ -12,7 +12,7 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate, stage_work
 from perfsim.formulas.pipeline import Work
-from perfsim.graphs.schedule import Order, Timeline, held, order_of, routes, simulate
+from perfsim.graphs.schedule import Order, Timeline, held, order_of, peak_held, routes, simulate
 from perfsim.graphs.stage import Passes, stage_costs
 
 
@@ -47,7 +47,8 @@ def simulation(
 ) -> Simulation:
     """One plan's step, simulated. Stages have equal layers; embedding and head lie on the first and the last.
 
-    Activations share what the estimate says for the fullest stage by the micro-batches that each stage holds.
+    Memory is the estimate's for the first stage's backward pass, without what the allocator keeps unused: activations
+    come and go with the micro-batches that a stage holds, the rest stays.
     Holds for: one plan (no arrays) without Problem.INTERLEAVE and Problem.SCHEDULE.
     """
     found = estimate(workload, system, plan, software, calibration)
@@ -57,8 +58,10 @@ def simulation(
     layers, _, gather = stage_work(workload, system, plan, software, calibration, costs, m)
     order = order_of(Schedule(int(plan.schedule)), p, m, v)
     timeline = simulate(order, _on_stages(order, layers, costs.ends, float(costs.head_seconds)))
-    activations, in_flight = float(found.memory.fullest.activations_bytes), held(order)
-    base = float(found.memory.total_bytes) - activations
+    used = found.memory.backward
+    each = float(used.activations_bytes) / peak_held(order)[0]
+    outside = float(found.memory.context_bytes + found.memory.collective_bytes)
+    base = outside + float(used.allocated_bytes - used.activations_bytes)
     time = found.time
     after = {
         "reduce gradients": float(time.gradient_reduce_seconds),
@@ -67,8 +70,7 @@ def simulation(
         "host": float(time.host_seconds),
         "wait for the slowest GPU": float(time.straggler_seconds),
     }
-    held_bytes = base + activations * in_flight / in_flight.max()
-    return Simulation(timeline, float(layers.send), held_bytes, base, after, found)
+    return Simulation(timeline, float(layers.send), base + each * held(order), base, after, found)
 
 
 def _on_stages(order: Order, layers: Work, ends: Passes, head_seconds: float) -> Work:
