@@ -140,7 +140,7 @@ def peak_held(order: Order, weight_share: float = 1.0) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def order_of(schedule: Schedule, stages: int, microbatches: int, chunks: int = 1) -> Order:
-    """The order of a schedule's work.
+    """The order of a schedule's pieces.
 
     chunks: of interleaved 1F1B, its virtual_stages. Holds for: what Problem.INTERLEAVE and Problem.SCHEDULE let pass.
     Raises: ValueError for numbers that make the schedule wait for itself.
@@ -148,20 +148,20 @@ def order_of(schedule: Schedule, stages: int, microbatches: int, chunks: int = 1
     p, m, v = stages, microbatches, chunks
     match schedule:
         case Schedule.GPIPE:
-            works = _in_turns(p, m, v, np.full(p, m), is_split=False)
+            of_stages = _in_turns(p, m, v, np.full(p, m), is_split=False)
         case Schedule.ONE_F_ONE_B:
             lead = p - 1 - np.arange(p)
-            works = _in_turns(p, m, v, lead if v == 1 else 2 * lead + (v - 1) * p, is_split=False)
+            of_stages = _in_turns(p, m, v, lead if v == 1 else 2 * lead + (v - 1) * p, is_split=False)
         case Schedule.ZB_H1:
-            works = _in_turns(p, m, v, p - 1 - np.arange(p), is_split=True)
+            of_stages = _in_turns(p, m, v, p - 1 - np.arange(p), is_split=True)
         case Schedule.ZB_V:
             v = 2
-            works = [_spelled(_zero_bubble_v(p, m, i), m) for i in range(p)]
+            of_stages = [_spelled(_zero_bubble_v(p, m, i), m) for i in range(p)]
         case Schedule.DUALPIPE:
             m, v = microbatches // 2, 2
-            works = [_spelled(_dualpipe(p, microbatches, i), m) for i in range(p)]
-    parts = np.concatenate(works)
-    stage = np.repeat(np.arange(p), [len(work) for work in works])
+            of_stages = [_spelled(_dualpipe(p, microbatches, i), m) for i in range(p)]
+    parts = np.concatenate(of_stages)
+    stage = np.repeat(np.arange(p), [len(pieces) for pieces in of_stages])
     waits, sends = _waits(p, m, v, stage, parts, routes(schedule, p, v))
     rounds = list(_rounds(stage, waits))
     turns = np.concatenate(rounds)
@@ -253,12 +253,12 @@ def routes(schedule: Schedule, p: int, v: int) -> list[list[tuple[int, int]]]:
 
 
 def _waits(
-    p: int, m: int, v: int, stage: Places, parts: Places, routes: list[list[tuple[int, int]]]
+    p: int, m: int, v: int, stage: Places, parts: Places, ways: list[list[tuple[int, int]]]
 ) -> tuple[Places, Places]:
     """(what each piece waits for, hand-overs between), each [3, pieces]: see `Order`."""
     behind, ahead = np.full((2, v, p, 2), -1)
-    for route in routes:
-        for here, then in pairwise(route):
+    for way in ways:
+        for here, then in pairwise(way):
             behind[then], ahead[here] = here, then
     before = np.arange(len(stage)) - 1
     before[_first_pieces(stage)] = -1

@@ -116,5 +116,7 @@ def test_options_that_cannot_be_used(tmp_path: Path) -> None:
     assert "no such option" in traced("--explain", "-o", "-").stderr.lower()
     assert "missing option" in traced().stderr.lower()
     assert "is not one of" in traced("--schedule", "zb", "-o", "-").stderr
+    many = ("--software", "megatron-core", "--gbs", "65536")
+    assert "more than a trace can show" in traced(*many, "-o", "-").stderr
     result = traced("-o", str(tmp_path / "none" / "step.json"))
     assert result.exit_code == 2 and "cannot be written" in result.stderr
