@@ -1,10 +1,13 @@
 """`perfsim trace`: one plan's step as a trace for Perfetto."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perfsim.cli.estimate import estimate
+
+if TYPE_CHECKING:
+    from perfsim.report.case import Case
 
 MOST_PASSES = 200_000  # some 100 MB of JSON
 
