@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfsim.core.plan import Schedule
-from perfsim.formulas.pipeline import Work, in_flight, lower_bound, pipeline
+from perfsim.formulas.pipeline import Work, cycle_seconds, in_flight, lower_bound, pipeline
 from perfsim.graphs.schedule import BACKWARD, FORWARD, WEIGHT, held, order_of, peak_held, routes, simulate, step_seconds
 
 GPIPE, ONE, H1, V, DUAL = Schedule
@@ -105,6 +105,13 @@ def test_bound_is_never_above_the_simulation(kind, p, rounds, seed, send) -> Non
     saved = rng.uniform(0.0, 0.5) if schedule is DUAL else 0.0
     work = Work(*rng.uniform(0.5, 2.0, (3, p)), send, saved)
     assert lower_bound(work, schedule, m, v) <= simulated(schedule, p, m, v, work) * (1 + 1e-12)
+
+
+@given(st.integers(2, 8), st.integers(1, 30), st.integers(0, 2**31), st.floats(0.0, 0.5))
+def test_cycles_after_the_first_round_bound_1f1b_from_above(p, m, seed, send) -> None:
+    work = Work(*np.random.default_rng(seed).uniform(0.5, 2.0, (3, p)), send)
+    once = float(np.sum(work.total)) + 2 * (p - 1) * send
+    assert simulated(ONE, p, m, 1, work) <= (once + (m - 1) * float(cycle_seconds(work, ONE))) * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(("schedule", "virtual"), KINDS)
