@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 class Cost:
     """One graph on one GPU, one micro-batch: kernels, and exchanges as if alone.
 
-    forward, backward: all kernels; core: the attention operation, which selective recomputation redoes; tail: what
-    recomputation that stops early leaves out (the last product and its residual sum); column_…, row_…: the products
-    that tensor parallelism splits by column and by row, beside which its exchanges can run. tensor_whole_seconds: the
-    sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds: their all-gathers;
-    context_ring_seconds: passing keys and values around once.
+    forward, backward: all kernels; weight: those backward that give the weights' gradients; core: the attention
+    operation, which selective recomputation redoes; tail: what recomputation that stops early leaves out (the last
+    product and its residual sum); column_…, row_…: the products that tensor parallelism splits by column and by row,
+    beside which its exchanges can run. tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their
+    reduce-scatters; tensor_gather_seconds: their all-gathers; context_ring_seconds: passing keys and values around.
     """
 
     forward: Activity = NOTHING
     backward: Activity = NOTHING
+    weight: Activity = NOTHING
     core: Activity = NOTHING
     tail: Activity = NOTHING
     column_forward: Activity = NOTHING
@@ -113,11 +114,14 @@ def graph_cost(
     for name in graph:
         operation: Operation = graph.nodes[name]["operation"]
         lowered = lowering.lower(operation)
-        forward, backward = together(lowered.forward), together(lowered.backward)
+        cut = len(lowered.backward) - lowered.weight_kernels
+        parts = (lowered.forward, lowered.backward[:cut], lowered.backward[cut:])
+        forward, backward, weight = (together(kernels) for kernels in parts)
+        backward = backward.plus(weight)
         if is_expert(name):
-            forward, backward = _loaded(forward, expert_load), _loaded(backward, expert_load)
+            forward, backward, weight = (_loaded(part, expert_load) for part in (forward, backward, weight))
         work[name] = forward, backward
-        tally.do(forward=forward, backward=backward)
+        tally.do(forward=forward, backward=backward, weight=weight)
         tally.add(forward_flops=operation.forward_flops)
         tally.add(backward_flops=operation.backward_flops if lowering.has_backward else 0.0)
         match operation:

@@ -12,6 +12,7 @@ from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan
 from perfsim.core.workload import Head, Workload
 from perfsim.formulas.memory import Held
+from perfsim.formulas.pipeline import has_both_ends
 from perfsim.formulas.stages import layers_on_stage
 from perfsim.graphs.stage import Holding, StageCosts, cost_choices
 
@@ -24,12 +25,15 @@ def stage_holdings(workload: Workload, system: System, plan: Plan, costs: StageC
 
     def compute(these: Plan, found: StageCosts) -> tuple[Held, Held]:
         p = np.asarray(these.pipeline_parallel)
-        is_one = p == 1
-        return _held(workload, these, found, 0, True, is_one), _held(workload, these, found, p - 1, is_one, True)
+        has_both = has_both_ends(these.schedule, p)
+        last = np.where(has_both, 0, p - 1)  # where first and last layers are together, the other stages hold less
+        return _held(workload, these, found, 0, True, has_both), _held(workload, these, found, last, has_both, True)
 
     if shape_of(system, workload) != ():
         return compute(plan, costs)
-    return once_each((*cost_choices(plan), plan.pipeline_parallel, plan.virtual_stages), compute, plan, costs)
+    return once_each(
+        (*cost_choices(plan), plan.pipeline_parallel, plan.virtual_stages, plan.schedule), compute, plan, costs
+    )
 
 
 def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_front: Bools, has_back: Bools) -> Held:
@@ -68,7 +72,9 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
 
 
 def _layers(kind: Holding, plan: Plan, layers: int, stage: Ints) -> Floats:
-    there = layers_on_stage(kind.first, kind.span, layers, stage, plan.pipeline_parallel, plan.virtual_stages)
+    p, v = plan.pipeline_parallel, plan.virtual_stages
+    is_mirrored = has_both_ends(plan.schedule, p) & (np.asarray(p) > 1)
+    there = layers_on_stage(kind.first, kind.span, layers, stage, p, v, is_mirrored)
     return kind.count / kind.span * there
 
 

@@ -70,7 +70,9 @@ class Lowering:
         """The kernels that `operation` launches."""
         match operation:
             case Linear():
-                found = Lowered(tuple(self._linear_forward(operation)), tuple(self._linear_backward(operation)))
+                weight = tuple(self._weight_gradient(operation))
+                backward = (*self._input_gradient(operation), *weight)
+                found = Lowered(tuple(self._linear_forward(operation)), backward, len(weight))
             case Attention() if operation.is_flash:
                 found = self._flash(operation)
             case Attention():
@@ -152,23 +154,28 @@ class Lowering:
         if op.adapter_rank:
             yield from self._adapter(op, 1.0)
 
-    def _linear_backward(self, op: Linear) -> Iterator[Kernel]:
+    def _input_gradient(self, op: Linear) -> Iterator[Kernel]:
+        """The gradient of the input, and of adapters."""
         value = op.activation_bytes
-        odd, wide = self._odd(op), op.is_vocabulary
         if op.has_input_gradient:
+            odd, wide = self._odd(op), op.is_vocabulary
             if op.stored_bytes:
                 yield self.stream(op.weights * (op.stored_bytes + value))
             yield from self._quantise(op.output_values, value)
             yield self.product(op.rows, op.contraction, op.columns, value, op.count, 0.0, odd, wide)
-            yield from self._input_gradient(op)
+            yield from self._summed_gradient(op)
+        if op.adapter_rank and op.has_input_gradient:
+            yield from self._adapter(op, 2.0)
+
+    def _weight_gradient(self, op: Linear) -> Iterator[Kernel]:
+        value = op.activation_bytes
         if op.is_trained:
+            odd, wide = self._odd(op), op.is_vocabulary
             yield self.product(op.columns, op.contraction, op.rows, value, op.count, 0.0, odd, wide)
             if self.is_autocast:
                 yield self.stream(op.weights * 6.0)  # autocast: gradient to 32 bits
             if op.has_bias and not self.software.has_fused_epilogue:
                 yield self.stream(op.output_values * value, "sum")
-        if op.adapter_rank and op.has_input_gradient:
-            yield from self._adapter(op, 2.0)
 
     def _odd(self, op: Linear) -> Bools:
         multiple = self.software.tensor_core_multiple if self.number_format == "fp16" else 1
@@ -177,7 +184,7 @@ class Lowering:
     def _casts_input(self, op: Linear) -> bool:
         return self.is_autocast and not self.is_whole and op.input_bytes > op.activation_bytes
 
-    def _input_gradient(self, op: Linear) -> Iterator[Kernel]:
+    def _summed_gradient(self, op: Linear) -> Iterator[Kernel]:
         """Casting an input gradient back, and adding it to that of another product with the same input."""
         value, wide, n = op.activation_bytes, op.input_bytes or op.activation_bytes, op.input_values
         if self.software.fusion == "compiled":  # one kernel casts and sums: one more read

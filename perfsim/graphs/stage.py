@@ -21,12 +21,16 @@ from perfsim.graphs.step import Part, StepCosts, step_costs
 
 @dataclass(frozen=True)
 class Passes:
-    """Seconds of one micro-batch's passes; launch is what the host adds to the kernels' seconds."""
+    """Seconds of one micro-batch's passes; launch is what the host adds to the kernels' seconds.
+
+    weight: the part of backward that gives the weights' gradients.
+    """
 
     forward: Floats
     backward: Floats
     recompute: Floats
     launch: Floats
+    weight: Floats
 
     @property
     def total(self) -> Floats:
@@ -246,4 +250,4 @@ def _passes(part: Cost, again: Activity, launches_again: Floats, clock: _Clock, 
     host_backward = software.host_seconds * (part.backward.launches + launches_again)
     launch = stretch_seconds(forward, host_forward) - forward
     launch = launch + stretch_seconds(backward + redone, host_backward) - (backward + redone)
-    return Passes(forward, backward, redone, launch)
+    return Passes(forward, backward, redone, launch, clock.seconds(part.weight))

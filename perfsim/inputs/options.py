@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute
+from perfsim.core.plan import Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
@@ -111,6 +111,7 @@ def one_plan(
         sequence_parallel=degrees["tensor_parallel"] > 1,
         zero_stage=int(options["zero_stage"]),
         recompute=Recompute[str(options["recompute"]).upper()],
+        schedule=next(schedule for schedule in Schedule if schedule.label == options["schedule"]),
         placement=next(place for place in Placement if place.label == options["placement"]),
     )
     return plan if micro else replace(plan, micro_batch_size=_fastest(plan, batch // data, predict))

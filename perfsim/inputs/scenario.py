@@ -32,7 +32,7 @@ LookUp = Callable[[str], object]
 
 _RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
 _PLACEMENT = {place.label: place for place in Placement}
-_SCHEDULE = {"gpipe": Schedule.GPIPE, "1f1b": Schedule.ONE_F_ONE_B}
+_SCHEDULE = {schedule.label: schedule for schedule in Schedule}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ PrecisionName = Literal[
     "fp32", "tf32", "amp-fp16", "fp16-o2", "amp-bf16", "bf16-mixed", "bf16", "fp8", "nvfp4", "mxfp4"
 ]
 RecomputeName = Literal["none", "selective", "full"]
-ScheduleName = Literal["gpipe", "1f1b"]
+ScheduleName = Literal["gpipe", "1f1b", "zb-h1", "zb-v", "dualpipe"]
 PlacementName = Literal["data-inner", "pipeline-inner"]
 Objective = Literal["time", "money", "energy"]
 

@@ -29,7 +29,7 @@ BAR = 24
 
 def breakdown(case: Case, explain: bool = False) -> Iterator[RenderableType]:
     """The lines of an estimate: verdict, memory parts, time parts with what bounds each, and the basis."""
-    yield from (Text(line, style="bold" if i == 0 else "") for i, line in enumerate(_verdict(case)))
+    yield from (Text(line, style="bold" if i == 0 else "") for i, line in enumerate(verdict(case)))
     yield Text("")
     yield _parts_table(case, "memory of the fullest GPU", "GiB", case.estimate.memory.parts(), GIB, explain)
     yield Text("")
@@ -55,7 +55,8 @@ def case_record(case: Case) -> dict[str, Any]:
     }
 
 
-def _verdict(case: Case) -> Iterator[str]:
+def verdict(case: Case) -> Iterator[str]:
+    """Whether the plan fits and what it takes, or why it cannot run; the job, its rates and the power."""
     estimate = case.estimate
     row = plan_row(case.workload, case.system, case.plan, estimate, case.site)
     what = f"{cards_text(row)}, {plan_text(row)}"

@@ -167,7 +167,7 @@ def test_commands_take_nets(name: str, tmp_path: Path) -> None:
     assert code == 0 and "layers" in out
     code, out, _ = run("graph", name)
     assert code == 0 and "conv" in out and max(map(len, out.splitlines())) <= 100
-    code, out, _ = run("estimate", "--model", name, "--gpu", "RTX PRO 6000", "-n", "2", "--explain")
+    code, out, _ = run("estimate", "--model", name, "--gpu", "h100-sxm5-80gb", "-n", "8", "--explain")
     assert code == 0 and "samples/s" in out and " px" in out and "tokens" not in out
     code, out, _ = run("roofline", "rtx-4090", name)
     assert code == 0 and " px" in out
