@@ -29,6 +29,7 @@ class Software:
     last_release: str
     fusion: Fusion
     attention: AttentionKernel
+    vocabulary_multiple: int  # the vocabulary's rows on a rank are padded to it; 1: not at all
     has_fused_qkv: bool  # one product for query, key and value
     has_bias_copy: bool  # addmm writes the bias first, as a kernel of its own
     has_contiguous_copies: bool  # query, key and value are copied head by head

@@ -50,7 +50,7 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
 
     model = workload.model
     front = embedding.weights + model.position_parameters + model.extra_parameters
-    vocabulary = _own_vocabulary(workload, plan, has_front)
+    vocabulary = _own_vocabulary(workload, head, has_front)
     back = head.weights + vocabulary
     ends = has_front * front + has_back * back
     return Held(
@@ -78,13 +78,14 @@ def _layers(kind: Holding, plan: Plan, layers: int, stage: Ints) -> Floats:
     return kind.count / kind.span * there
 
 
-def _own_vocabulary(workload: Workload, plan: Plan, has_front: Bools) -> Floats:
+def _own_vocabulary(workload: Workload, head: Holding, has_front: Bools) -> Floats:
     """Parameters of the head's own matrix: untied, or tied to an embedding that lies on another stage."""
     model = workload.model
     if workload.head is not Head.LANGUAGE_MODEL or model.adaptive_softmax_cutoffs:
         return 0.0
     is_tied = model.has_tied_embeddings or model.kind == "encoder"
-    return 1.0 * model.vocab_size * model.hidden_size / plan.tensor_parallel * np.where(has_front & is_tied, 0.0, 1.0)
+    matrix = head.matrices["logits"] / workload.precision.activation_bytes
+    return matrix * np.where(has_front & is_tied, 0.0, 1.0)
 
 
 def _matrices_bytes(kinds: Iterable[Holding], of_kind: Iterable[Floats]) -> Floats:

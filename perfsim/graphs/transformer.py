@@ -27,7 +27,7 @@ from perfsim.formulas.operations import (
     Route,
 )
 from perfsim.graphs.convnet import convnet_graphs
-from perfsim.graphs.vocabulary import softmax_clusters, word_values
+from perfsim.graphs.vocabulary import softmax_clusters, word_values, words_on_rank
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -369,7 +369,8 @@ def embedding_graph(workload: Workload, plan: Plan, software: Software) -> "nx.D
             build.residual,
             build.rows,
             1.0 * model.hidden_size,
-            word_values(model) / plan.tensor_parallel,
+            words_on_rank(word_values(model) / model.hidden_size, plan.tensor_parallel, software.vocabulary_multiple)
+            * model.hidden_size,
             tables,
             build.is_trained,
         )
@@ -416,5 +417,6 @@ def _vocabulary(build: _Builder, rows: Floats, more: dict[str, Any]) -> None:
         source = hidden
         if model.adaptive_softmax_divisor > 1:
             source = build.linear(f"{name}_projection", width, model.hidden_size, False, hidden, rows=cluster, **more)
-        build.linear(name, classes / t, width, model.has_head_bias, source, rows=cluster, is_vocabulary=True, **more)
-        build.add(Loss(f"{name}_loss", build.value, cluster, classes / t))
+        words = words_on_rank(classes, t, build.software.vocabulary_multiple)
+        build.linear(name, words, width, model.has_head_bias, source, rows=cluster, is_vocabulary=True, **more)
+        build.add(Loss(f"{name}_loss", build.value, cluster, words))
