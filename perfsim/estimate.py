@@ -6,7 +6,7 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
-from perfsim.core.plan import Plan, Problem, Schedule
+from perfsim.core.plan import ContextExchange, Plan, Problem, Schedule
 from perfsim.core.results import Estimate, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
@@ -285,6 +285,8 @@ def _problems(
     known = np.isin(schedule, [one for one in Schedule if one.label in software.schedules])
     known = np.where((v > 1) & in_turns, "interleaved" in software.schedules, known)
     checks = {
+        Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
+        & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
         Problem.LAYERS: layers % (p * v) != 0,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,

@@ -15,10 +15,11 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Task, Workload
 from perfsim.formulas.operations import Linear
 from perfsim.formulas.parameters import count as count_parameters
-from perfsim.formulas.power import Activity
+from perfsim.formulas.power import NOTHING, Activity
 from perfsim.graphs.costs import Cost, graph_cost
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.lifetimes import Lifetimes, lifetimes
+from perfsim.graphs.recompute import with_selection
 from perfsim.graphs.transformer import blocks, is_autocast, step_graphs
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def step_costs(
         of_pass = lowering.of(graph)
         cost, work = graph_cost(graph, system, plan, software, calibration, of_pass, load)
         cost = _with_lives(cost, lifetimes(graph, load, logit_bytes), of_pass.has_backward)
+        if of_pass.has_backward:
+            cost = with_selection(cost, graph, work, software)
         place = places.get(part)
         prefix = f"{part}." if place is None or "encoder" in part else "layer."
         operations |= {prefix + name: activities for name, activities in work.items()}
@@ -126,7 +129,7 @@ def _net_costs(
     kept, inputs = (reduce(np.maximum, amounts) for amounts in zip(*phases, strict=True))
     whole = replace(
         total, weights=1.0 * counted.total, trained_weights=1.0 * counted.total, tensors=1.0 * counted.tensors,
-        kept_bytes=kept, input_bytes=inputs,
+        kept_bytes=kept, input_bytes=inputs, selected_kept_bytes=kept, selected=NOTHING, selected_flops=0.0,
     )  # fmt: skip
     passing = reduce(np.maximum, (unit.cost.peak_bytes - unit.cost.kept_bytes for unit in units))
     mean = whole.times(1.0 / units_in_all)

@@ -8,7 +8,7 @@ import numpy as np
 
 from perfsim.core.arrays import take
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
@@ -79,7 +79,9 @@ def _plan_columns(
         "microbatches": _plain(microbatches, n),
         "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
         "schedule": [Schedule(s).label for s in _plain(plans.schedule, n)],
+        "recompute_layers": _plain(plans.recompute_layers, n),
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
+        "context_exchange": [ContextExchange(c).label for c in _plain(plans.context_exchange, n)],
         "price_basis": [price_text(system, site) for system in systems],
         **figures,
     }
