@@ -77,6 +77,7 @@ class Software:
     collective_bytes: float  # NCCL buffers
     activation_reserve: float  # kept over what the listed tensors need
     reserve: float  # allocator's reserved over allocated
+    memory_spread: float  # standard deviation of log(needed / predicted) bytes of a GPU
 
     @property
     def has_tf32_convolutions(self) -> bool:

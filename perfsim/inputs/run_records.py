@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
+from perfsim.calibration.runs import NO_RECOMPUTATION
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.plan import ContextExchange, Plan, Recompute
 from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload
@@ -81,7 +82,7 @@ def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) ->
         micro_batch = 1
         assumptions.append("micro-batch of 1")
     if row.recompute == "unknown":
-        assumptions.append("no recomputation")
+        assumptions.append(NO_RECOMPUTATION)
     if not row.sharding and row.dp > 1:
         assumptions.append("no ZeRO")
     if row.sharding == "hsdp":

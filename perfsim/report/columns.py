@@ -13,6 +13,7 @@ from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.formulas.cost import has_price
+from perfsim.formulas.fits import fit_probability
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -105,10 +106,15 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
         **{name: _plain(getattr(estimates, name), n) for name in FIGURES},
         "memory_bytes": _plain(estimates.memory.total_bytes, n),
         "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
+        "fit_probability": _plain(_fit_probability(estimates), n),
     }
     for parts in (estimates.time, estimates.memory):
         figures |= {name: _plain(part, n) for name, part in parts.parts().items()}
     return figures
+
+
+def _fit_probability(estimates: Estimate) -> Any:
+    return fit_probability(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
 
 def _plain(values: Any, n: int) -> list[Any]:
