@@ -79,7 +79,7 @@ def step_costs(
         if of_pass.has_backward:
             cost = with_selection(cost, graph, work, software)
         place = places.get(part)
-        prefix = f"{part}." if place is None or "encoder" in part else "layer."
+        prefix = prefix_of(workload.model, part)
         operations |= {prefix + name: activities for name, activities in work.items()}
         found = Part(count, place.first if place else 0, place.span if place else 0, cost, _matrices(graph))
         if place or workload.model.nets:
@@ -96,6 +96,16 @@ def step_costs(
         total = total.plus(kind.cost.times(kind.count))
     common = max(kinds, key=lambda kind: kind.count)
     return StepCosts(ends["embedding"], total, common.cost, tuple(kinds), ends["head"], operations)
+
+
+def prefix_of(model: Model, part: str) -> str:
+    """What the names of a part's operations begin with; a decoder's kinds of layer share theirs.
+
+    >>> import perfsim as ps
+    >>> [prefix_of(ps.model("t5-base"), part) for part in ("embedding", "encoder", "decoder")]
+    ['embedding.', 'encoder.', 'layer.']
+    """
+    return f"{part}." if model.nets or part in ("embedding", "head") or "encoder" in part else "layer."
 
 
 def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
