@@ -288,6 +288,7 @@ def _problems(
     known = np.isin(schedule, [one for one in Schedule if one.label in software.schedules])
     known = np.where((v > 1) & in_turns, "interleaved" in software.schedules, known)
     checks = {
+        Problem.HYBRID: ranks % np.maximum(plan.hybrid_shard, 1) != 0,
         Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
         & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),

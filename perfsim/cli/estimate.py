@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--virtual-stages", "--vpp", type=int, default=1, show_default=True, help="Pipeline chunks a GPU.")
 @click.option("--zero", "zero_stage", type=click.IntRange(0, 3), default=0, show_default=True, help="ZeRO; 3 is FSDP.")
+@click.option("--hybrid-shard", type=int, help="ZeRO-3 over this many neighbours, copies beyond (HSDP); all.")
 @click.option(
     "--recompute", type=click.Choice(["none", "selective", "full"]), default="none", show_default=True,
     help="Activations computed again.",

@@ -110,6 +110,7 @@ def one_plan(
         micro_batch_size=micro or 1,
         sequence_parallel=degrees["tensor_parallel"] > 1,
         zero_stage=int(options["zero_stage"]),
+        hybrid_shard=_hybrid_shard(options, data * degrees["context_parallel"]),
         recompute=Recompute[str(options["recompute"]).upper()],
         schedule=next(schedule for schedule in Schedule if schedule.label == options["schedule"]),
         recompute_layers=_recomputed_layers(options, workload),
@@ -117,6 +118,16 @@ def one_plan(
         context_exchange=next(kind for kind in ContextExchange if kind.label == options["context_exchange"]),
     )
     return plan if micro else replace(plan, micro_batch_size=_fastest(plan, batch // data, predict))
+
+
+def _hybrid_shard(options: Mapping[str, Any], ranks: int) -> int:
+    """Over how many neighbours ZeRO-3 shards; 0 for all data-parallel ranks."""
+    asked = options["hybrid_shard"] or 0
+    if asked and options["zero_stage"] != 3:
+        raise InputError("--hybrid-shard: says over how many GPUs ZeRO-3 shards; add --zero 3")
+    if asked and (asked < 1 or ranks % asked):
+        raise InputError(f"--hybrid-shard: {asked} does not divide {ranks} data-parallel ranks; choose a divisor")
+    return int(asked)
 
 
 def _recomputed_layers(options: Mapping[str, Any], workload: Workload) -> int:

@@ -145,6 +145,7 @@ class SearchKeys(Spec):
     micro_batch_size: Counts = ()
     virtual_stages: Counts = ()
     zero_stage: Annotated[tuple[ZeroStage, ...], AUTO_OR_LIST, A_LIST] = ()
+    hybrid_shard: Counts = ()
     recompute: Annotated[tuple[RecomputeName, ...], AUTO_OR_LIST, A_LIST] = ()
     recompute_layers: Counts = ()
     schedule: Annotated[tuple[ScheduleName, ...], AUTO_OR_LIST, A_LIST] = ()

@@ -70,6 +70,8 @@ def plan_text(row: Mapping[str, Any]) -> str:
         words = [f"FSDP{row['data_parallel']}" if row["zero_stage"] == 3 else f"DDP{row['data_parallel']}"]
     if row["zero_stage"] and row["data_parallel"] > 1 and not words[0].startswith("FSDP"):
         words = [word.replace("DDP", "DP") for word in words] + [f"ZeRO-{row['zero_stage']}"]
+    if row["hybrid_shard"]:
+        words.append(f"sharded by {row['hybrid_shard']}")
     if row["virtual_stages"] > 1:
         words.append(f"v{row['virtual_stages']}")
     if row["schedule"] != Schedule.ONE_F_ONE_B.label:
