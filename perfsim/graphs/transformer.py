@@ -271,7 +271,8 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
     if model.positions == "relative":  # projection of the position encodings, once a micro-batch
         build.linear(f"{name}_positions", heads * d, h, False, source, rows=keys)
     causal = model.is_causal and not build.block.is_encoder and encoder_tokens is None
-    seen = np.minimum(keys, build.block.window) if build.block.window else keys
+    seen = np.minimum(keys, workload.attended_tokens) if workload.is_packed else keys
+    seen = np.minimum(seen, build.block.window) if build.block.window else seen
     is_flash = build.attention != "naive" and model.positions != "relative"
     build.add(
         Attention(

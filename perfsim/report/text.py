@@ -118,7 +118,11 @@ def workload_text(workload: Workload) -> str:
 
 def sample_text(workload: Workload) -> str:
     """How large one sample is: a sequence's tokens, or an image's pixels a side."""
-    return f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
+    length = f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
+    if not workload.sample_tokens:
+        return length
+    own = number_text(float(workload.sample_tokens))
+    return f"{length} packed with samples of {own}" if workload.is_packed else f"{length}, {own} of them samples' own,"
 
 
 def miss_text(row: Mapping[str, Any], site: Site) -> str:
