@@ -72,7 +72,7 @@ USUAL_DROPOUT: tuple[tuple[str, tuple[float, float | None]], ...] = (
     (r"transformer-xl-large", (0.2, 0.2)),
     (r"bart-", (0.1, 0.0)),
     (r"electra-", (0.1, 0.1)),
-    (r"(megatron-\d|mt-nlg-|mcore-ci-gpt-)", (0.1, 0.1)),
+    (r"(mt-nlg-|mcore-ci-gpt-)", (0.1, 0.1)),
 )
 
 
