@@ -1,6 +1,6 @@
 """What is trained and how: the model, the task, the batch, the number formats and the optimizer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from perfsim.core.model import Model
@@ -23,6 +23,8 @@ class Head(StrEnum):
     LANGUAGE_MODEL = "language-model"  # a vocabulary projection and cross entropy at `head_positions` per sequence
     CLASSIFICATION = "classification"  # one small projection a sequence
     SPAN = "span"  # two scores a token (question answering)
+    CONTRASTIVE = "contrastive"  # every sample against the other tower's of the whole global batch, both ways
+    REPLACED_TOKEN = "replaced-token"  # a hidden layer and one score a token (ELECTRA)
     NONE = "none"
 
 
@@ -105,3 +107,18 @@ class Workload:
     def is_adapter(self) -> bool:
         """Only low-rank adapters are trained."""
         return self.task in (Task.LORA, Task.QLORA)
+
+    @property
+    def trains_head(self) -> bool:
+        """The head's own weights are trained: with all others, alone, or a small one beside adapters."""
+        return not (self.is_adapter and self.head is Head.LANGUAGE_MODEL)
+
+
+def model_of(model: Model, task: Task, head: Head) -> Model:
+    """What of a model a task runs: generators and further predicted tokens in pre-training only, a tower to compare
+    with under the contrastive head only.
+    """
+    is_pretraining = task is Task.PRETRAIN
+    there = {"input": True, "generator": is_pretraining, "contrast": head is Head.CONTRASTIVE}
+    towers = tuple(tower for tower in model.towers if there[tower.role])
+    return replace(model, towers=towers, mtp_layers=model.mtp_layers if is_pretraining else 0)

@@ -12,15 +12,17 @@ from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
-from perfsim.core.workload import Task, Workload
+from perfsim.core.workload import Workload
 from perfsim.formulas.collectives import all_reduce_seconds, all_to_all_seconds, half_seconds
 from perfsim.formulas.groups import context_group, expert_group, route, tensor_group
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
 from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
+from perfsim.graphs.blocks import blocks
+from perfsim.graphs.builder import is_autocast
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.lifetimes import is_expert, lifetimes
-from perfsim.graphs.transformer import blocks, is_autocast, step_graphs
+from perfsim.graphs.transformer import step_graphs
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -96,14 +98,15 @@ class Part:
 
 @dataclass(frozen=True)
 class StepCosts:
-    """The embedding, all layers together and the head; `layer` is one layer of the most common kind, `kinds` all.
+    """The embedding, all layers together and the head; `kinds`: one layer of each kind.
 
-    operations: each operation of that layer, of the embedding and of the head, forward and backward.
+    redone: all layers that can be recomputed, which are those that something goes back through.
+    operations: each operation of a layer, of the embedding and of the head, forward and backward.
     """
 
     embedding: Part
     layers: Cost
-    layer: Cost
+    redone: Cost
     kinds: tuple[Part, ...]
     head: Part
     operations: dict[str, tuple[Activity, Activity]]
@@ -140,29 +143,39 @@ def step_costs(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
 ) -> StepCosts:
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
-    has_backward = workload.task is not Task.FREEZE
-    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
+    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software))
     load, logit_bytes = _expert_load(workload, plan), software.logit_bytes * 0.5 * workload.precision.activation_bytes
     operations: dict[str, tuple[Activity, Activity]] = {}
     ends: dict[str, Part] = {}
     kinds: list[Part] = []
     places = {block.name: block for block in blocks(workload.model)}
+    redone: list[Part] = []
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
-        prefix = f"{part}." if part not in places or "encoder" in part else "layer."
-        cost, work = _graph_cost(graph, system, plan, software, calibration, lowering, load)
+        is_own = part not in places or "encoder" in part or "." in part
+        cost, work = _graph_cost(graph, system, plan, software, calibration, lowering.of(graph), load)
         lives = lifetimes(graph, load, logit_bytes)
-        kept = lives.kept_bytes if has_backward else 0.0  # nothing is kept where nothing goes back
-        cost = replace(cost, kept_bytes=kept, peak_bytes=lives.peak_bytes - lives.kept_bytes + kept)
-        operations |= {prefix + name: activities for name, activities in work.items()}
+        has_backward = graph.graph["has_backward"]
+        if has_backward:
+            cost = replace(cost, kept_bytes=lives.kept_bytes, peak_bytes=lives.peak_bytes)
+        else:  # nothing is kept where nothing goes back
+            passing = lives.peak_bytes - lives.kept_bytes
+            cost = replace(cost, kept_bytes=0.0, core_kept_bytes=0.0, input_bytes=0.0, peak_bytes=passing)
+        operations |= {f"{part if is_own else 'layer'}.{name}": activities for name, activities in work.items()}
         if part in places:
             kinds.append(Part(count, places[part].first, places[part].span, cost, _matrices(graph)))
+            redone += kinds[-1:] if has_backward else []
         else:
-            ends[part] = Part(1, 0, 0, cost, _matrices(graph))
-    total = Cost()
-    for kind in kinds:
-        total = total.plus(kind.cost.times(kind.count))
-    common = max(kinds, key=lambda kind: kind.count)
-    return StepCosts(ends["embedding"], total, common.cost, tuple(kinds), ends["head"], operations)
+            end = "head" if part == "head" else "embedding"  # what towers begin and end with lies on the first stage
+            matrices = ends[end].matrices if end in ends else {}
+            whole = ends[end].cost.plus(cost) if end in ends else cost
+            ends[end] = Part(1, 0, 0, whole, matrices | _matrices(graph))
+    total = _together(kinds)
+    again = total if len(redone) == len(kinds) else _together(redone)
+    return StepCosts(ends["embedding"], total, again, tuple(kinds), ends["head"], operations)
+
+
+def _together(kinds: list[Part]) -> Cost:
+    return reduce(Cost.plus, (kind.cost.times(kind.count) for kind in kinds), Cost())
 
 
 def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
@@ -209,9 +222,9 @@ def _graph_cost(
                 elif name.endswith(("_output", "mlp_down", "expert_down")):
                     tally.do(row_forward=forward, row_backward=backward)
             case Norm():
-                tally.add(weights=operation.width)
+                tally.add(weights=operation.width * operation.has_weights)
                 tally.add(trained_weights=operation.width * operation.is_trained)
-                tally.add(tensors=2.0)
+                tally.add(tensors=2.0 * operation.has_weights)
             case Lookup():
                 tally.add(weights=operation.table_values)
                 tally.add(trained_weights=operation.table_values * operation.is_trained)

@@ -10,8 +10,9 @@ from perfsim.core.arrays import once_each, shape_of
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan
-from perfsim.core.workload import Head, Workload
+from perfsim.core.workload import Head, Task, Workload
 from perfsim.formulas.memory import Held
+from perfsim.formulas.parameters import head_parameters
 from perfsim.formulas.stages import layers_on_stage
 from perfsim.graphs.stage import Holding, StageCosts, cost_choices
 
@@ -45,7 +46,7 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
         return reduce(np.maximum, present)
 
     model = workload.model
-    front = embedding.weights + model.position_parameters + model.extra_parameters
+    front = embedding.weights + model.loose_parameters
     vocabulary = _own_vocabulary(workload, plan, has_front)
     back = head.weights + vocabulary
     ends = has_front * front + has_back * back
@@ -53,7 +54,8 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
         parameters=total(kind.weights for kind in kinds) + ends,
         expert_parameters=total(kind.expert_weights for kind in kinds),
         trained_parameters=total(kind.trained_weights for kind in kinds)
-        + ends * embedding.trained_weights / np.maximum(embedding.weights, 1.0),
+        + has_front * front * embedding.trained_weights / np.maximum(embedding.weights, 1.0)
+        + has_back * _trained_back(workload, plan, back),
         embedding_parameters=has_front * embedding.trained_weights,
         unit_parameters=most(kind.weights for kind in kinds),
         end_parameters=np.where(has_back & (vocabulary > 0.0), back, front),
@@ -67,6 +69,14 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
     )  # fmt: skip
 
 
+def _trained_back(workload: Workload, plan: Plan, back: Floats) -> Floats:
+    """Trained parameters of the head: everything that stands there, or what the task trains of it alone."""
+    if workload.task in (Task.PRETRAIN, Task.FINETUNE):
+        return back
+    head = head_parameters(workload.model, workload.head) / np.asarray(plan.tensor_parallel)
+    return head if workload.trains_head else 0.0
+
+
 def _layers(kind: Holding, plan: Plan, layers: int, stage: Ints) -> Floats:
     there = layers_on_stage(kind.first, kind.span, layers, stage, plan.pipeline_parallel, plan.virtual_stages)
     return kind.count / kind.span * there
@@ -78,7 +88,7 @@ def _own_vocabulary(workload: Workload, plan: Plan, has_front: Bools) -> Floats:
     if workload.head is not Head.LANGUAGE_MODEL or model.adaptive_softmax_cutoffs:
         return 0.0
     is_tied = model.has_tied_embeddings or model.kind == "encoder"
-    return 1.0 * model.vocab_size * model.hidden_size / plan.tensor_parallel * np.where(has_front & is_tied, 0.0, 1.0)
+    return 1.0 * model.vocab_size * model.word_size / plan.tensor_parallel * np.where(has_front & is_tied, 0.0, 1.0)
 
 
 def _matrices_bytes(kinds: Iterable[Holding], of_kind: Iterable[Floats]) -> Floats:

@@ -6,6 +6,7 @@ fuse dropout with the residual, compilers fuse every pointwise chain. Bytes are 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from perfsim.formulas.roofline import Kernel, Kind
 from perfsim.graphs.lowered import Lowered
 from perfsim.graphs.naive_attention import naive_attention
 
+if TYPE_CHECKING:
+    import networkx as nx
+
 # elementwise passes of rotary positions in eager code: rotation, two products and a sum for queries and for keys
 EAGER_ROPE_PASSES = 8.0
 # kernels of a router on tokens times experts, each way: casts around its product, softmax, top-k, two scatters, balance
@@ -45,6 +49,10 @@ class Lowering:
     number_format: str
     is_autocast: bool = False
     has_backward: bool = True
+
+    def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
+        """The same for a graph's operations: one that nothing goes back through has no backward kernels."""
+        return self if graph.graph.get("has_backward", True) else replace(self, has_backward=False)
 
     @property
     def gathered_share(self) -> float:
@@ -193,7 +201,7 @@ class Lowering:
 
     def _flash(self, op: Attention) -> Lowered:
         """One fused kernel; a causal one skips half of the square (Dao et al. 2022, arXiv 2205.14135)."""
-        executed = op.forward_flops * (0.5 if op.is_causal else 1.0)
+        executed = op.forward_flops * (0.5 if op.is_causal or op.is_banded else 1.0)
         size = op.read_bytes + op.written_bytes
         forward = Kernel(
             "attention", self.wide_format, size, executed, op.sequences * op.heads, op.query_len,
@@ -273,6 +281,10 @@ class Lowering:
                     return Lowered()
             case "copy":
                 sizes = (2.0 * a, 2.0 * a)
+            case "modulation":  # eager: product and sum; backward the input's gradient and the factors' column sums
+                ahead, launches = (4.0 * a, 2.0) if is_eager else (2.0 * a, 1.0)
+                back = (self.stream(2.0 * a * n), self.stream(3.0 * a * n, "sum"))
+                return Lowered((self.stream(ahead * n / launches, launches=launches),), back)
             case "rope":
                 if is_eager:
                     passes = EAGER_ROPE_PASSES

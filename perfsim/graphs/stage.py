@@ -117,24 +117,26 @@ def cost_choices(plan: Plan) -> tuple[Ints | Bools, ...]:
 def _put_together(
     costs: StepCosts, plan: Plan, system: System, software: Software, calibration: Calibration
 ) -> StageCosts:
-    layers, layer, count = costs.layers, costs.layer, costs.layer_count
+    layers, redone, count = costs.layers, costs.redone, costs.layer_count
     operations = {} if shape_of(plan) else costs.operations
     ends = costs.embedding.cost.plus(costs.head.cost)
     recompute = np.asarray(plan.recompute)
     is_full, is_selective = recompute == Recompute.FULL, recompute == Recompute.SELECTIVE
-    flops_again = np.where(is_full, layers.forward_flops, np.where(is_selective, layers.core_flops, 0.0))
+    flops_again = np.where(is_full, redone.forward_flops, np.where(is_selective, redone.core_flops, 0.0))
     flops = layers.forward_flops + layers.backward_flops + ends.forward_flops + ends.backward_flops
     share = calibration.communication_multiprocessor_share
-    again = _redone(layers, plan, software)
+    again = _redone(redone, plan, software)
     clock = _Clock(
         layers.forward.plus(layers.backward).plus(again).plus(ends.forward).plus(ends.backward), system, calibration
     )
-    hosted = np.where(is_full, layers.forward.launches, 0.0)
+    hosted = np.where(is_full, redone.forward.launches, 0.0)
     return StageCosts(
         layer=_passes(layers.times(1.0 / count), again.times(1.0 / count), hosted / count, clock, software),
         ends=_passes(ends, Activity(), 0.0, clock, software),
         head_seconds=_passes(costs.head.cost, Activity(), 0.0, clock, software).total,
-        tensor_seconds=_tensor_seconds(layer, plan, software, clock, share),
+        tensor_seconds=sum(
+            k.count / count * _tensor_seconds(k.cost, plan, software, clock, share) for k in costs.kinds
+        ),
         context_seconds=sum(k.count / count * _context_seconds(k.cost, clock, share) for k in costs.kinds),
         expert_seconds=layers.expert_seconds / count * (1.0 + 0.5 * is_full),
         weights=layers.weights,

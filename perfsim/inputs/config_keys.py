@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from perfsim.inputs import explain
+from perfsim.inputs.architecture import MAX_WIDTH
 from perfsim.inputs.files import Document, raise_problems
-from perfsim.inputs.model import MAX_WIDTH
 from perfsim.inputs.positions import Loc
 
 SIMILAR = 0.75

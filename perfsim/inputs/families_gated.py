@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from perfsim.core.model import Mla, Model, Moe
+from perfsim.inputs.architecture import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 from perfsim.inputs.config_keys import Keys
 from perfsim.inputs.family import STANDARD, Family, Names, attention_biases, kv_heads_of, stack, tied
-from perfsim.inputs.model import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 
 
 def _gated(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from perfsim.core.model import Model
+from perfsim.inputs.architecture import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 from perfsim.inputs.config_keys import Keys
 from perfsim.inputs.family import (
     STANDARD,
@@ -16,7 +17,6 @@ from perfsim.inputs.family import (
     with_biases,
     with_positions,
 )
-from perfsim.inputs.model import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 
 T5_PROJECTIONS = {"relu": "relu", "gelu": "gelu", "gated-gelu": "gelu_new", "gated-silu": "silu"}
 MPT_ATTENTION = ("multihead_attention", "multiquery_attention", "grouped_query_attention")
