@@ -25,7 +25,7 @@ from perfsim.formulas.groups import (
 )
 from perfsim.formulas.memory import Held, memory
 from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
-from perfsim.formulas.pipeline import pipeline
+from perfsim.formulas.pipeline import Work, layer_copies, pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
 from perfsim.formulas.stragglers import straggling
 from perfsim.graphs.holdings import stage_holdings
@@ -33,6 +33,7 @@ from perfsim.graphs.kernels import OPTIMIZER_STATES, optimizer_kernels
 from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.units import HOUR, JOULES_PER_KWH, KILO
 
+TINY_SECONDS = 1e-30  # stands for the seconds of ends that a model does not have
 # compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
 ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
 
@@ -98,21 +99,15 @@ def _step_time(
     """Seconds of one step in parts that add up (docs/formulas.md#step)."""
     layer, ends = costs.layer, costs.ends
     m = 1.0 * np.asarray(microbatches)
-    per_stage = costs.layer_count / np.asarray(plan.pipeline_parallel)
-    accumulated = _accumulation_seconds(system, plan, software, costs, microbatches)
-    # a layer with its own exchanges: what gathers and reductions over the data-parallel ranks can hide behind
-    busy = layer.total + accumulated + costs.tensor_seconds + costs.context_seconds + costs.expert_seconds
-    gather = _sharded_seconds(workload, system, plan, software, calibration, costs, busy)
-    one_layer = busy + gather
-    stage = per_stage * one_layer
-    send = _send_seconds(workload, system, plan)
+    stage, accumulated, gather = stage_work(workload, system, plan, software, calibration, costs, microbatches)
     piped = pipeline(
-        stage, ends.total, costs.head_seconds, send, plan.pipeline_parallel, microbatches, plan.virtual_stages
+        stage, ends.total, costs.head_seconds, plan.schedule, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
-    layers, of_ends = m * per_stage, (piped.work_seconds - m * stage) / ends.total
-    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, stage)
+    layers = m * costs.layer_count / np.asarray(plan.pipeline_parallel)
+    of_ends = (piped.work_seconds - m * stage.total) / np.maximum(ends.total, TINY_SECONDS)
+    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, stage.total)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs, stages)
-    whole = piped.work_seconds + piped.bubble_seconds + piped.send_seconds + reduce + regather + optimizer + host
+    whole = piped.total_seconds + reduce + regather + optimizer + host
     return StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,
         backward_seconds=layers * (layer.backward + accumulated) + of_ends * ends.backward,
@@ -120,7 +115,7 @@ def _step_time(
         launch_seconds=layers * layer.launch + of_ends * ends.launch,
         tensor_parallel_seconds=layers * costs.tensor_seconds,
         context_parallel_seconds=layers * costs.context_seconds,
-        expert_parallel_seconds=layers * costs.expert_seconds,
+        expert_parallel_seconds=layers * costs.expert_seconds - m * stage.saved,
         parameter_gather_seconds=layers * gather + regather,
         pipeline_bubble_seconds=piped.bubble_seconds,
         pipeline_send_seconds=piped.send_seconds,
@@ -129,6 +124,37 @@ def _step_time(
         host_seconds=host,
         straggler_seconds=straggling(plan.gpus, calibration.rank_jitter) * whole,
     )
+
+
+def stage_work(
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
+    microbatches: Ints,
+) -> tuple[Work, Floats, Floats]:  # fmt: skip
+    """(one micro-batch's passes through a stage's layers, a layer's gradient sums, ZeRO-3's gathers a layer) [s].
+
+    Exchanges and what the host adds are half forward, half with the gradient of the input. DualPipe's pairs hide the
+    tokens' way to their experts and back behind the other pass's kernels.
+    """
+    layer, per_stage = costs.layer, costs.layer_count / np.asarray(plan.pipeline_parallel)
+    accumulated = _accumulation_seconds(system, plan, software, costs, microbatches)
+    # a layer with its own exchanges: what gathers and reductions over the data-parallel ranks can hide behind
+    busy = layer.total + accumulated + costs.tensor_seconds + costs.context_seconds + costs.expert_seconds
+    gather = _sharded_seconds(workload, system, plan, software, calibration, costs, busy)
+    others = 0.5 * (busy + gather - layer.forward - layer.backward - layer.recompute - accumulated)
+    has_pairs = layer_copies(plan.schedule, plan.pipeline_parallel) > 1.0
+    saved: Floats = 0.0
+    if np.any(has_pairs):
+        share = calibration.communication_multiprocessor_share
+        hidden = busy - beside_seconds(busy - costs.expert_seconds, costs.expert_seconds, share)
+        saved = np.where(has_pairs, per_stage * hidden, 0.0)
+    work = Work(
+        forward=per_stage * (layer.forward + others),
+        backward=per_stage * (layer.backward - layer.weight + layer.recompute + others),
+        weight=per_stage * (layer.weight + accumulated),
+        send=_send_seconds(workload, system, plan),
+        saved=saved,
+    )
+    return work, accumulated, gather
 
 
 def _accumulation_seconds(
@@ -249,12 +275,20 @@ def _problems(
     layers = model.layers + model.encoder_layers
     experts = model.moe.experts if model.moe else 1
     e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
-    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention]
+    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
+    schedule, m = np.asarray(plan.schedule), np.asarray(microbatches)
+    in_turns, is_h1, is_v, is_dual = (
+        schedule == one for one in (Schedule.ONE_F_ONE_B, Schedule.ZB_H1, Schedule.ZB_V, Schedule.DUALPIPE)
+    )
+    too_few = (is_h1 & ((p == 1) | (m < p))) | ((is_v | is_dual) & ((p == 1) | (m < 2 * p)))
+    is_uneven = (is_v & (v != 2)) | (is_dual & ((p % 2 != 0) | (m % 2 != 0)))
+    known = np.isin(schedule, [one for one in Schedule if one.label in software.schedules])
+    known = np.where((v > 1) & in_turns, "interleaved" in software.schedules, known)
     checks = {
         Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
         Problem.LAYERS: layers % (p * v) != 0,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
-        Problem.INTERLEAVE: (v > 1) & ((microbatches % p != 0) | (p == 1) | (plan.schedule == Schedule.GPIPE)),
+        Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),
         Problem.MEMORY: np.asarray(overflows),
         Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),
         Problem.PRECISION: np.asarray(system.gpu.peak_flops_per_s[workload.precision.matmul]) <= 0.0,
@@ -262,6 +296,8 @@ def _problems(
         Problem.SEQUENCE: np.asarray(workload.seq_len) % plan.context_parallel != 0,
         Problem.EXPERTS: (experts % e != 0) | (ranks % e != 0),
         Problem.NODE: np.asarray(t > system.gpus_per_domain),
+        Problem.SCHEDULE: too_few | is_uneven,
+        Problem.SOFTWARE_SCHEDULE: ~known & (p > 1),
     }
     bits: Ints = 0
     for problem, applies in checks.items():

@@ -1,9 +1,14 @@
 """`perfsim estimate`: one plan on one system, part by part."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from perfsim.core.calibration import Calibration
+    from perfsim.inputs.catalogue import Catalogue
+    from perfsim.report.case import Case
 
 
 @click.command()
@@ -15,6 +20,7 @@ import click
 @click.option("--task", default="finetune", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
 @click.option("--head", help="language-model, classification or span.")
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
+@click.option("--image-size", type=int, help="Pixels a side, for convolutional models; their own unless given.")
 @click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")
 @click.option("--global-batch-size", "--gbs", type=int, help="Sequences of an optimizer step.  [default: 32]")
 @click.option("--samples", type=int, help="Sequences of the job.")
@@ -30,6 +36,10 @@ import click
 @click.option("--data-parallel", "--dp", type=int, help="Replicas; what the other degrees leave.")
 @click.option("--context-parallel", "--cp", type=int, default=1, show_default=True, help="GPUs that split a sequence.")
 @click.option("--expert-parallel", "--ep", type=int, default=1, show_default=True, help="GPUs that split the experts.")
+@click.option(
+    "--schedule", type=click.Choice(["gpipe", "1f1b", "zb-h1", "zb-v", "dualpipe"]), default="1f1b", show_default=True,
+    help="Order of a pipeline's passes; 1f1b interleaves chunks.",
+)  # fmt: skip
 @click.option("--virtual-stages", "--vpp", type=int, default=1, show_default=True, help="Pipeline chunks a GPU.")
 @click.option("--zero", "zero_stage", type=click.IntRange(0, 3), default=0, show_default=True, help="ZeRO; 3 is FSDP.")
 @click.option(
@@ -44,8 +54,26 @@ import click
 @click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.pass_context
-def estimate(
-    ctx: click.Context,
+def estimate(ctx: click.Context, /, explain: bool, json_file: str | None, **options: Any) -> None:
+    """Cost one plan: memory, time, energy and money, in parts.
+
+    Exit code 1 says that the plan cannot run.
+    """
+    from perfsim.report.breakdown import breakdown, case_record
+    from perfsim.report.export import json_text, write
+    from perfsim.report.table import override_lines, show
+
+    known, case, _ = asked_case(ctx.obj, **options)
+    if json_file:
+        write(json_file, json_text(case_record(case)))
+    if json_file != "-":
+        show([*override_lines(known.overrides()), *breakdown(case, explain)])
+    if case.problems:
+        ctx.exit(1)
+
+
+def asked_case(
+    folders: list[Path] | None,
     /,
     model: str,
     gpu: str | None,
@@ -53,13 +81,11 @@ def estimate(
     system_name: str | None,
     power_limit: float | None,
     software: str,
-    explain: bool,
-    json_file: str | None,
     **options: Any,
-) -> None:
-    """Cost one plan: memory, time, energy and money, in parts.
+) -> "tuple[Catalogue, Case, Calibration]":
+    """The plan that the options ask for, costed; the specs and the calibration that it rests on.
 
-    Exit code 1 says that the plan cannot run.
+    Raises: InputError for options that cannot be used.
     """
     from perfsim.core.site import Site
     from perfsim.estimate import estimate as predict
@@ -67,13 +93,9 @@ def estimate(
     from perfsim.inputs.options import WORKLOAD_KEYS, choose_system, one_plan
     from perfsim.inputs.power_limit import with_power_limit
     from perfsim.inputs.workload import make_workload
-    from perfsim.report.breakdown import breakdown, case_record
     from perfsim.report.case import make_case
-    from perfsim.report.export import json_text, write
-    from perfsim.report.table import override_lines, show
 
-    folders: list[Path] = ctx.obj or []
-    known = catalogue(tuple(folders))
+    known = catalogue(tuple(folders or ()))
     workload = make_workload(known.model(model), **{key: options[key] for key in WORKLOAD_KEYS})
     system, gpus = choose_system(known, gpu, count, system_name)
     stack, calibration, site = known.software(software), known.calibration(), Site()
@@ -82,10 +104,4 @@ def estimate(
     plan = one_plan(
         workload, system, gpus, lambda plans: predict(workload, system, plans, stack, calibration, site), options
     )
-    case = make_case(workload, system, plan, stack, calibration, site)
-    if json_file:
-        write(json_file, json_text(case_record(case)))
-    if json_file != "-":
-        show([*override_lines(known.overrides()), *breakdown(case, explain)])
-    if case.problems:
-        ctx.exit(1)
+    return known, make_case(workload, system, plan, stack, calibration, site), calibration

@@ -9,6 +9,7 @@ import click
 @click.argument("model")
 @click.option("--task", default="pretrain", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
+@click.option("--image-size", type=int, help="Pixels a side, for convolutional models.")
 @click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")
 @click.option("--micro-batch-size", "--mbs", type=int, default=1, show_default=True, help="Sequences of a micro-batch.")
 @click.option("--tensor-parallel", "--tp", type=int, default=1, show_default=True, help="Ranks that split a layer.")
@@ -24,6 +25,7 @@ def graph(
     model: str,
     task: str,
     seq_len: int | None,
+    image_size: int | None,
     decoder_seq_len: int | None,
     micro_batch_size: int,
     tensor_parallel: int,
@@ -44,17 +46,19 @@ def graph(
     from perfsim.report import graph as report
     from perfsim.report.export import write
     from perfsim.report.table import show
+    from perfsim.report.text import sample_text
 
     known = catalogue(tuple(folders or ()))
     workload = make_workload(
-        known.model(model), task=task, seq_len=seq_len, decoder_seq_len=decoder_seq_len, precision=precision
-    )
+        known.model(model), task=task, seq_len=seq_len, image_size=image_size, decoder_seq_len=decoder_seq_len,
+        precision=precision,
+    )  # fmt: skip
     checked_degrees(workload, tensor_parallel=tensor_parallel, micro_batch_size=micro_batch_size)
     stack = known.software(software)
     plan = Plan(tensor_parallel=tensor_parallel, micro_batch_size=micro_batch_size)
     parts = list(step_graphs(workload, plan, stack, stack.attention))
     title = (
-        f"{workload.model.name}, {task}: {workload.seq_len} tokens, micro-batch {micro_batch_size},"
+        f"{workload.model.name}, {task}: {sample_text(workload)}, micro-batch {micro_batch_size},"
         f" TP {tensor_parallel}, {workload.precision.key}"
     )
     if form == "table":

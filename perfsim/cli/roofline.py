@@ -10,6 +10,7 @@ import click
 @click.argument("model", required=False)
 @click.option("--task", help="pretrain, finetune, lora, qlora or freeze.  [default: pretrain]")
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
+@click.option("--image-size", type=int, help="Pixels a side, for convolutional models.")
 @click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")
 @click.option("--micro-batch-size", "--mbs", type=int, help="Sequences of a micro-batch.  [default: 8]")
 @click.option("--tensor-parallel", "--tp", type=int, help="GPUs that split a layer.  [default: 1]")
@@ -26,6 +27,7 @@ def roofline(
     model: str | None,
     task: str | None,
     seq_len: int | None,
+    image_size: int | None,
     decoder_seq_len: int | None,
     micro_batch_size: int | None,
     tensor_parallel: int | None,
@@ -61,8 +63,8 @@ def roofline(
     card = known.gpu(gpu)
     if model is None:
         given = click.get_current_context().params
-        told = [key for key in ("task", "seq_len", "decoder_seq_len", "micro_batch_size", "tensor_parallel",
-                                "precision", "software") if given[key] is not None]  # fmt: skip
+        told = [key for key in ("task", "seq_len", "image_size", "decoder_seq_len", "micro_batch_size",
+                                "tensor_parallel", "precision", "software") if given[key] is not None]  # fmt: skip
         if told:
             raise click.UsageError(f"--{told[0].replace('_', '-')} says how a model is trained; name a MODEL.")
         found = points.roofline(card, known.calibration())
@@ -70,7 +72,8 @@ def roofline(
         micro_batch_size = 8 if micro_batch_size is None else micro_batch_size
         tensor_parallel = 1 if tensor_parallel is None else tensor_parallel
         workload = make_workload(
-            known.model(model), task=task or "pretrain", seq_len=seq_len, decoder_seq_len=decoder_seq_len,
+            known.model(model), task=task or "pretrain", seq_len=seq_len, image_size=image_size,
+            decoder_seq_len=decoder_seq_len,
             precision=precision or usual_precision(card),
         )  # fmt: skip
         checked_degrees(workload, tensor_parallel=tensor_parallel, micro_batch_size=micro_batch_size)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from perfsim.inputs.catalogue import Catalogue
 
 KINDS = click.Choice(["gpus", "systems", "models", "software"])
-SCHEMAS = click.Choice(["gpu", "system", "model", "software", "scenario"])
+SCHEMAS = click.Choice(["gpu", "system", "model", "convnet", "software", "scenario"])
 Row = dict[str, Any]
 
 _UNITS = {  # by the end of a key; the first that fits
@@ -203,7 +203,7 @@ def _model_row(catalogue: "Catalogue", key: str) -> Row:
         "model": key,
         "kind": model.kind,
         "parameters": count(model).total,
-        "layers": model.layers,
+        "layers": model.depth,
         "hidden_size": model.hidden_size,
         "max_positions": model.max_positions,
     }

@@ -1,9 +1,12 @@
-"""A transformer's architecture: layers, ends and towers, without a batch, a precision or a machine."""
+"""A model's architecture: layers, ends and towers, without a batch, a precision or a machine."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["encoder", "decoder", "encoder-decoder", "vit", "diffusion"]
+from perfsim.core.convnet import Convnet
+
+TransformerKind = Literal["encoder", "decoder", "encoder-decoder", "vit", "diffusion"]
+Kind = TransformerKind | Literal["convolutional", "gan"]
 Positions = Literal["learned", "rope", "alibi", "relative-bias", "relative", "sinusoidal", "none"]
 
 
@@ -59,6 +62,8 @@ class Model:
     `context_tokens`: a second stream with weights of its own, which attends together with the first.
     `extra_parameters` counts what no other field describes (poolers, class tokens, position biases).
     `towers` are other models that every sample goes through besides.
+    `nets` are those of a convolutional model, a GAN's generator first; such a model is one layer of one head to plans,
+    because nothing but its batch is split, and `image_size` is what its images measure unless the workload says more.
     """
 
     key: str
@@ -107,6 +112,8 @@ class Model:
     modulations: int = 0
     context_tokens: int = 0
     towers: tuple["Tower", ...] = ()
+    nets: tuple[Convnet, ...] = ()
+    image_size: int = 0
 
     @property
     def moe_layers(self) -> int:
@@ -119,13 +126,20 @@ class Model:
         return self.embedding_size or self.hidden_size
 
     @property
+    def has_attention(self) -> bool:
+        """Some of its layers attend."""
+        steps = [step for net in self.nets for unit in net.units for step in unit.steps]
+        return not steps or any(step.action in ("attention", "cross-attention") for step in steps)
+
+    @property
     def depth(self) -> int:
-        """Layers that a pipeline can split: an encoder's and the towers' with them."""
-        return self.layers + self.encoder_layers + sum(tower.model.depth for tower in self.towers)
+        """Layers, an encoder's and the towers' with them; the units of a convolutional model."""
+        units = sum(unit.count for net in self.nets for unit in net.units)
+        return units or self.layers + self.encoder_layers + sum(tower.model.depth for tower in self.towers)
 
     @property
     def loose_parameters(self) -> int:
-        """Parameters that no product, norm or word vector holds: of positions, and extra ones; the towers' with them."""
+        """Parameters of positions and extra ones, which no graph holds; the towers' with them."""
         own = self.position_parameters + self.extra_parameters
         return own + sum(tower.model.loose_parameters for tower in self.towers)
 

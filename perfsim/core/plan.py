@@ -16,7 +16,12 @@ class Recompute(IntEnum):
 class Schedule(IntEnum):
     """The order of forward and backward passes in a pipeline; virtual_stages > 1 makes 1F1B interleaved."""
 
-    GPIPE, ONE_F_ONE_B = 0, 1
+    GPIPE, ONE_F_ONE_B, ZB_H1, ZB_V, DUALPIPE = range(5)
+
+    @property
+    def label(self) -> str:
+        """What people write and read, e.g. "zb-h1"."""
+        return ("gpipe", "1f1b", "zb-h1", "zb-v", "dualpipe")[self]
 
 
 class Placement(IntEnum):
@@ -41,13 +46,24 @@ class Problem(IntFlag):
     BATCH = 4, "data_parallel x micro_batch_size does not divide the global batch", "change the batch or the degrees"
     GPUS = 8, "the degrees do not multiply to the number of GPUs", "let data_parallel be what is left"
     MEMORY = 16, "does not fit in GPU memory", "more GPUs, recompute, ZeRO or a smaller micro-batch"
-    INTERLEAVE = 32, "virtual_stages needs a pipeline and microbatches in multiples of it", "use virtual_stages = 1"
+    INTERLEAVE = 32, "virtual_stages needs 1f1b in a pipeline that divides the microbatches", "use virtual_stages = 1"
     SYSTEM = 64, "the system cannot hold that many GPUs", "ask for fewer GPUs or another system"
     PRECISION = 128, "the card has no units for this precision", "choose another precision"
     ATTENTION = 256, "the card cannot run this attention kernel", "choose another software or attention kernel"
     SEQUENCE = 512, "context_parallel does not divide the sequence", "choose a divisor of the sequence length"
     EXPERTS = 1024, "expert_parallel does not divide the experts or the data-parallel ranks", "choose a common divisor"
     NODE = 2048, "tensor_parallel spans more GPUs than one node holds", "keep tensor_parallel inside a node"
+    SCHEDULE = (
+        4096,
+        "the schedule cannot run with these stages, virtual_stages and microbatches",
+        "zb-h1 needs as many microbatches as stages; zb-v twice as many, and virtual_stages = 2; dualpipe twice as"
+        " many, and even numbers of both",
+    )
+    SOFTWARE_SCHEDULE = (
+        8192,
+        "the software has no such schedule",
+        "choose one that its file lists (perfsim specs show SOFTWARE), or another software",
+    )
 
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
         """A member with its two texts; a combination of members has none."""

@@ -6,6 +6,9 @@ from typing import Literal
 Fusion = Literal["eager", "fused", "compiled"]
 AttentionKernel = Literal["naive", "sdpa", "flash-1", "flash-2", "flash-3", "cudnn"]
 OptimizerKernel = Literal["loop", "foreach", "fused"]
+ScheduleKind = Literal["gpipe", "1f1b", "interleaved", "zb-h1", "zb-v", "dualpipe"]
+
+OTHER_FRAMEWORKS = ("tensorflow", "jax", "paddle", "llm.c")  # those that do not run on PyTorch
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Software:
     last_release: str
     fusion: Fusion
     attention: AttentionKernel
+    vocabulary_multiple: int  # the vocabulary's rows on a rank are padded to it; 1: not at all
     has_fused_qkv: bool  # one product for query, key and value
     has_bias_copy: bool  # addmm writes the bias first, as a kernel of its own
     has_contiguous_copies: bool  # query, key and value are copied head by head
@@ -39,6 +43,7 @@ class Software:
     reduction_reads: float  # times a compiled row reduction reads its row; 1: the row stays on the chip
     random_bytes: float  # per value, a dropout's random numbers drawn by a kernel of their own; 0: drawn in place
     activation_kept_bytes: float  # per value, what the activation keeps besides its input
+    schedules: tuple[ScheduleKind, ...]  # of pipelines, that it can run
     tensor_core_multiple: int  # 16-bit products need dimensions of this multiple for tensor cores; 1: any but odd ones
     gemm_efficiency: float
     memory_efficiency: float
@@ -71,3 +76,11 @@ class Software:
     collective_bytes: float  # NCCL buffers
     activation_reserve: float  # kept over what the listed tensors need
     reserve: float  # allocator's reserved over allocated
+
+    @property
+    def has_tf32_convolutions(self) -> bool:
+        """Convolutions of fp32 images run in TF32 where the card has it: torch.backends.cudnn.allow_tf32, since 1.7.
+
+        Source: pytorch/pytorch docs/source/notes/cuda.rst, "TensorFloat-32 (TF32) on Ampere (and later) devices".
+        """
+        return self.framework not in OTHER_FRAMEWORKS and self.last_release >= "2020-10-27"

@@ -24,7 +24,7 @@ class Head(StrEnum):
     CLASSIFICATION = "classification"  # one small projection a sequence
     SPAN = "span"  # two scores a token (question answering)
     CONTRASTIVE = "contrastive"  # every sample against the other tower's of the whole global batch, both ways
-    REPLACED_TOKEN = "replaced-token"  # a hidden layer and one score a token (ELECTRA)
+    REPLACED = "replaced-token"  # a hidden layer and one score a token (ELECTRA)
     NONE = "none"
 
 
@@ -84,13 +84,14 @@ class Workload:
     optimizer: str
     steps: Floats
     head: Head
-    head_positions: Ints
+    head_positions: Floats
     decoder_seq_len: Ints = 0
     memory_len: Ints = 0
     dropout: float = 0.0
     attention_dropout: float | None = None
     lora_rank: int = 0
     expert_imbalance: Floats = 1.0
+    image_size: Ints = 0  # pixels a side; an image is a sequence of one token
     base_bytes: float = 0.0  # bytes per frozen base parameter; 0: the precision's weight_bytes
 
     @property
@@ -115,8 +116,9 @@ class Workload:
 
 
 def model_of(model: Model, task: Task, head: Head) -> Model:
-    """What of a model a task runs: generators and further predicted tokens in pre-training only, a tower to compare
-    with under the contrastive head only.
+    """What of a model a task runs.
+
+    Generators and layers for further tokens are there in pre-training, a tower to compare with under its head.
     """
     is_pretraining = task is Task.PRETRAIN
     there = {"input": True, "generator": is_pretraining, "contrast": head is Head.CONTRASTIVE}

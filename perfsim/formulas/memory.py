@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfsim.core.numbers import Bools, Floats, Ints
-from perfsim.core.plan import Plan, Schedule
+from perfsim.core.plan import Plan
 from perfsim.core.results import Memory, Moment
 from perfsim.core.software import Software
 from perfsim.core.workload import Precision
 from perfsim.formulas.groups import shard_group
-from perfsim.formulas.pipeline import in_flight
+from perfsim.formulas.pipeline import has_both_ends, in_flight
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,16 @@ def memory(
     Source: docs/formulas.md#memory; ZeRO: Rajbhandari et al. 2020 (arXiv 1910.02054).
     """
     p, v, m = np.asarray(plan.pipeline_parallel), plan.virtual_stages, np.asarray(microbatches)
-    is_gpipe = np.asarray(plan.schedule) == Schedule.GPIPE
+    name = plan.schedule
     at_first = _states(first, plan, software, precision, states, base_bytes)
     at_last = _states(last, plan, software, precision, states, base_bytes)
     stays = software.zeroes_gradients | (m > 1)
-    kept_first = software.activation_reserve * first.kept_bytes * in_flight(p, 0, m, v, is_gpipe)
-    kept_last = software.activation_reserve * last.kept_bytes * in_flight(p, p - 1, m, v, is_gpipe)
+    kept_first = software.activation_reserve * first.kept_bytes * in_flight(name, p, 0, m, v)
+    kept_last = software.activation_reserve * last.kept_bytes * in_flight(name, p, p - 1, m, v)
     # whole layers and ends that ZeRO-3 has gathered, and a layer's gradient before it is scattered
     value = precision.activation_bytes * (np.asarray(plan.zero_stage) >= 3)
     unit, front, back = (value * n for n in (first.unit_parameters, first.end_parameters, last.end_parameters))
-    of_head = np.where(p == 1, last.end_parameters / np.maximum(first.parameters, 1.0), 0.0)
+    of_head = np.where(has_both_ends(name, p), last.end_parameters / np.maximum(first.parameters, 1.0), 0.0)
 
     # the last stage at the loss; the first when its first layer goes back, when its last does, and in the update
     loss = _moment(at_last, np.where(stays, at_last.gradients, 0.0), kept_last, last.loss_bytes, unit + back, True)

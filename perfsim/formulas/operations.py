@@ -182,13 +182,14 @@ class Attention(Operation):
         return kept * self.scores
 
 
-PointwiseKind = Literal["activation", "gate", "dropout", "add", "rope", "copy", "modulation"]
+PointwiseKind = Literal["activation", "relu", "gate", "dropout", "add", "rope", "copy", "modulation"]
 
 
 @dataclass(frozen=True)
 class Pointwise(Operation):
     """An elementwise operation over `values` outputs; "gate" is activation(a)·b of gated MLPs.
 
+    "relu" stands for activations whose gradient needs the output alone, which may take the input's place.
     "modulation" scales, and shifts, the rows of an image alike (Peebles and Xie 2022, arXiv 2212.09748).
 
     keeps_inner: the activation's output is kept beside the gate's product, as unfused code does.
@@ -200,7 +201,9 @@ class Pointwise(Operation):
 
     @property
     def saves(self) -> str:  # type: ignore[override]
-        """Activations, gates and modulations keep their input."""
+        """Activations, gates and modulations keep their input, or the output that takes its place."""
+        if self.action == "relu":
+            return "output"
         return "input" if self.action in ("activation", "gate", "modulation") else "none"
 
     @property

@@ -4,7 +4,7 @@ Everything follows from the weight matrices of a layer: biases, adapters and ten
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -93,12 +93,14 @@ class ParameterCount:
 
 @lru_cache(maxsize=64)
 def count(model: Model) -> ParameterCount:
-    """The parameters of `model`, part by part [count].
+    """The parameters of `model`, part by part [count]; of a convolutional model all together.
 
-    Holds for: transformers whose layers differ only in holding an MLP or experts.
+    Holds for: transformers whose layers differ only in holding an MLP or experts; convolutional nets.
     Source: the sum of the weights that each architecture's paper lists, e.g. GPT-2 (12 h^2 + 13 h a layer),
     latent attention in DeepSeek-V2 (arXiv 2405.04434), experts in Mixtral (arXiv 2401.04088).
     """
+    if model.nets:
+        return _count_nets(model)
     streams = 2 if model.context_tokens else 1
     attention = streams * (_part(attention_matrices(model)) + _query_key_norms(model))
     cross = attention if model.encoder_layers else Part()
@@ -143,6 +145,13 @@ def count(model: Model) -> ParameterCount:
         tensors_per_moe_layer=moe_layer.tensors,
         tensors=whole.tensors,
     )
+
+
+def _count_nets(model: Model) -> ParameterCount:
+    nothing = dict.fromkeys((f.name for f in fields(ParameterCount)), 0)
+    total = sum(net.parameters for net in model.nets)
+    tensors = sum(net.tensors for net in model.nets)
+    return ParameterCount(**nothing | {"total": total, "active": total, "extra": total, "tensors": tensors})
 
 
 def attention_matrices(model: Model) -> tuple[Matrix, ...]:

@@ -5,7 +5,7 @@ The roofline of Williams, Waterman and Patterson (CACM 2009), told apart by kind
 leaves of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,9 @@ class Kernel:
     one that `is_pre_hopper` does not use Hopper's matrix instructions. "norm" and "softmax" are eager PyTorch's: rows
     of columns values that are walked more than once, row_bytes [B] of one row each time. "column": rows are walked
     one after another. "sum": sums over all rows.
+
+    winograd: a product that vector units may replace by 16 times as many, with rows, columns and contraction over
+    these; the quicker way counts.
     """
 
     kind: Kind
@@ -43,6 +46,7 @@ class Kernel:
     contraction: Floats = 1.0
     row_bytes: Floats = 0.0
     is_misaligned: Bools = False
+    winograd: tuple[float, float, float] | None = None
     launches: Floats = 1.0
     efficiency: Floats = 1.0
     is_pre_hopper: bool = False
@@ -62,9 +66,18 @@ def kernel_activity(kernel: Kernel, gpu: Gpu, software: Software, calibration: C
     rows one after another the longer of them and their traffic, all else streaming.stream_seconds or row_seconds.
     Products, attention and column kernels are asked at three core clocks, the full one, `BEND_CLOCK` and the memory
     clock; between them seconds are linear in 1/clock. So whatever is quicker at every clock is quicker at any. The rest
-    waits for memory and does not follow the clock.
+    waits for memory and does not follow the clock. A product in TF32 runs in fp32 on cards without TF32.
     Holds for: kernels of a training step. Source: perfsim's own fits, docs/formulas.md#roofline.
     """
+    if kernel.kind == "product" and kernel.number_format == "tf32":
+        share = 1.0 * (np.asarray(gpu.peak_flops_per_s["tf32"]) > 0.0)
+        if not np.all(share):
+            wide = _activity(replace(kernel, number_format="fp32"), gpu, software, calibration)
+            return _activity(kernel, gpu, software, calibration).times(share).plus(wide.times(1.0 - share))
+    return _activity(kernel, gpu, software, calibration)
+
+
+def _activity(kernel: Kernel, gpu: Gpu, software: Software, calibration: Calibration) -> Activity:
     at_full, at_bend, at_memory = _seconds_at_clocks(kernel, gpu, software, calibration)
     bend, slowest = 1.0 / BEND_CLOCK, 1.0 / calibration.control.memory_clock_share
     compute = np.clip((at_bend - at_full) / (bend - 1.0), 0.0, at_full)
@@ -93,6 +106,12 @@ def _seconds_at_clocks(
             is_vector = kernel.number_format == "fp32"
             shape = calibration.vector_products if is_vector else gpu.calibration.products
             seconds = gemm_seconds_at(gemm, rate, gpu, shape, calibration.split_seconds, clocks)
+            if kernel.winograd and is_vector:
+                rows, columns, contraction = kernel.winograd
+                gemm = Gemm(16.0 * gemm.batch, gemm.rows / rows, gemm.columns / columns, gemm.contraction / contraction,
+                            gemm.bytes)  # fmt: skip
+                fewer = gemm_seconds_at(gemm, rate, gpu, shape, calibration.split_seconds, clocks)
+                seconds = [np.minimum(one, other) for one, other in zip(seconds, fewer, strict=True)]
         case "attention":
             work, traffic = flash_seconds(kernel, gpu, software, calibration)
             seconds = [np.maximum(work / clock, traffic) for clock in clocks]

@@ -5,24 +5,18 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
-from perfsim.core.workload import Workload
 from perfsim.formulas.collectives import all_reduce_seconds, all_to_all_seconds, half_seconds
 from perfsim.formulas.groups import context_group, expert_group, route, tensor_group
 from perfsim.formulas.operations import Attention, Exchange, Linear, Lookup, Loss, Norm, Operation
 from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
-from perfsim.graphs.blocks import blocks
-from perfsim.graphs.builder import is_autocast
 from perfsim.graphs.kernels import Lowering
-from perfsim.graphs.lifetimes import is_expert, lifetimes
-from perfsim.graphs.transformer import step_graphs
+from perfsim.graphs.lifetimes import is_expert
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -32,15 +26,16 @@ if TYPE_CHECKING:
 class Cost:
     """One graph on one GPU, one micro-batch: kernels, and exchanges as if alone.
 
-    forward, backward: all kernels; core: the attention operation, which selective recomputation redoes; tail: what
-    recomputation that stops early leaves out (the last product and its residual sum); column_…, row_…: the products
-    that tensor parallelism splits by column and by row, beside which its exchanges can run. tensor_whole_seconds: the
-    sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds: their all-gathers;
-    context_ring_seconds: passing keys and values around once.
+    forward, backward: all kernels; weight: those backward that give the weights' gradients; core: the attention
+    operation, which selective recomputation redoes; tail: what recomputation that stops early leaves out (the last
+    product and its residual sum); column_…, row_…: the products that tensor parallelism splits by column and by row,
+    beside which its exchanges can run. tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their
+    reduce-scatters; tensor_gather_seconds: their all-gathers; context_ring_seconds: passing keys and values around.
     """
 
     forward: Activity = NOTHING
     backward: Activity = NOTHING
+    weight: Activity = NOTHING
     core: Activity = NOTHING
     tail: Activity = NOTHING
     column_forward: Activity = NOTHING
@@ -82,41 +77,6 @@ def _sum(one: Any, other: Any) -> Any:
     return one.plus(other) if isinstance(one, Activity) else one + other
 
 
-@dataclass(frozen=True)
-class Part:
-    """One graph of the step, an end or `count` layers alike, spread evenly over the `span` layers from `first` on.
-
-    matrices: bytes of one weight matrix of each product, in the format of activations [B].
-    """
-
-    count: int
-    first: int
-    span: int
-    cost: Cost
-    matrices: dict[str, Floats]
-
-
-@dataclass(frozen=True)
-class StepCosts:
-    """The embedding, all layers together and the head; `kinds`: one layer of each kind.
-
-    redone: all layers that can be recomputed, which are those that something goes back through.
-    operations: each operation of a layer, of the embedding and of the head, forward and backward.
-    """
-
-    embedding: Part
-    layers: Cost
-    redone: Cost
-    kinds: tuple[Part, ...]
-    head: Part
-    operations: dict[str, tuple[Activity, Activity]]
-
-    @property
-    def layer_count(self) -> int:
-        """Layers of all kinds."""
-        return sum(kind.count for kind in self.kinds)
-
-
 class _Tally:
     """Sums by name. Adds out of place: `+=` would write into the arrays of an operation."""
 
@@ -139,56 +99,7 @@ class _Tally:
         return self.sums.get(name, 0.0)
 
 
-def step_costs(
-    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
-) -> StepCosts:
-    """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
-    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software))
-    load, logit_bytes = _expert_load(workload, plan), software.logit_bytes * 0.5 * workload.precision.activation_bytes
-    operations: dict[str, tuple[Activity, Activity]] = {}
-    ends: dict[str, Part] = {}
-    kinds: list[Part] = []
-    places = {block.name: block for block in blocks(workload.model)}
-    redone: list[Part] = []
-    for part, count, graph in step_graphs(workload, plan, software, software.attention):
-        is_own = part not in places or "encoder" in part or "." in part
-        cost, work = _graph_cost(graph, system, plan, software, calibration, lowering.of(graph), load)
-        lives = lifetimes(graph, load, logit_bytes)
-        has_backward = graph.graph["has_backward"]
-        if has_backward:
-            cost = replace(cost, kept_bytes=lives.kept_bytes, peak_bytes=lives.peak_bytes)
-        else:  # nothing is kept where nothing goes back
-            passing = lives.peak_bytes - lives.kept_bytes
-            cost = replace(cost, kept_bytes=0.0, core_kept_bytes=0.0, input_bytes=0.0, peak_bytes=passing)
-        operations |= {f"{part if is_own else 'layer'}.{name}": activities for name, activities in work.items()}
-        if part in places:
-            kinds.append(Part(count, places[part].first, places[part].span, cost, _matrices(graph)))
-            redone += kinds[-1:] if has_backward else []
-        else:
-            end = "head" if part == "head" else "embedding"  # what towers begin and end with lies on the first stage
-            matrices = ends[end].matrices if end in ends else {}
-            whole = ends[end].cost.plus(cost) if end in ends else cost
-            ends[end] = Part(1, 0, 0, whole, matrices | _matrices(graph))
-    total = _together(kinds)
-    again = total if len(redone) == len(kinds) else _together(redone)
-    return StepCosts(ends["embedding"], total, again, tuple(kinds), ends["head"], operations)
-
-
-def _together(kinds: list[Part]) -> Cost:
-    return reduce(Cost.plus, (kind.cost.times(kind.count) for kind in kinds), Cost())
-
-
-def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
-    """Bytes of one weight matrix of each product, in the format of activations [B]."""
-    found = {name: graph.nodes[name]["operation"] for name in graph}
-    return {
-        name: operation.columns * operation.contraction * operation.activation_bytes
-        for name, operation in found.items()
-        if isinstance(operation, Linear)
-    }
-
-
-def _graph_cost(
+def graph_cost(
     graph: "nx.DiGraph[str]", system: System, plan: Plan, software: Software, calibration: Calibration,
     lowering: Lowering, expert_load: Floats,
 ) -> tuple[Cost, dict[str, tuple[Activity, Activity]]]:  # fmt: skip
@@ -203,11 +114,14 @@ def _graph_cost(
     for name in graph:
         operation: Operation = graph.nodes[name]["operation"]
         lowered = lowering.lower(operation)
-        forward, backward = together(lowered.forward), together(lowered.backward)
+        cut = len(lowered.backward) - lowered.weight_kernels
+        parts = (lowered.forward, lowered.backward[:cut], lowered.backward[cut:])
+        forward, backward, weight = (together(kernels) for kernels in parts)
+        backward = backward.plus(weight)
         if is_expert(name):
-            forward, backward = _loaded(forward, expert_load), _loaded(backward, expert_load)
+            forward, backward, weight = (_loaded(part, expert_load) for part in (forward, backward, weight))
         work[name] = forward, backward
-        tally.do(forward=forward, backward=backward)
+        tally.do(forward=forward, backward=backward, weight=weight)
         tally.add(forward_flops=operation.forward_flops)
         tally.add(backward_flops=operation.backward_flops if lowering.has_backward else 0.0)
         match operation:
@@ -237,11 +151,6 @@ def _graph_cost(
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
     amounts: dict[str, Any] = tally.sums | tally.activities
     return Cost(**amounts), {name: w for name, w in work.items() if name != "input"}
-
-
-def _expert_load(workload: Workload, plan: Plan) -> Floats:
-    """Tokens of the busiest expert-parallel rank over the mean; one rank has all experts and so all tokens."""
-    return np.where(np.asarray(plan.expert_parallel) > 1, workload.expert_imbalance, 1.0)
 
 
 def _loaded(work: Activity, load: Floats) -> Activity:

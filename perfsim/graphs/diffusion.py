@@ -1,4 +1,4 @@
-"""Layers of diffusion transformers: norms without weights, scaled, shifted and gated by what the image is conditioned on.
+"""Layers of diffusion transformers: norms without weights, scaled, shifted and gated by what images are made from.
 
 One stream of image tokens (DiT, arXiv 2212.09748), or a second of text tokens with weights of its own that attends
 together with the first (MMDiT of Stable Diffusion 3, arXiv 2403.03206).
@@ -18,7 +18,7 @@ def diffusion_layer(build: Builder) -> None:
     condition = build.source("condition", sequences * h)
     streams: list[tuple[str, str, Floats]] = [("", "input", build.rows)]
     if model.context_tokens:
-        rows = sequences * model.context_tokens / plan.context_parallel
+        rows = build.rows * (model.context_tokens / (1.0 * build.tokens))
         streams.append(("context_", build.source("context", rows / build.shard * h), rows))
     produced = []
     for stream, residual, rows in streams:
@@ -26,7 +26,7 @@ def diffusion_layer(build: Builder) -> None:
         source = _modulated(build, stream, "attention", residual, rows)
         has_bias = model.qkv_bias != "none"
         produced.append(build.linear(f"{stream}attention_qkv", 3.0 * heads * d, h, has_bias, source, rows=rows))
-    tokens: Floats = 1.0 * build.tokens + model.context_tokens
+    tokens = 1.0 * (build.tokens + model.context_tokens)
     scores = Attention(
         "attention", build.value, sequences, heads, heads, tokens / plan.context_parallel, tokens, d, d,
         is_flash=build.attention != "naive",

@@ -1,4 +1,4 @@
-"""The graphs at a model's ends: what makes hidden values of words, pixels or sounds, and what stands on the last layer."""
+"""The graphs at a model's ends: what makes hidden values of words, pixels or sounds; what stands on the last layer."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from perfsim.formulas.operations import Lookup, Loss
 from perfsim.formulas.parameters import has_embedding_bias
 from perfsim.graphs.blocks import Block
 from perfsim.graphs.builder import Builder
-from perfsim.graphs.vocabulary import softmax_clusters, word_values
+from perfsim.graphs.vocabulary import softmax_clusters, word_values, words_on_rank
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -62,7 +62,7 @@ def head_graph(workload: Workload, plan: Plan, software: Software, is_trained: b
             _language_model(build)
         case Head.SPAN:
             build.linear("span", 2.0, model.hidden_size, True, **_WHOLE)
-        case Head.REPLACED_TOKEN:
+        case Head.REPLACED:
             build.linear("prediction", float(model.hidden_size), model.hidden_size, True, **_WHOLE)
             build.pointwise("prediction_activation", "activation", build.rows * model.hidden_size)
             build.linear("replaced_token", 1.0, model.hidden_size, True, **_WHOLE)
@@ -77,9 +77,9 @@ def head_graph(workload: Workload, plan: Plan, software: Software, is_trained: b
 def _words(build: Builder, has_own_words: bool) -> None:
     model = build.workload.model
     tables = 1 + (model.positions == "learned") + (model.token_types > 0)
-    values = word_values(model) / build.plan.tensor_parallel if has_own_words else 0.0
-    width = 1.0 * model.word_size
-    build.add(Lookup("embedding", build.residual, build.rows, width, values, tables, bool(build.is_trained)))
+    width, t, multiple = model.word_size, build.plan.tensor_parallel, build.software.vocabulary_multiple
+    values = width * words_on_rank(word_values(model) / width, t, multiple) if has_own_words else 0.0
+    build.add(Lookup("embedding", build.residual, build.rows, 1.0 * width, values, tables, bool(build.is_trained)))
 
 
 def _products(build: Builder, products: Iterable[Product], source: str | None, **more: Any) -> None:
@@ -128,9 +128,9 @@ def _vocabulary(build: Builder, name: str, rows: Floats) -> None:
         if model.adaptive_softmax_divisor > 1:
             projection = f"{part}_projection"
             source = build.linear(projection, width, model.hidden_size, False, hidden, rows=cluster, **_WHOLE)
-        bias = model.has_head_bias
-        build.linear(part, classes / t, width, bias, source, rows=cluster, is_vocabulary=True, **_WHOLE)
-        build.add(Loss(f"{part}_loss", build.value, cluster, classes / t))
+        words, bias = words_on_rank(classes, t, build.software.vocabulary_multiple), model.has_head_bias
+        build.linear(part, words, width, bias, source, rows=cluster, is_vocabulary=True, **_WHOLE)
+        build.add(Loss(f"{part}_loss", build.value, cluster, words))
 
 
 def _contrast(build: Builder) -> None:

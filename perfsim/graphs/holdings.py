@@ -13,6 +13,7 @@ from perfsim.core.plan import Plan
 from perfsim.core.workload import Head, Task, Workload
 from perfsim.formulas.memory import Held
 from perfsim.formulas.parameters import head_parameters
+from perfsim.formulas.pipeline import has_both_ends
 from perfsim.formulas.stages import layers_on_stage
 from perfsim.graphs.stage import Holding, StageCosts, cost_choices
 
@@ -25,12 +26,15 @@ def stage_holdings(workload: Workload, system: System, plan: Plan, costs: StageC
 
     def compute(these: Plan, found: StageCosts) -> tuple[Held, Held]:
         p = np.asarray(these.pipeline_parallel)
-        is_one = p == 1
-        return _held(workload, these, found, 0, True, is_one), _held(workload, these, found, p - 1, is_one, True)
+        has_both = has_both_ends(these.schedule, p)
+        last = np.where(has_both, 0, p - 1)  # where first and last layers are together, the other stages hold less
+        return _held(workload, these, found, 0, True, has_both), _held(workload, these, found, last, has_both, True)
 
     if shape_of(system, workload) != ():
         return compute(plan, costs)
-    return once_each((*cost_choices(plan), plan.pipeline_parallel, plan.virtual_stages), compute, plan, costs)
+    return once_each(
+        (*cost_choices(plan), plan.pipeline_parallel, plan.virtual_stages, plan.schedule), compute, plan, costs
+    )
 
 
 def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_front: Bools, has_back: Bools) -> Held:
@@ -47,7 +51,7 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
 
     model = workload.model
     front = embedding.weights + model.loose_parameters
-    vocabulary = _own_vocabulary(workload, plan, has_front)
+    vocabulary = _own_vocabulary(workload, head, has_front)
     back = head.weights + vocabulary
     ends = has_front * front + has_back * back
     return Held(
@@ -78,17 +82,20 @@ def _trained_back(workload: Workload, plan: Plan, back: Floats) -> Floats:
 
 
 def _layers(kind: Holding, plan: Plan, layers: int, stage: Ints) -> Floats:
-    there = layers_on_stage(kind.first, kind.span, layers, stage, plan.pipeline_parallel, plan.virtual_stages)
+    p, v = plan.pipeline_parallel, plan.virtual_stages
+    is_mirrored = has_both_ends(plan.schedule, p) & (np.asarray(p) > 1)
+    there = layers_on_stage(kind.first, kind.span, layers, stage, p, v, is_mirrored)
     return kind.count / kind.span * there
 
 
-def _own_vocabulary(workload: Workload, plan: Plan, has_front: Bools) -> Floats:
+def _own_vocabulary(workload: Workload, head: Holding, has_front: Bools) -> Floats:
     """Parameters of the head's own matrix: untied, or tied to an embedding that lies on another stage."""
     model = workload.model
     if workload.head is not Head.LANGUAGE_MODEL or model.adaptive_softmax_cutoffs:
         return 0.0
     is_tied = model.has_tied_embeddings or model.kind == "encoder"
-    return 1.0 * model.vocab_size * model.word_size / plan.tensor_parallel * np.where(has_front & is_tied, 0.0, 1.0)
+    matrix = head.matrices["logits"] / workload.precision.activation_bytes
+    return matrix * np.where(has_front & is_tied, 0.0, 1.0)
 
 
 def _matrices_bytes(kinds: Iterable[Holding], of_kind: Iterable[Floats]) -> Floats:
@@ -99,4 +106,4 @@ def _matrices_bytes(kinds: Iterable[Holding], of_kind: Iterable[Floats]) -> Floa
         for name, matrix in kind.matrices.items():
             size[name] = matrix
             is_there[name] = is_there.get(name, False) | (np.asarray(n) > 0)
-    return reduce(add, (np.where(is_there[name], size[name], 0.0) for name in size))
+    return reduce(add, (np.where(is_there[name], size[name], 0.0) for name in size), 0.0)

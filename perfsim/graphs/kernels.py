@@ -12,6 +12,7 @@ import numpy as np
 
 from perfsim.core.numbers import Bools, Floats
 from perfsim.core.software import Software
+from perfsim.formulas.convolutions import ChannelNorm, Convolution, Resample
 from perfsim.formulas.operations import (
     Attention,
     Linear,
@@ -24,6 +25,7 @@ from perfsim.formulas.operations import (
     is_misaligned,
 )
 from perfsim.formulas.roofline import Kernel, Kind
+from perfsim.graphs.convolutions import channel_norm, convolution, resample
 from perfsim.graphs.lowered import Lowered
 from perfsim.graphs.naive_attention import naive_attention
 
@@ -68,7 +70,9 @@ class Lowering:
         """The kernels that `operation` launches."""
         match operation:
             case Linear():
-                found = Lowered(tuple(self._linear_forward(operation)), tuple(self._linear_backward(operation)))
+                weight = tuple(self._weight_gradient(operation))
+                backward = (*self._input_gradient(operation), *weight)
+                found = Lowered(tuple(self._linear_forward(operation)), backward, len(weight))
             case Attention() if operation.is_flash:
                 found = self._flash(operation)
             case Attention():
@@ -83,6 +87,12 @@ class Lowering:
                 found = self._loss(operation)
             case Route():
                 found = self._route(operation)
+            case Convolution():
+                found = convolution(self, operation)
+            case ChannelNorm():
+                found = channel_norm(self, operation)
+            case Resample():
+                found = resample(self, operation)
             case _:  # exchanges and inputs launch nothing of their own
                 found = Lowered()
         return found if self.has_backward else Lowered(found.forward)
@@ -144,23 +154,28 @@ class Lowering:
         if op.adapter_rank:
             yield from self._adapter(op, 1.0)
 
-    def _linear_backward(self, op: Linear) -> Iterator[Kernel]:
+    def _input_gradient(self, op: Linear) -> Iterator[Kernel]:
+        """The gradient of the input, and of adapters."""
         value = op.activation_bytes
-        odd, wide = self._odd(op), op.is_vocabulary
         if op.has_input_gradient:
+            odd, wide = self._odd(op), op.is_vocabulary
             if op.stored_bytes:
                 yield self.stream(op.weights * (op.stored_bytes + value))
             yield from self._quantise(op.output_values, value)
             yield self.product(op.rows, op.contraction, op.columns, value, op.count, 0.0, odd, wide)
-            yield from self._input_gradient(op)
+            yield from self._summed_gradient(op)
+        if op.adapter_rank and op.has_input_gradient:
+            yield from self._adapter(op, 2.0)
+
+    def _weight_gradient(self, op: Linear) -> Iterator[Kernel]:
+        value = op.activation_bytes
         if op.is_trained:
+            odd, wide = self._odd(op), op.is_vocabulary
             yield self.product(op.columns, op.contraction, op.rows, value, op.count, 0.0, odd, wide)
             if self.is_autocast:
                 yield self.stream(op.weights * 6.0)  # autocast: gradient to 32 bits
             if op.has_bias and not self.software.has_fused_epilogue:
                 yield self.stream(op.output_values * value, "sum")
-        if op.adapter_rank and op.has_input_gradient:
-            yield from self._adapter(op, 2.0)
 
     def _odd(self, op: Linear) -> Bools:
         multiple = self.software.tensor_core_multiple if self.number_format == "fp16" else 1
@@ -169,7 +184,7 @@ class Lowering:
     def _casts_input(self, op: Linear) -> bool:
         return self.is_autocast and not self.is_whole and op.input_bytes > op.activation_bytes
 
-    def _input_gradient(self, op: Linear) -> Iterator[Kernel]:
+    def _summed_gradient(self, op: Linear) -> Iterator[Kernel]:
         """Casting an input gradient back, and adding it to that of another product with the same input."""
         value, wide, n = op.activation_bytes, op.input_bytes or op.activation_bytes, op.input_values
         if self.software.fusion == "compiled":  # one kernel casts and sums: one more read
@@ -264,7 +279,7 @@ class Lowering:
         a, n, kept = op.activation_bytes, op.values, self.software.activation_kept_bytes
         is_eager = self.software.fusion == "eager"
         match op.action:
-            case "activation":
+            case "activation" | "relu":
                 # in an epilogue, the product writes and reads the activation's input besides
                 sizes = (a, a) if self.software.has_fused_epilogue else (2.0 * a + kept, 3.0 * a + kept)
             case "gate":
@@ -358,7 +373,7 @@ def optimizer_kernels(
         per_parameter = LAMB_LOOP_BYTES
     size = (per_parameter + 12.0 * has_master) * parameters
     if software.adam_kernels_per_tensor > 0:
-        launches = software.adam_kernels_per_tensor * tensors
+        launches = software.adam_kernels_per_tensor * OPTIMIZER_KERNELS.get(optimizer, 1.0) * tensors
     elif software.optimizer == "foreach":
         launches = 14.0 * np.maximum(1.0, tensors / 40.0)
     else:
@@ -376,6 +391,10 @@ OPTIMIZER_TRAFFIC = {
     "adam": 1.0, "adamw": 1.0, "lamb": 1.55, "sgd": 0.6, "adafactor": 0.7, "adam8bit": 0.6, "adamw8bit": 0.6,
     "lion": 0.75, "muon": 0.9, "none": 0.0,
 }  # fmt: skip
+
+# kernels of an update, tensor by tensor, against Adam's 18: SGD's weight decay, momentum (2), update and zeroing
+# (pytorch torch/optim/sgd.py); all others assumed to launch as many as Adam
+OPTIMIZER_KERNELS = {"sgd": 5.0 / 18.0}
 
 # optimizer moments kept per parameter, in units of the precision's state_bytes
 OPTIMIZER_STATES = {

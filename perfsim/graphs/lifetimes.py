@@ -53,7 +53,7 @@ class _Backward:
             list
         )  # kept tensors, by the operation that needs them last
         self.held: Floats = 0.0
-        kept: set[str] = set()
+        kept: set[str] = {"input"} if graph.graph.get("has_kept_input") else set()  # where another graph counts it
         for name in graph:
             self.held = self.held + self._private(name)
             for tensor in self._saved_by(name):

@@ -15,17 +15,22 @@ from perfsim.formulas.groups import data_group
 from perfsim.formulas.overlap import beside_seconds
 from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
-from perfsim.graphs.costs import Cost, Part, StepCosts, step_costs
+from perfsim.graphs.costs import Cost
+from perfsim.graphs.step import Part, StepCosts, step_costs
 
 
 @dataclass(frozen=True)
 class Passes:
-    """Seconds of one micro-batch's passes; launch is what the host adds to the kernels' seconds."""
+    """Seconds of one micro-batch's passes; launch is what the host adds to the kernels' seconds.
+
+    weight: the part of backward that gives the weights' gradients.
+    """
 
     forward: Floats
     backward: Floats
     recompute: Floats
     launch: Floats
+    weight: Floats
 
     @property
     def total(self) -> Floats:
@@ -247,4 +252,4 @@ def _passes(part: Cost, again: Activity, launches_again: Floats, clock: _Clock, 
     host_backward = software.host_seconds * (part.backward.launches + launches_again)
     launch = stretch_seconds(forward, host_forward) - forward
     launch = launch + stretch_seconds(backward + redone, host_backward) - (backward + redone)
-    return Passes(forward, backward, redone, launch)
+    return Passes(forward, backward, redone, launch, clock.seconds(part.weight))

@@ -13,6 +13,8 @@ from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Head, Task, Workload
 from perfsim.graphs.blocks import blocks
+from perfsim.graphs.builder import is_autocast
+from perfsim.graphs.convnet import convnet_graphs
 from perfsim.graphs.ends import embedding_graph, head_graph
 from perfsim.graphs.layer import layer_graph
 
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
 def step_graphs(
     workload: Workload, plan: Plan, software: Software, attention: str
 ) -> Iterator[tuple[str, int, "nx.DiGraph[str]"]]:
-    """(part, how many of it, its graph) for the embedding, every kind of layer and the head, and those of the towers.
+    """(part, how many of it, its graph) for embedding, every kind of layer, head and towers; a net's for its units.
 
     `attention` names the kernel that runs ("naive" or a flash generation); it decides what is kept for backward.
     A graph's attribute `has_backward` says whether its weights or what comes before it get gradients.
     """
     model = workload.model
+    if model.nets:
+        yield from convnet_graphs(workload, plan, is_autocast(workload, software), attention != "naive")
+        return
     yield "embedding", 1, embedding_graph(workload, plan, software)
     if model.encoder_layers:
         yield "encoder_embedding", 1, embedding_graph(workload, plan, software, is_encoder=True)

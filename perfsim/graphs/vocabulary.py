@@ -1,8 +1,23 @@
-"""The words of a model: one softmax over all, or Transformer-XL's adaptive clusters."""
+"""The words of a model: one softmax over all, padded and split over ranks, or Transformer-XL's adaptive clusters."""
+
+import numpy as np
 
 from perfsim.core.model import Model
+from perfsim.core.numbers import Floats, Ints
 
 ADAPTIVE_SHARES = (0.953, 0.021, 0.023, 0.003)  # tokens by cluster, WikiText-103 with cutoffs 20k, 40k, 200k: assumed
+
+
+def words_on_rank(words: Floats, tensor_parallel: Ints, multiple: int) -> Floats:
+    """Rows of the vocabulary's matrix on one tensor-parallel rank, each rank's padded to a `multiple` [-].
+
+    Source: NVIDIA/Megatron-LM megatron/training/tokenizer (vocab_size_with_padding).
+
+    >>> float(words_on_rank(131073.0, 4, 128)), float(words_on_rank(50257.0, 2, 1))
+    (32896.0, 25128.5)
+    """
+    share = words / np.asarray(tensor_parallel)
+    return np.ceil(share / multiple) * multiple if multiple > 1 else share
 
 
 def softmax_clusters(model: Model) -> list[tuple[str, float, float, float]]:

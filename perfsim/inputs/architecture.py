@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from perfsim.core.model import Kind, Mla, Model, Moe, Positions, Product, Role, Tower
+from perfsim.core.model import Mla, Model, Moe, Positions, Product, Role, Tower, TransformerKind
 from perfsim.inputs.files import Name, Spec
 from perfsim.inputs.positions import Loc
+from perfsim.inputs.published import MAX_PARAMETERS
 
 MAX_LAYERS, MAX_HEADS, MAX_WIDTH, MAX_COUNT = 10**4, 2**16, 2**20, 2**30
 MAX_FFN = 8 * MAX_WIDTH
-MAX_PARAMETERS = 10**15
 
 Layers = Annotated[int, Field(ge=1, le=MAX_LAYERS)]
 Heads = Annotated[int, Field(ge=1, le=MAX_HEADS)]
@@ -80,7 +80,7 @@ class ArchitectureSpec(Spec):
     extra_parameters names what the other keys do not describe.
     """
 
-    kind: Kind
+    kind: TransformerKind
     num_encoder_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 0
     num_hidden_layers: Layers
     hidden_size: Width

@@ -16,7 +16,7 @@ from perfsim.inputs.power import PowerRules
 from perfsim.inputs.software import SoftwareSpec, to_software
 from perfsim.inputs.system import SystemSpec, load_system
 
-SCHEMAS = ("gpu", "system", "model", "software", "scenario")
+SCHEMAS = ("gpu", "system", "model", "convnet", "software", "scenario")
 _FOLDERS = {
     "gpus": "gpu",
     "systems": "system",
@@ -29,7 +29,7 @@ _SIGNS = {  # keys that only one kind of file has
     "scenario": {"workload", "search", "site"},
     "gpu": {"multiprocessors", "peak_tflops", "memory_bandwidth_gb_per_s", "compute_capability"},
     "system": {"gpus_per_node", "topology", "nics", "gpu"},
-    "model": {"hidden_size", "num_hidden_layers", "num_attention_heads"},
+    "model": {"hidden_size", "num_hidden_layers", "num_attention_heads", "net", "generator"},
     "software": {"framework", "fusion", "host_seconds"},
     "calibration": {"rule", "streaming", "preset", "network", "process"},
 }
@@ -90,6 +90,7 @@ def check_file(path: Path, catalogue: Catalogue) -> str:
 
 def schema(kind: str) -> dict[str, Any]:
     """The JSON schema of a kind of file, one of SCHEMAS."""
+    from perfsim.inputs.convnet import ConvnetSpec
     from perfsim.inputs.model import ModelSpec
     from perfsim.inputs.scenario_file import ScenarioFile
 
@@ -97,6 +98,7 @@ def schema(kind: str) -> dict[str, Any]:
         "gpu": GpuSpec,
         "system": SystemSpec,
         "model": ModelSpec,
+        "convnet": ConvnetSpec,
         "software": SoftwareSpec,
         "scenario": ScenarioFile,
     }

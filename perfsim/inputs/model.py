@@ -1,27 +1,21 @@
-"""The schema of specs/models: a model's name, its shape, its towers and the count that others published."""
+"""The schema of transformers in specs/models: name, shape, towers and the count that others published."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from perfsim.core.model import Model
-from perfsim.inputs.architecture import MAX_PARAMETERS, ArchitectureSpec, Problem, TowerSpec
-from perfsim.inputs.files import Line, Name, Sourced, Spec, Texts, load
-
-
-class Published(Spec):
-    """The parameter count as its authors or their checkpoint give it; "rounded" where it is a name like 7B."""
-
-    parameters: Annotated[int, Field(ge=1, le=MAX_PARAMETERS)]
-    precision: Literal["exact", "rounded"]
-    source: Line
+from perfsim.inputs.architecture import ArchitectureSpec, Problem, TowerSpec
+from perfsim.inputs.convnet import CONVOLUTIONAL_KINDS, ConvnetSpec
+from perfsim.inputs.files import Line, Name, Sourced, Texts, check, read_toml
+from perfsim.inputs.published import Published
 
 
 class ModelSpec(Sourced, ArchitectureSpec):
-    """One file of specs/models.
+    """One file of specs/models: a transformer.
 
     towers: other models that every sample goes through besides; explain says why the count differs from the published
     one.
@@ -54,4 +48,14 @@ def load_model(path: Path) -> Model:
 
     Raises: InputError that lists every problem of the file.
     """
-    return load(path, ModelSpec).model(path.stem)
+    return model_spec(path).model(path.stem)
+
+
+def model_spec(path: Path) -> ModelSpec | ConvnetSpec:
+    """The checked file of a model, a transformer or, as its kind says, a convolutional one.
+
+    Raises: InputError that lists every problem of the file.
+    """
+    document = read_toml(path)
+    is_convolutional = document.data.get("kind") in CONVOLUTIONAL_KINDS
+    return check(document, ConvnetSpec) if is_convolutional else check(document, ModelSpec)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute
+from perfsim.core.plan import Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
@@ -20,6 +20,7 @@ WORKLOAD_KEYS = (
     "task",
     "head",
     "seq_len",
+    "image_size",
     "decoder_seq_len",
     "global_batch_size",
     "samples",
@@ -110,6 +111,7 @@ def one_plan(
         sequence_parallel=degrees["tensor_parallel"] > 1,
         zero_stage=int(options["zero_stage"]),
         recompute=Recompute[str(options["recompute"]).upper()],
+        schedule=next(schedule for schedule in Schedule if schedule.label == options["schedule"]),
         placement=next(place for place in Placement if place.label == options["placement"]),
     )
     return plan if micro else replace(plan, micro_batch_size=_fastest(plan, batch // data, predict))
@@ -150,5 +152,8 @@ def _degree_problems(workload: Workload, degrees: Mapping[str, int]) -> list[str
             found.append(f"{option}: {degree} is not allowed; write a number from 1 to {MAX_DEGREE:,}")
         elif key in wholes and wholes[key][0] % degree:
             whole, noun = wholes[key]
-            found.append(f"{option}: {degree} does not divide the {whole:,} {noun}; write {divisors_text(whole)}")
+            what = f"{degree} does not divide the {whole:,} {noun}" if whole > 1 else f"{model.key} has no {noun}"
+            if model.nets:
+                what = f"{degree} cannot split {model.key}, of which ranks share nothing but the batch"
+            found.append(f"{option}: {what}; write {divisors_text(whole)}")
     return found

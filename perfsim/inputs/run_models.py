@@ -65,12 +65,14 @@ S = TypeVar("S", bound=Spec)
 
 
 # (dropout, attention dropout) of recipes whose tables do not state them: NVIDIA/DeepLearningExamples
-# Transformer-XL/pytorch/wt103_base.yaml and wt103_large.yaml, BART/configs/config.json, ELECTRA/configuration.py
+# Transformer-XL/pytorch/wt103_base.yaml and wt103_large.yaml, BART/configs/config.json, ELECTRA/configuration.py;
+# NVIDIA/Megatron-LM megatron/arguments.py, whose GPT scripts leave both at their defaults
 USUAL_DROPOUT: tuple[tuple[str, tuple[float, float | None]], ...] = (
     (r"transformer-xl-base", (0.1, 0.0)),
     (r"transformer-xl-large", (0.2, 0.2)),
     (r"bart-", (0.1, 0.0)),
     (r"electra-", (0.1, 0.1)),
+    (r"(megatron-\d|mt-nlg-|mcore-ci-gpt-)", (0.1, 0.1)),
 )
 
 

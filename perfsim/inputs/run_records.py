@@ -98,7 +98,7 @@ def plan_of(row: RunRow, framework: str, assumptions: list[str]) -> Plan:
         context_parallel=row.cp,
         expert_parallel=row.ep,
         micro_batch_size=micro_batch,
-        virtual_stages=row.vpp,
+        virtual_stages=row.vpp if row.pp > 1 else 1,
         sequence_parallel=is_split
         and (row.sequence_parallel == "y" or (row.sequence_parallel == "unknown" and framework == "megatron-core")),
         zero_stage=SHARDING_STAGES[row.sharding],

@@ -62,6 +62,8 @@ RULES = (  # the first that fits decides
     Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
     Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),
     Rule(r"DeepSpeed|ZeRO-3", "deepspeed"),
+    # tests/functional_tests/test_cases/gpt: --no-gradient-accumulation-fusion, no fused loss
+    Rule(r"Megatron-Core CI", "megatron-core", "megatron-core-plain"),
     Rule(r"Megatron-Core|Transformer Engine|\bTE \d|Megatron-LM [0-9a-f]{7,}", "megatron-core", "megatron-core"),
     Rule(r"Megatron|PTD-P", "megatron"),
     Rule(r"MaxText|Paxml|\bJAX\b", "jax"),

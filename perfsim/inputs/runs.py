@@ -15,6 +15,7 @@ from perfsim.inputs.run_models import RunModel, read_gpus, read_models
 from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_of
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
 from perfsim.inputs.run_software import software_of
+from perfsim.inputs.run_unstated import completed
 from perfsim.inputs.tables import Complaints, read_table
 from perfsim.units import GIGA
 
@@ -63,7 +64,7 @@ class _Table:
             complaints.stop()
         rows = []
         for line, cells in table:
-            row = run_row(line, cells, complaints)
+            row = run_row(line, completed(cells), complaints)
             if row and row.run_id in seen:
                 complaints.add(line, f"run_id: {row.run_id} stands in {seen[row.run_id]} too", "give each run its own")
             elif row:

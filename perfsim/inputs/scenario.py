@@ -32,7 +32,7 @@ LookUp = Callable[[str], object]
 
 _RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
 _PLACEMENT = {place.label: place for place in Placement}
-_SCHEDULE = {"gpipe": Schedule.GPIPE, "1f1b": Schedule.ONE_F_ONE_B}
+_SCHEDULE = {schedule.label: schedule for schedule in Schedule}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
     rules = (
         ("tensor_parallel", model.heads, "attention heads"),
         ("pipeline_parallel", model.layers + model.encoder_layers, "layers"),
-        ("context_parallel", spec.workload.seq_len, "tokens of a sequence"),
+        ("context_parallel", spec.workload.seq_len or 1, "tokens of a sequence"),
         ("expert_parallel", experts, "experts"),
         ("micro_batch_size", spec.workload.global_batch_size, "sequences of the global batch"),
     )
@@ -152,6 +152,8 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
         if values and not any(whole % value == 0 for value in values):
             listed = ", ".join(map(str, values))
             what = f"none of {listed} divides the {whole:,} {noun}" if whole > 1 else f"{model.key} has no {noun}"
+            if model.nets and whole == 1:
+                what = f"{listed} cannot split {model.key}, of which ranks share nothing but the batch"
             yield ("search", key), what, f"write {divisors_text(whole)}"
 
 

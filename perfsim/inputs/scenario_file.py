@@ -15,7 +15,7 @@ PrecisionName = Literal[
     "fp32", "tf32", "amp-fp16", "fp16-o2", "amp-bf16", "bf16-mixed", "bf16", "fp8", "nvfp4", "mxfp4"
 ]
 RecomputeName = Literal["none", "selective", "full"]
-ScheduleName = Literal["gpipe", "1f1b"]
+ScheduleName = Literal["gpipe", "1f1b", "zb-h1", "zb-v", "dualpipe"]
 PlacementName = Literal["data-inner", "pipeline-inner"]
 Objective = Literal["time", "money", "energy"]
 
@@ -33,6 +33,8 @@ ALIASES = {  # what other tools call a key: perfsim's key
     "max_length": "seq_len",
     "sequence_length": "seq_len",
     "seq": "seq_len",
+    "resolution": "image_size",
+    "img_size": "image_size",
     "num_train_epochs": "epochs",
     "max_steps": "steps",
     "train_iters": "steps",
@@ -94,7 +96,8 @@ class WorkloadKeys(Spec):
     model: Text
     task: Tasks = ("finetune",)
     head: HeadName | None = None
-    seq_len: Length
+    seq_len: Length | None = None
+    image_size: Length | None = None
     decoder_seq_len: Length | None = None
     global_batch_size: Length
     samples: Samples | None = None
@@ -120,7 +123,7 @@ class WorkloadKeys(Spec):
             yield ("epochs",), "counts passes over samples, which are not given", "add samples"
         if self.lora_rank is not None and not {"lora", "qlora"} & set(self.task):
             yield ("lora_rank",), "is for the tasks lora and qlora", "remove it, or set the task"
-        if self.mlm_positions is not None and self.mlm_positions > self.seq_len:
+        if self.mlm_positions is not None and self.seq_len is not None and self.mlm_positions > self.seq_len:
             yield ("mlm_positions",), f"{self.mlm_positions:,} exceeds seq_len", f"write at most {self.seq_len:,}"
         if not self.task:
             yield ("task",), "is not told", "name one, such as finetune"

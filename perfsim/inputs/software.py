@@ -1,14 +1,19 @@
 """specs/software/*.toml: how a framework of a period runs a step. Keys are the fields of core.Software."""
 
 import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from perfsim.core.software import Software
+from pydantic import Field
+
+from perfsim.core.software import ScheduleKind, Software
 from perfsim.errors import InputError
 from perfsim.inputs.files import Document, Sourced, check
 from perfsim.inputs.records import schema_of, values_of
 
-SoftwareSpec = schema_of(Software, {"first_release": datetime.date, "last_release": datetime.date})
+_SCHEDULES = Annotated[tuple[ScheduleKind, ...], Field(strict=False, max_length=16)]
+SoftwareSpec = schema_of(
+    Software, {"first_release": datetime.date, "last_release": datetime.date, "schedules": _SCHEDULES}
+)
 
 
 def to_software(key: str, document: Document) -> Software:

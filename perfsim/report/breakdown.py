@@ -29,7 +29,7 @@ BAR = 24
 
 def breakdown(case: Case, explain: bool = False) -> Iterator[RenderableType]:
     """The lines of an estimate: verdict, memory parts, time parts with what bounds each, and the basis."""
-    yield from (Text(line, style="bold" if i == 0 else "") for i, line in enumerate(_verdict(case)))
+    yield from (Text(line, style="bold" if i == 0 else "") for i, line in enumerate(verdict(case)))
     yield Text("")
     yield _parts_table(case, "memory of the fullest GPU", "GiB", case.estimate.memory.parts(), GIB, explain)
     yield Text("")
@@ -55,7 +55,8 @@ def case_record(case: Case) -> dict[str, Any]:
     }
 
 
-def _verdict(case: Case) -> Iterator[str]:
+def verdict(case: Case) -> Iterator[str]:
+    """Whether the plan fits and what it takes, or why it cannot run; the job, its rates and the power."""
     estimate = case.estimate
     row = plan_row(case.workload, case.system, case.plan, estimate, case.site)
     what = f"{cards_text(row)}, {plan_text(row)}"
@@ -132,7 +133,8 @@ def _bound(case: Case, part: str) -> str:
 
 def _operations_table(case: Case) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("one layer, one micro-batch", no_wrap=True)
+    what = "unit of a kind" if case.workload.model.nets else "layer"
+    table.add_column(f"one {what}, one micro-batch", no_wrap=True)
     for header in ("forward ms", "backward ms"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)

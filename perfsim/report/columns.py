@@ -17,7 +17,6 @@ from perfsim.formulas.cost import has_price
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-SCHEDULE_NAMES = {Schedule.GPIPE: "gpipe", Schedule.ONE_F_ONE_B: "1f1b"}
 DEGREES = (
     "tensor_parallel",
     "pipeline_parallel",
@@ -79,7 +78,7 @@ def _plan_columns(
         **{name: _plain(getattr(plans, name), n) for name in DEGREES},
         "microbatches": _plain(microbatches, n),
         "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
-        "schedule": [SCHEDULE_NAMES[Schedule(s)] for s in _plain(plans.schedule, n)],
+        "schedule": [Schedule(s).label for s in _plain(plans.schedule, n)],
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
         "price_basis": [price_text(system, site) for system in systems],
         **figures,

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from perfsim.formulas.convolutions import Convolution
 from perfsim.formulas.operations import Attention, Exchange, Linear, Loss, Norm, Operation
 from perfsim.report.export import json_text
 from perfsim.units import GIGA, MEGA, NO_NUMBER, number_text, printable
@@ -98,6 +99,11 @@ def shape_text(operation: Operation) -> str:
         case Linear():
             count = f"{_size(operation.count)} of " if _size(operation.count) != "1" else ""
             return f"{count}{_size(operation.rows)} x {_size(operation.contraction)} x {_size(operation.columns)}"
+        case Convolution():
+            window = operation.kernel**2 / operation.groups
+            if operation.is_transposed:
+                return f"{_size(operation.input_positions)} x {operation.inputs} x {_size(window * operation.outputs)}"
+            return f"{_size(operation.positions)} x {_size(window * operation.inputs)} x {operation.outputs}"
         case Attention():
             pairs = f"{_size(operation.query_len)} x {_size(operation.key_len)} x {operation.qk_dim}"
             return f"{_size(float(operation.sequences) * float(operation.heads))} of {pairs}"

@@ -43,7 +43,7 @@ def title_text(found: Roofline) -> str:
     parallel = f", TP {found.plan.tensor_parallel}" if found.plan.tensor_parallel > 1 else ""
     return (
         f"{printable(found.workload.model.name)} {TASK_TEXTS[found.workload.task]} on {card}:"
-        f" {found.plan.micro_batch_size} x {_tokens(found.workload)} tokens{parallel},"
+        f" {found.plan.micro_batch_size} x {_sample(found.workload)}{parallel},"
         f" {found.workload.precision.key}, {printable(found.software.key)}"
     )
 
@@ -77,6 +77,7 @@ def roofline_json(found: Roofline) -> str:
             "model": found.workload.model.key,
             "task": str(found.workload.task),
             "seq_len": int(found.workload.seq_len),
+            "image_size": int(found.workload.image_size),
             "micro_batch_size": int(found.plan.micro_batch_size),
             "tensor_parallel": int(found.plan.tensor_parallel),
             "precision": found.workload.precision.key,
@@ -247,8 +248,11 @@ def _notes(found: Roofline) -> Iterator[str]:
     yield "at full clock; -: no FLOPs are counted for kernels that move data"
 
 
-def _tokens(workload: Workload) -> str:
-    return f"{workload.seq_len:,}" + (f" + {workload.decoder_seq_len:,}" if workload.decoder_seq_len else "")
+def _sample(workload: Workload) -> str:
+    if workload.model.nets:
+        return f"{workload.image_size:,} px"
+    more = f" + {workload.decoder_seq_len:,}" if workload.decoder_seq_len else ""
+    return f"{workload.seq_len:,}{more} tokens"
 
 
 def _table() -> Table:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from perfsim.core.plan import Placement, Problem
+from perfsim.core.plan import Placement, Problem, Schedule
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.units import GIB, NO_NUMBER, number_text, printable, usd_text, watts_text
@@ -72,6 +72,8 @@ def plan_text(row: Mapping[str, Any]) -> str:
         words = [word.replace("DDP", "DP") for word in words] + [f"ZeRO-{row['zero_stage']}"]
     if row["virtual_stages"] > 1:
         words.append(f"v{row['virtual_stages']}")
+    if row["schedule"] != Schedule.ONE_F_ONE_B.label:
+        words.append(row["schedule"])
     if row["placement"] != Placement.DATA_INNER.label:
         words.append(row["placement"])
     words.append(f"mb{row['micro_batch_size']}")
@@ -104,9 +106,14 @@ def workload_text(workload: Workload) -> str:
     """The job in a line."""
     steps = f", {workload.steps:,.0f} steps" if workload.steps > 1 else ""
     return (
-        f"{printable(workload.model.name)} {TASK_TEXTS[workload.task]}, {workload.seq_len:,} tokens x"
+        f"{printable(workload.model.name)} {TASK_TEXTS[workload.task]}, {sample_text(workload)} x"
         f" {workload.global_batch_size:,} a step{steps}, {workload.precision.key}, {workload.optimizer}"
     )
+
+
+def sample_text(workload: Workload) -> str:
+    """How large one sample is: a sequence's tokens, or an image's pixels a side."""
+    return f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
 
 
 def miss_text(row: Mapping[str, Any], site: Site) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from perfsim.core.plan import Plan
 from perfsim.core.workload import Workload
 from perfsim.formulas.parameters import count, trainable
+from perfsim.report.text import sample_text
 from perfsim.units import count_text, number_text
 
 BOUNDS = {  # parts whose bound does not depend on the operations
@@ -85,12 +86,12 @@ def _activations(workload: Workload, plan: Plan) -> str:
 
 
 def _tokens(workload: Workload, plan: Plan) -> str:
-    return f"{plan.micro_batch_size} x {workload.seq_len} tokens"
+    return f"{plan.micro_batch_size} x {sample_text(workload)}"
 
 
 def _layers(workload: Workload, plan: Plan) -> str:
-    layers = (workload.model.layers + workload.model.encoder_layers) / plan.pipeline_parallel
-    return f"{layers:g} layers"
+    layers = workload.model.depth / plan.pipeline_parallel
+    return f"{layers:g} units" if workload.model.nets else f"{layers:g} layers"
 
 
 def _pass(verb: str) -> Callable[[Workload, Plan], str]:
@@ -103,6 +104,8 @@ def _pass(verb: str) -> Callable[[Workload, Plan], str]:
 def _passing(workload: Workload, plan: Plan) -> str:
     positions = f"{plan.micro_batch_size} x {workload.head_positions} positions"
     words = f"logits ({positions} x {count_text(workload.model.vocab_size)} words), "
+    if workload.model.nets:
+        words = "classes of every position of the output, "
     logits = words if workload.head_positions else ""
     return f"{logits}activation gradients, what is being recomputed, the update's temporaries: whichever are there"
 

@@ -40,10 +40,10 @@ def _changes(workload: Workload, space: Space) -> Iterator[tuple[str, Workload, 
         yield "shard weights, gradients and optimizer (zero_stage = 3)", workload, sharded
     least = replace(recompute, micro_batch_size=(1,), zero_stage=(3,))
     yield "recompute = full, micro_batch_size = 1 and zero_stage = 3 together", workload, least
-    if not workload.is_adapter:
+    if not (workload.is_adapter or workload.model.nets):
         lora = replace(workload, task=Task.LORA, lora_rank=16, base_bytes=2.0)
         yield "train LoRA adapters of rank 16 instead of all weights (task = lora)", lora, least
-    if workload.task is not Task.QLORA:
+    if workload.task is not Task.QLORA and not workload.model.nets:
         qlora = replace(workload, task=Task.QLORA, lora_rank=16, base_bytes=NF4_BYTES)
         yield "train LoRA adapters on a 4-bit base (task = qlora)", qlora, least
     more = max(space.counts)

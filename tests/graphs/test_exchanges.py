@@ -6,8 +6,8 @@ import pytest
 
 import perfsim as ps
 from perfsim.core.plan import Plan
-from perfsim.graphs.costs import step_costs
 from perfsim.graphs.stage import stage_costs
+from perfsim.graphs.step import step_costs
 
 PLAN = Plan(tensor_parallel=8, sequence_parallel=True)
 

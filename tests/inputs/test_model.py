@@ -1,13 +1,15 @@
 """The models that come with perfsim count as published, and a model file that is wrong says where and why."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from perfsim.core.model import TransformerKind
 from perfsim.errors import InputError
 from perfsim.formulas.parameters import count
-from perfsim.inputs.files import load
-from perfsim.inputs.model import ModelSpec, load_model
+from perfsim.inputs.convnet import CONVOLUTIONAL_KINDS
+from perfsim.inputs.model import load_model, model_spec
 
 MODELS = Path(__file__).parents[2] / "specs" / "models"
 FILES = sorted(MODELS.glob("*.toml"))
@@ -20,22 +22,22 @@ MOE = (MODELS / "deepseek-v3.toml").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_computed_count_is_the_published_one_or_the_file_explains_why(path: Path) -> None:
-    spec = load(path, ModelSpec)
+    spec = model_spec(path)
     assert spec.published
     apart = abs(count(spec.model(path.stem)).total / spec.published.parameters - 1)
     assert apart < UNEXPLAINED or spec.explain
     assert apart < EXACT or spec.published.precision == "rounded"
 
 
-def test_there_are_137_models_of_every_kind() -> None:
-    assert len(FILES) == 137
-    assert {load_model(path).kind for path in FILES} == {"encoder", "decoder", "encoder-decoder", "vit", "diffusion"}
+def test_there_are_149_models_of_every_kind() -> None:
+    assert len(FILES) == 149
+    assert {load_model(path).kind for path in FILES} == {*get_args(TransformerKind), *CONVOLUTIONAL_KINDS}
 
 
 def test_no_two_models_share_a_name() -> None:
     owners: dict[str, str] = {}
     for path in FILES:
-        spec = load(path, ModelSpec)
+        spec = model_spec(path)
         for name in {text.lower().replace(" ", "-") for text in (path.stem, spec.name, *spec.aliases)}:
             assert owners.setdefault(name, path.stem) == path.stem
 

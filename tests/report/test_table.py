@@ -24,7 +24,7 @@ Made = Callable[..., Sweep]
 ONE = {
     "tensor_parallel": 1, "pipeline_parallel": 1, "data_parallel": 1, "context_parallel": 1, "expert_parallel": 1,
     "micro_batch_size": 8, "virtual_stages": 1, "zero_stage": 0, "recompute": "none",
-    "placement": "data-inner",
+    "placement": "data-inner", "schedule": "1f1b",
 }  # fmt: skip
 
 
@@ -129,6 +129,7 @@ def test_reasons_of_the_job_come_before_arithmetic() -> None:
             {"tensor_parallel": 2, "pipeline_parallel": 2, "data_parallel": 2, "virtual_stages": 3, "zero_stage": 3},
             "TP2 PP2 DP2 ZeRO-3 v3 mb8",
         ),
+        ({"pipeline_parallel": 2, "virtual_stages": 2, "schedule": "zb-v"}, "PP2 v2 zb-v mb8"),
         ({"recompute": "full"}, "mb8 recompute"),
         ({"recompute": "selective"}, "mb8 selective"),
         ({"pipeline_parallel": 2, "placement": "pipeline-inner"}, "PP2 pipeline-inner mb8"),

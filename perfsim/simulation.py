@@ -1,0 +1,89 @@
+"""One plan's step, piece by piece: its schedule simulated with the plan's own seconds, and what follows it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfsim.core.calibration import Calibration
+from perfsim.core.hardware import System
+from perfsim.core.plan import Plan, Schedule
+from perfsim.core.results import Estimate
+from perfsim.core.software import Software
+from perfsim.core.workload import Workload
+from perfsim.estimate import estimate, stage_work
+from perfsim.formulas.pipeline import Work
+from perfsim.graphs.schedule import Order, Timeline, held, order_of, peak_held, routes, simulate
+from perfsim.graphs.stage import Passes, stage_costs
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A step on every stage. after: seconds of what follows the last gradient, by name, in its order.
+
+    send_seconds: one hand-over; held_bytes [pieces]: memory of a GPU of the stage while each piece runs, base_bytes:
+    while none does. The estimate is of the same plan, in closed form.
+    """
+
+    timeline: Timeline
+    send_seconds: float
+    held_bytes: np.ndarray
+    base_bytes: float
+    after: dict[str, float]
+    estimate: Estimate
+
+    @property
+    def step_seconds(self) -> float:
+        """The step as simulated."""
+        return float(self.timeline.total_seconds) + sum(self.after.values())
+
+    @property
+    def difference_seconds(self) -> float:
+        """What the simulation takes more than the closed form: stages are unequal where the model's ends are."""
+        return self.step_seconds - float(self.estimate.time.total_seconds)
+
+
+def simulation(
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
+) -> Simulation:
+    """One plan's step, simulated. Stages have equal layers; embedding and head lie on the first and the last.
+
+    Memory is the estimate's for the first stage's backward pass, without what the allocator keeps unused: activations
+    come and go with the micro-batches that a stage holds, the rest stays.
+    Holds for: one plan (no arrays) without Problem.INTERLEAVE and Problem.SCHEDULE.
+    """
+    found = estimate(workload, system, plan, software, calibration)
+    costs = stage_costs(workload, system, plan, software, calibration)
+    p, v = int(plan.pipeline_parallel), int(plan.virtual_stages)
+    m = max(1, int(workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size)))
+    layers, _, gather = stage_work(workload, system, plan, software, calibration, costs, m)
+    order = order_of(Schedule(int(plan.schedule)), p, m, v)
+    timeline = simulate(order, _on_stages(order, layers, costs.ends, float(costs.head_seconds)))
+    used = found.memory.backward
+    each = float(used.activations_bytes) / peak_held(order)[0]
+    outside = float(found.memory.context_bytes + found.memory.collective_bytes)
+    base = outside + float(used.allocated_bytes - used.activations_bytes)
+    time = found.time
+    after = {
+        "reduce gradients": float(time.gradient_reduce_seconds),
+        "optimizer": float(time.optimizer_seconds),
+        "gather weights": float(time.parameter_gather_seconds - m * costs.layer_count / p * gather),
+        "host": float(time.host_seconds),
+        "wait for the slowest GPU": float(time.straggler_seconds),
+    }
+    return Simulation(timeline, float(layers.send), base + each * held(order), base, after, found)
+
+
+def _on_stages(order: Order, layers: Work, ends: Passes, head_seconds: float) -> Work:
+    """Seconds [chunks, stages]: a stage's layers in equal chunks, the ends where micro-batches enter and leave.
+
+    Both ends are forward, backward and weights' gradients in the proportions of their kernels together.
+    """
+    chunks = 1 if order.schedule is Schedule.DUALPIPE else order.chunks
+    share = {"forward": ends.forward, "backward": ends.backward - ends.weight, "weight": ends.weight}
+    seconds = {name: np.full((order.chunks, order.stages), getattr(layers, name) / chunks) for name in share}
+    for route in routes(order.schedule, order.stages, order.chunks):
+        for name, kernels in share.items():
+            of_ends = kernels / (ends.forward + ends.backward)
+            seconds[name][route[0]] += of_ends * (ends.total - head_seconds)
+            seconds[name][route[-1]] += of_ends * head_seconds
+    return Work(**seconds, send=layers.send, saved=layers.saved)
