@@ -1,6 +1,7 @@
 """A model's architecture: layers, ends and towers, without a batch, a precision or a machine."""
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Literal
 
 from perfsim.core.convnet import Convnet
@@ -134,8 +135,17 @@ class Model:
     @property
     def depth(self) -> int:
         """Layers, an encoder's and the towers' with them; the units of a convolutional model."""
-        units = sum(unit.count for net in self.nets for unit in net.units)
-        return units or self.layers + self.encoder_layers + sum(tower.model.depth for tower in self.towers)
+        return sum(unit.count for net in self.nets for unit in net.units) or self.split_layers
+
+    @property
+    def split_layers(self) -> int:
+        """Layers that a pipeline splits."""
+        return self.layers + self.encoder_layers + sum(tower.model.split_layers for tower in self.towers)
+
+    @property
+    def split_heads(self) -> int:
+        """The largest number of tensor-parallel ranks that heads and towers' heads can be split over."""
+        return gcd(self.heads, *(tower.model.split_heads for tower in self.towers))
 
     @property
     def loose_parameters(self) -> int:

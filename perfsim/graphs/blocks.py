@@ -41,7 +41,7 @@ def blocks(model: Model) -> list[Block]:
     for tower in model.towers:
         own = blocks(tower.model)
         found += [replace(b, name=f"{tower.name}.{b.name}", first=first + b.first, tower=tower) for b in own]
-        first += tower.model.depth
+        first += tower.model.split_layers
     if model.encoder_layers:
         found.append(Block("encoder", model.encoder_layers, first, model.encoder_layers, is_encoder=True))
         first += model.encoder_layers

@@ -20,7 +20,7 @@ HARMLESS = frozenset(
         *("classifier_dropout", "hidden_dropout", "hidden_dropout_prob"),
         *("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps", "rope_scaling", "rope_theta"),
         *("layer_types", "max_window_layers", "sliding_window", "sliding_window_pattern", "use_sliding_window"),
-        *("num_nextn_predict_layers", "quantization_config"),
+        "quantization_config",
     )
 )
 

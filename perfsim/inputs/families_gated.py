@@ -132,7 +132,9 @@ def _deepseek(keys: Keys, has_router_bias: bool) -> Model:
         dense_layers=dense,
         has_router_bias=has_router_bias,
     )
-    return replace(model, head_dim=mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla=mla, moe=_checked(keys, moe))
+    further = keys.whole("num_nextn_predict_layers", 0, low=0, high=MAX_LAYERS)
+    width = mla.qk_nope_head_dim + mla.qk_rope_head_dim
+    return replace(model, head_dim=width, mla=mla, moe=_checked(keys, moe), mtp_layers=further)
 
 
 def _gpt_oss(keys: Keys) -> Model:

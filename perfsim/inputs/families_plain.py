@@ -42,15 +42,11 @@ def _distilbert(keys: Keys) -> Model:
 
 
 def _electra(keys: Keys) -> Model:
-    """Embeddings may be narrower than the layers: the tables shrink and a projection follows them."""
+    """The discriminator; word vectors may be narrower than the layers."""
     model = _encoder(keys)
-    model = replace(model, token_types=keys.whole("type_vocab_size", 2, low=0))
-    hidden, narrow = model.hidden_size, keys.whole("embedding_size")
-    if narrow == hidden:
-        return model
-    rows = model.vocab_size + model.token_types + 2  # with scale and bias of the norm
-    extra = rows * (narrow - hidden) + hidden * (narrow + 1)
-    return replace(model, position_parameters=model.max_positions * narrow, extra_parameters=extra)
+    narrow = keys.whole("embedding_size")
+    model = replace(model, token_types=keys.whole("type_vocab_size", 2, low=0), embedding_size=narrow)
+    return replace(model, position_parameters=model.max_positions * narrow)
 
 
 def _gpt2(keys: Keys) -> Model:
@@ -80,13 +76,11 @@ def _opt(keys: Keys) -> Model:
     """Two more position rows than positions; OPT-350M alone has narrow embeddings and norms after the blocks."""
     model = plain(keys, "decoder", Names(ffn="ffn_dim", activation="activation_function"), "relu")
     has_bias, is_pre = keys.flag("enable_bias", True), keys.flag("do_layer_norm_before", True)
-    hidden, narrow = model.hidden_size, keys.whole("word_embed_proj_dim", model.hidden_size)
-    extra = model.vocab_size * (narrow - hidden) + 2 * narrow * hidden if narrow != hidden else 0
     model = replace(
         with_positions(model, model.max_positions + 2),
         norm_position="pre" if is_pre else "post",
         has_final_norm=is_pre,
-        extra_parameters=extra,
+        embedding_size=keys.whole("word_embed_proj_dim", model.hidden_size),
     )
     return tied(keys, with_biases(model, has_bias), True)
 
