@@ -6,7 +6,7 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
-from perfsim.core.plan import Plan, Problem, Schedule
+from perfsim.core.plan import ContextExchange, Plan, Problem, Schedule
 from perfsim.core.results import Estimate, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
@@ -14,6 +14,7 @@ from perfsim.core.workload import Workload
 from perfsim.formulas.collectives import all_reduce_seconds, half_seconds, send_seconds
 from perfsim.formulas.cost import cost
 from perfsim.formulas.energy import energy, gpu_watts
+from perfsim.formulas.fits import hardly_fits
 from perfsim.formulas.groups import (
     data_group,
     expert_data_group,
@@ -59,9 +60,10 @@ def estimate(
     time = _step_time(workload, system, plan, software, calibration, costs, stages, microbatches)
     states = OPTIMIZER_STATES[workload.optimizer]
     used = memory(*stages, plan, software, workload.precision, microbatches, states, workload.base_bytes)
-    gpus, step, total_bytes = plan.gpus, time.total_seconds, used.total_bytes
+    gpus, step = plan.gpus, time.total_seconds
     gpu_seconds = gpus * step
     capacity = calibration.visible_memory_share * system.gpu.memory_bytes
+    overflows = hardly_fits(used.total_bytes, capacity, software.memory_spread)
     watts = gpu_watts(system, time, costs.busy_watts, costs.held_watts)
     joules = energy(system, gpu_seconds, watts, site.pue)
     dollars = cost(system, gpu_seconds, joules, site)
@@ -74,8 +76,9 @@ def estimate(
         memory=used,
         energy=joules,
         cost=dollars,
-        problems=_problems(workload, system, plan, software, microbatches, total_bytes > capacity),
+        problems=_problems(workload, system, plan, software, microbatches, overflows),
         memory_capacity_bytes=capacity,
+        memory_spread=software.memory_spread,
         model_flops=model_flops,
         hardware_flops=hardware_flops,
         mfu=model_flops / peak,
@@ -285,6 +288,8 @@ def _problems(
     known = np.isin(schedule, [one for one in Schedule if one.label in software.schedules])
     known = np.where((v > 1) & in_turns, "interleaved" in software.schedules, known)
     checks = {
+        Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
+        & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.split_heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
         Problem.LAYERS: layers % (p * v) != 0,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,

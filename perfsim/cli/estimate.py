@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     "--recompute", type=click.Choice(["none", "selective", "full"]), default="none", show_default=True,
     help="Activations computed again.",
 )  # fmt: skip
+@click.option("--recompute-layers", type=int, help="Of the layers, how many full recomputation covers; all.")
+@click.option(
+    "--context-exchange", type=click.Choice(["ring", "all-to-all", "all-gather"]), default="ring", show_default=True,
+    help="How GPUs that split a sequence see each other's keys.",
+)  # fmt: skip
 @click.option(
     "--placement", type=click.Choice(["data-inner", "pipeline-inner"]), default="data-inner", show_default=True,
     help="Which ranks are neighbours, next to the tensor-parallel ones.",

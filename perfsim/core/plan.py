@@ -35,6 +35,17 @@ class Placement(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+class ContextExchange(IntEnum):
+    """How context-parallel ranks see each other's keys and values."""
+
+    RING, ALL_TO_ALL, ALL_GATHER = 0, 1, 2  # passed on step by step; heads for tokens (Ulysses); all at once
+
+    @property
+    def label(self) -> str:
+        """What people write and read, e.g. "all-to-all"."""
+        return self.name.lower().replace("_", "-")
+
+
 class Problem(IntFlag):
     """Why a plan cannot run. A member's `text` is what a person is told, `remedy` what to do."""
 
@@ -65,6 +76,12 @@ class Problem(IntFlag):
         "choose one that its file lists (perfsim specs show SOFTWARE), or another software",
     )
 
+    CONTEXT_HEADS = (
+        65536,
+        "tensor_parallel x context_parallel does not divide the heads that all-to-all exchanges for tokens",
+        "choose a common divisor of query and key-value heads, or another context_exchange",
+    )
+
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
         """A member with its two texts; a combination of members has none."""
         member = int.__new__(cls, value)
@@ -77,6 +94,7 @@ class Plan:
     """One plan, or many: the fields broadcast. Ranks are laid out in the order of `placement`.
 
     hybrid_shard: ZeRO shards over this many data-parallel ranks and replicates beyond (0: over all of them).
+    recompute_layers: how many of the model's layers full recomputation covers, as many on each stage (0: all).
     """
 
     tensor_parallel: Ints = 1
@@ -90,8 +108,10 @@ class Plan:
     zero_stage: Ints = 0
     hybrid_shard: Ints = 0
     recompute: Ints = Recompute.NONE
+    recompute_layers: Ints = 0
     schedule: Ints = Schedule.ONE_F_ONE_B
     placement: Ints = Placement.DATA_INNER
+    context_exchange: Ints = ContextExchange.RING
 
     @property
     def gpus(self) -> Ints:

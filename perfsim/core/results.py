@@ -145,6 +145,7 @@ class Estimate:
     cost: Cost
     problems: Ints  # bits of Problem
     memory_capacity_bytes: Floats
+    memory_spread: float  # standard deviation of log(needed / predicted) bytes
     model_flops: Floats  # of one step, all GPUs
     hardware_flops: Floats  # recomputation included
     mfu: Floats

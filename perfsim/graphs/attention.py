@@ -6,6 +6,7 @@ import numpy as np
 
 from perfsim.core.model import Mla
 from perfsim.core.numbers import Floats, Ints
+from perfsim.core.plan import ContextExchange
 from perfsim.formulas.operations import Attention, Exchange, Norm, Pointwise
 from perfsim.graphs.builder import Builder
 
@@ -34,12 +35,29 @@ def attention(build: Builder, name: str, source: str, encoder_tokens: Ints | Non
     )  # fmt: skip
     is_windowed = build.block.window > 0 and scores.is_flash  # written-out scores are masked, not left out
     build.add(_windowed(scores, build.block.window, model.has_chunks) if is_windowed else scores, *produced)
-    ring = 2.0 * plan.micro_batch_size * keys * kv_heads * d * build.value
-    build.add(Exchange(f"{name}_ring", build.value, "ring", "context", ring, cp), name)
-    build.graph.nodes[f"{name}_ring"]["values"] = 0.0
-    output = build.linear(f"{name}_output", h, heads * v, model.has_output_bias, name)
+    context_exchanges(build, name, 2.0 * keys * kv_heads * d, 1.0 * tokens / cp * heads * v, keys / cp * kv_heads * d)
+    output = build.linear(f"{name}_output", h, heads * v, model.has_output_bias, build.last)
     build.reduce(f"{name}_reduce")
     return output
+
+
+def context_exchanges(build: Builder, name: str, all_keys: Floats, own_output: Floats, own_keys: Floats) -> None:
+    """What context-parallel ranks exchange, in values of one sequence: all keys and values, or heads for tokens.
+
+    Heads for tokens (DeepSpeed-Ulysses, arXiv 2309.14509): queries, keys and values on the way in, the output, as
+    large as the queries, on the way out; the output before and after are two tensors, and both are kept.
+    """
+    plan, kind = build.plan, np.asarray(build.plan.context_exchange)
+    swaps = (kind == ContextExchange.ALL_TO_ALL) & (np.asarray(plan.context_parallel) > 1)
+    size, ranks = plan.micro_batch_size * build.value, plan.context_parallel
+    if not np.all(swaps):
+        build.add(Exchange(f"{name}_ring", build.value, "ring", "context", size * all_keys, ranks), name)
+        build.graph.nodes[f"{name}_ring"]["values"] = 0.0
+    build.last = name
+    if np.any(swaps):
+        swapped = size * (2.0 * own_output + 2.0 * own_keys)
+        build.add(Exchange(f"{name}_swap", build.value, "all-to-all", "context", swapped, ranks), name)
+        build.graph.nodes[f"{name}_swap"]["values"] = np.where(swaps, plan.micro_batch_size * own_output, 0.0)
 
 
 def _projections(

@@ -5,7 +5,8 @@ together with the first (MMDiT of Stable Diffusion 3, arXiv 2403.03206).
 """
 
 from perfsim.core.numbers import Floats
-from perfsim.formulas.operations import Attention, Exchange
+from perfsim.formulas.operations import Attention
+from perfsim.graphs.attention import context_exchanges
 from perfsim.graphs.builder import Builder
 from perfsim.graphs.mlp import dense_mlp
 
@@ -31,10 +32,10 @@ def diffusion_layer(build: Builder) -> None:
         "attention", build.value, sequences, heads, heads, tokens / plan.context_parallel, tokens, d, d,
         is_flash=build.attention != "naive",
     )  # fmt: skip
-    attended = build.add(scores, *produced)
-    ring = 2.0 * sequences * tokens * heads * d * build.value
-    build.add(Exchange("attention_ring", build.value, "ring", "context", ring, plan.context_parallel), attended)
-    build.graph.nodes["attention_ring"]["values"] = 0.0
+    build.add(scores, *produced)
+    own = tokens / plan.context_parallel * heads * d
+    context_exchanges(build, "attention", 2.0 * tokens * heads * d, own, own)
+    attended = build.last
     for stream, residual, rows in streams:
         build.linear(f"{stream}attention_output", h, heads * d, model.has_output_bias, attended, rows=rows)
         middle = _sublayer_end(build, stream, "attention", residual, rows)

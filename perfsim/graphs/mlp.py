@@ -41,6 +41,7 @@ def dense_mlp(
     more = {"rows": rows, "count": count}
     is_split = model.is_gated_mlp and not build.software.has_fused_qkv  # gate and up are products of their own
     build.linear(f"{name}_up", columns, model.hidden_size, model.has_mlp_bias, source, adds_gradient=is_split, **more)
+    build.graph.nodes[f"{name}_up"]["is_pair"] = is_split
     action = "gate" if model.is_gated_mlp else "activation"
     build.pointwise(f"{name}_activation", action, rows * count * width)
     if model.positions == "relative" and build.workload.dropout > 0:

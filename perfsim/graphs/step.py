@@ -15,12 +15,13 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.formulas.operations import Linear
 from perfsim.formulas.parameters import count as count_parameters
-from perfsim.formulas.power import Activity
+from perfsim.formulas.power import NOTHING, Activity
 from perfsim.graphs.blocks import blocks
 from perfsim.graphs.builder import is_autocast
 from perfsim.graphs.costs import Cost, graph_cost
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.lifetimes import Lifetimes, lifetimes
+from perfsim.graphs.recompute import with_selection
 from perfsim.graphs.transformer import step_graphs
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ def step_costs(
         of_pass = lowering.of(graph)
         cost, work = graph_cost(graph, system, plan, software, calibration, of_pass, load)
         cost = _with_lives(cost, lifetimes(graph, load, logit_bytes), of_pass.has_backward)
+        if of_pass.has_backward:
+            cost = with_selection(cost, graph, work, software)
         place = places.get(part)
-        is_own = place is None or place.tower or "encoder" in part
-        operations |= {f"{part if is_own else 'layer'}.{name}": activities for name, activities in work.items()}
+        prefix = prefix_of(workload.model, part)
+        operations |= {prefix + name: activities for name, activities in work.items()}
         found = Part(count, place.first if place else 0, place.span if place else 0, cost, _matrices(graph))
         if place or workload.model.nets:
             kinds.append(found)
@@ -106,6 +109,17 @@ def _joined(one: Part, other: Part) -> Part:
     return replace(one, cost=one.cost.plus(other.cost), matrices=one.matrices | other.matrices)
 
 
+def prefix_of(model: Model, part: str) -> str:
+    """What the names of a part's operations begin with; a decoder's kinds of layer share theirs.
+
+    >>> import perfsim as ps
+    >>> [prefix_of(ps.model("t5-base"), part) for part in ("embedding", "encoder", "decoder")]
+    ['embedding.', 'encoder.', 'layer.']
+    """
+    is_own = model.nets or part in ("embedding", "head") or "encoder" in part or "." in part
+    return f"{part}." if is_own else "layer."
+
+
 def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
     """Bytes of one weight matrix of each product, in the format of activations [B]."""
     found = {name: graph.nodes[name]["operation"] for name in graph}
@@ -120,7 +134,7 @@ def _with_lives(cost: Cost, lives: Lifetimes, has_backward: bool) -> Cost:
     """The cost with what is kept and how full the backward pass gets; nothing is kept where nothing goes back."""
     if has_backward:
         return replace(cost, kept_bytes=lives.kept_bytes, peak_bytes=lives.peak_bytes)
-    return replace(cost, peak_bytes=lives.peak_bytes - lives.kept_bytes, input_bytes=0.0, core_kept_bytes=0.0)
+    return replace(cost, peak_bytes=lives.peak_bytes - lives.kept_bytes, input_bytes=0.0)
 
 
 def _net_costs(
@@ -137,7 +151,7 @@ def _net_costs(
     kept, inputs = (reduce(np.maximum, amounts) for amounts in zip(*phases, strict=True))
     whole = replace(
         total, weights=1.0 * counted.total, trained_weights=1.0 * counted.total, tensors=1.0 * counted.tensors,
-        kept_bytes=kept, input_bytes=inputs,
+        kept_bytes=kept, input_bytes=inputs, selected_kept_bytes=kept, selected=NOTHING, selected_flops=0.0,
     )  # fmt: skip
     passing = reduce(np.maximum, (unit.cost.peak_bytes - unit.cost.kept_bytes for unit in units))
     mean = whole.times(1.0 / units_in_all)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
@@ -113,9 +113,21 @@ def one_plan(
         zero_stage=int(options["zero_stage"]),
         recompute=Recompute[str(options["recompute"]).upper()],
         schedule=next(schedule for schedule in Schedule if schedule.label == options["schedule"]),
+        recompute_layers=_recomputed_layers(options, workload),
         placement=next(place for place in Placement if place.label == options["placement"]),
+        context_exchange=next(kind for kind in ContextExchange if kind.label == options["context_exchange"]),
     )
     return plan if micro else replace(plan, micro_batch_size=_fastest(plan, batch // data, predict))
+
+
+def _recomputed_layers(options: Mapping[str, Any], workload: Workload) -> int:
+    """How many layers full recomputation covers; 0 for all."""
+    some, layers = options["recompute_layers"] or 0, workload.model.layers + workload.model.encoder_layers
+    if some and options["recompute"] != "full":
+        raise InputError("--recompute-layers: says how many layers are recomputed whole; add --recompute full")
+    if not 0 <= some <= layers:
+        raise InputError(f"--recompute-layers: {some} of {layers} layers; write a number from 1 to {layers}")
+    return int(some)
 
 
 def _fastest(plan: Plan, share: int, predict: Callable[[Plan], Estimate]) -> int:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.model import Model
-from perfsim.core.plan import Placement, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Placement, Recompute, Schedule
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
@@ -32,6 +32,7 @@ LookUp = Callable[[str], object]
 
 _RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
 _PLACEMENT = {place.label: place for place in Placement}
+_CONTEXT_EXCHANGE = {kind.label: kind for kind in ContextExchange}
 _SCHEDULE = {schedule.label: schedule for schedule in Schedule}
 
 
@@ -211,8 +212,10 @@ def _space(search: SearchKeys) -> Space:
         virtual_stages=ordered(search.virtual_stages),
         zero_stage=ordered(search.zero_stage),
         recompute=ordered([_RECOMPUTE[name] for name in search.recompute]),
+        recompute_layers=ordered(search.recompute_layers) or (0,),
         schedule=ordered([_SCHEDULE[name] for name in search.schedule]),
         placement=ordered([_PLACEMENT[name] for name in search.placement]),
+        context_exchange=ordered([_CONTEXT_EXCHANGE[name] for name in search.context_exchange]),
     )
 
 

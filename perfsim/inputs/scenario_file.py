@@ -17,6 +17,7 @@ PrecisionName = Literal[
 RecomputeName = Literal["none", "selective", "full"]
 ScheduleName = Literal["gpipe", "1f1b", "zb-h1", "zb-v", "dualpipe"]
 PlacementName = Literal["data-inner", "pipeline-inner"]
+ContextExchangeName = Literal["ring", "all-to-all", "all-gather"]
 Objective = Literal["time", "money", "energy"]
 
 ALIASES = {  # what other tools call a key: perfsim's key
@@ -146,8 +147,10 @@ class SearchKeys(Spec):
     virtual_stages: Counts = ()
     zero_stage: Annotated[tuple[ZeroStage, ...], AUTO_OR_LIST, A_LIST] = ()
     recompute: Annotated[tuple[RecomputeName, ...], AUTO_OR_LIST, A_LIST] = ()
+    recompute_layers: Counts = ()
     schedule: Annotated[tuple[ScheduleName, ...], AUTO_OR_LIST, A_LIST] = ()
     placement: Annotated[tuple[PlacementName, ...], AUTO_OR_LIST, A_LIST] = ("data-inner",)
+    context_exchange: Annotated[tuple[ContextExchangeName, ...], AUTO_OR_LIST, A_LIST] = ("ring",)
     objective: Objective = "time"
 
     def problems(self) -> Iterator[tuple[Loc, str, str]]:

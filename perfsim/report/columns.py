@@ -8,11 +8,12 @@ import numpy as np
 
 from perfsim.core.arrays import take
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.formulas.cost import has_price
+from perfsim.formulas.fits import fit_probability
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -79,7 +80,9 @@ def _plan_columns(
         "microbatches": _plain(microbatches, n),
         "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
         "schedule": [Schedule(s).label for s in _plain(plans.schedule, n)],
+        "recompute_layers": _plain(plans.recompute_layers, n),
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
+        "context_exchange": [ContextExchange(c).label for c in _plain(plans.context_exchange, n)],
         "price_basis": [price_text(system, site) for system in systems],
         **figures,
     }
@@ -103,10 +106,15 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
         **{name: _plain(getattr(estimates, name), n) for name in FIGURES},
         "memory_bytes": _plain(estimates.memory.total_bytes, n),
         "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
+        "fit_probability": _plain(_fit_probability(estimates), n),
     }
     for parts in (estimates.time, estimates.memory):
         figures |= {name: _plain(part, n) for name, part in parts.parts().items()}
     return figures
+
+
+def _fit_probability(estimates: Estimate) -> Any:
+    return fit_probability(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
 
 def _plain(values: Any, n: int) -> list[Any]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from perfsim.core.plan import Placement, Problem, Schedule
+from perfsim.core.plan import ContextExchange, Placement, Problem, Schedule
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.units import GIB, NO_NUMBER, number_text, printable, usd_text, watts_text
@@ -77,7 +77,10 @@ def plan_text(row: Mapping[str, Any]) -> str:
     if row["placement"] != Placement.DATA_INNER.label:
         words.append(row["placement"])
     words.append(f"mb{row['micro_batch_size']}")
-    words += {"none": [], "selective": ["selective"], "full": ["recompute"]}[row["recompute"]]
+    some = f"recompute {row['recompute_layers']} layers" if row["recompute_layers"] else "recompute"
+    words += {"none": [], "selective": ["selective"], "full": [some]}[row["recompute"]]
+    if row["context_parallel"] > 1 and row["context_exchange"] != ContextExchange.RING.label:
+        words.append(row["context_exchange"])
     return " ".join(words)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Placement, Plan, Recompute, Schedule
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 
@@ -27,8 +27,10 @@ class Space:
     virtual_stages: tuple[int, ...] = ()
     zero_stage: tuple[int, ...] = ()
     recompute: tuple[int, ...] = ()
+    recompute_layers: tuple[int, ...] = (0,)
     schedule: tuple[int, ...] = ()
     placement: tuple[int, ...] = (Placement.DATA_INNER,)
+    context_exchange: tuple[int, ...] = (ContextExchange.RING,)
 
     @property
     def size(self) -> int:
@@ -77,7 +79,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
     axes = np.ix_(
         np.zeros(1, dtype=np.int64), *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space))
     )
-    count, tensor, stages, context, expert, micro, virtual, zero, recompute, schedule, place = axes[1:]
+    count, tensor, stages, context, expert, micro, virtual, zero, recompute, some, schedule, place, exchange = axes[1:]
     plan = Plan(
         tensor_parallel=tensor,
         pipeline_parallel=stages,
@@ -89,8 +91,10 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
         sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
         zero_stage=zero,
         recompute=recompute,
+        recompute_layers=np.where(recompute == Recompute.FULL, some, 0),
         schedule=schedule,
         placement=place,
+        context_exchange=exchange,
     )
     return plan, count
 

@@ -7,8 +7,10 @@ import pytest
 import perfsim as ps
 from perfsim.core.plan import Plan
 from perfsim.estimate import estimate
+from perfsim.graphs.blocks import blocks
+from perfsim.graphs.layer import layer_graph
 from perfsim.graphs.lifetimes import lifetimes
-from perfsim.graphs.transformer import blocks, layer_graph, step_graphs
+from perfsim.graphs.transformer import step_graphs
 
 
 def flops(model: str, seq_len: int, batch: int, software: str = "megatron-2021", **keys: object):

@@ -77,6 +77,7 @@ def estimate(steps: int) -> Estimate:
         cost=Cost(zero, zero),
         problems=np.zeros(4, dtype=np.int64),
         memory_capacity_bytes=np.array([24.0, 24.0, 16.0, 11.0]) * GIB,
+        memory_spread=0.05,
         model_flops=zero,
         hardware_flops=zero,
         mfu=zero + 0.4,
