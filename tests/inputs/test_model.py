@@ -124,3 +124,25 @@ def test_a_wrong_expert_model_says_what_is_wrong(right: str, wrong: str, expecte
 def test_a_number_without_a_source_is_refused(tmp_path: Path) -> None:
     lines = complaints(GOOD[: GOOD.index("[sources]")], tmp_path)
     assert any("hidden_size: has no source" in line for line in lines)
+
+
+TOWERS = (MODELS / "clip-vit-b-32.toml").read_text(encoding="utf-8")
+BAD_TOWERS = [
+    (
+        "tokens = 77\n",
+        "tokens = 77\nsequence_tokens = 7\n",
+        "towers.text.sequence_tokens: are what a tower of",
+    ),
+    ('role = "contrast"', 'role = "contrst"', "towers.text.role: 'contrst' is none of input, contrast, generator"),
+    ("[[towers.text.projection]]", "[[towers.text.stem]]", "towers.text.projection: is missing"),
+    ("[[projection]]", "[[stem]]", "projection: is missing: what the model is compared by with its tower"),
+    ("inputs = 3072", "inputs = 0", "stem[0].inputs: 0 is not allowed"),
+    ('norm = "layernorm"', 'modulations = 6\nnorm = "layernorm"', "modulations: go with the norm_position adaLN-zero"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "expected"), BAD_TOWERS)
+def test_a_wrong_tower_says_what_is_wrong(right: str, wrong: str, expected: str, tmp_path: Path) -> None:
+    assert f"\n{right}" in TOWERS
+    (line,) = complaints(TOWERS.replace(f"\n{right}", f"\n{wrong}", 1), tmp_path)
+    assert line.split(": ", 1)[1].startswith(expected)
