@@ -187,17 +187,20 @@ def trainable(
     """How many parameters a task trains [count].
 
     LoRA of rank r adds r (inputs + outputs) to every adapted matrix (arXiv 2106.09685), and trains a classification or
-    span head beside them; FREEZE trains the head alone; the other tasks train everything that stands under the head.
+    span head and what joins towers to the model beside them; FREEZE trains the head alone; the other tasks train
+    everything that stands under the head, but for frozen towers.
 
     lora_targets: names of the adapted products; none named: all products inside the layers, experts with them.
     Raises: UnsupportedError for a target that the model does not have.
     """
     task_head = 0 if head is Head.LANGUAGE_MODEL else head_parameters(model, head)
     if task in (Task.LORA, Task.QLORA):
-        return adapter_parameters(model, lora_rank, lora_targets) + task_head
+        return adapter_parameters(model, lora_rank, lora_targets) + task_head + _joints(model, head)
     if task is Task.FREEZE:
         return head_parameters(model, head)
-    return parameters_with_head(model, head)
+    frozen = [tower.model for tower in model.towers if tower.is_frozen]
+    still = sum(count(one).total - _part(_end_matrices(one.projection)).parameters for one in frozen)
+    return parameters_with_head(model, head) - still
 
 
 def parameters_with_head(model: Model, head: Head) -> int:
@@ -209,12 +212,14 @@ def parameters_with_head(model: Model, head: Head) -> int:
 
 
 def head_parameters(model: Model, head: Head) -> int:
-    """Parameters of the head: the vocabulary projection (tied or not), a small projection, or nothing [count]."""
+    """Parameters of the head: the vocabulary projection (tied or not), a small one, or nothing of its own [count]."""
     match head:
         case Head.LANGUAGE_MODEL:
             return model.vocab_size * (model.word_size + (1 if model.has_head_bias else 0))
-        case Head.NONE:
+        case Head.NONE | Head.CONTRASTIVE:
             return 0
+        case Head.REPLACED:
+            return model.hidden_size * (model.hidden_size + 1) + model.hidden_size + 1
         case _:
             return TASK_HEAD_OUTPUTS * (model.hidden_size + 1)
 
@@ -247,7 +252,16 @@ def _products(model: Model) -> list[tuple[Matrix, int]]:
         shared = mlp_matrices(model, moe.shared_ffn_hidden_size)
         products += [(matrix, model.moe_layers * moe.experts) for matrix in expert]
         products += [(matrix, model.moe_layers) for matrix in shared]
+    for tower in model.towers:
+        products += [] if tower.is_frozen else _products(tower.model)
     return products
+
+
+def _joints(model: Model, head: Head) -> int:
+    """Parameters of the products between the model and its towers, which are neither adapted nor frozen."""
+    own = model.projection if head is Head.CONTRASTIVE else ()
+    joined = [product for tower in model.towers for product in tower.model.projection]
+    return _part(_end_matrices([*own, *joined])).parameters
 
 
 def has_embedding_bias(model: Model) -> bool:

@@ -67,7 +67,8 @@ def head_graph(workload: Workload, plan: Plan, software: Software, is_trained: b
             build.pointwise("prediction_activation", "activation", build.rows * model.hidden_size)
             build.linear("replaced_token", 1.0, model.hidden_size, True, **_WHOLE)
         case Head.CLASSIFICATION:
-            build.linear("pooler", float(model.hidden_size), model.hidden_size, True, rows=sequences, **_WHOLE)
+            if model.kind == "encoder":
+                build.linear("pooler", float(model.hidden_size), model.hidden_size, True, rows=sequences, **_WHOLE)
             build.linear("classifier", 2.0, model.hidden_size, True, rows=sequences, **_WHOLE)
         case Head.CONTRASTIVE:
             _contrast(build)

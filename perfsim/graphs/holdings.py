@@ -59,7 +59,7 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
         expert_parameters=total(kind.expert_weights for kind in kinds),
         trained_parameters=total(kind.trained_weights for kind in kinds)
         + has_front * front * embedding.trained_weights / np.maximum(embedding.weights, 1.0)
-        + has_back * _trained_back(workload, plan, back),
+        + has_back * _trained_back(workload, plan, head, back),
         embedding_parameters=has_front * embedding.trained_weights,
         unit_parameters=most(kind.weights for kind in kinds),
         end_parameters=np.where(has_back & (vocabulary > 0.0), back, front),
@@ -73,12 +73,13 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
     )  # fmt: skip
 
 
-def _trained_back(workload: Workload, plan: Plan, back: Floats) -> Floats:
+def _trained_back(workload: Workload, plan: Plan, head: Holding, back: Floats) -> Floats:
     """Trained parameters of the head: everything that stands there, or what the task trains of it alone."""
     if workload.task in (Task.PRETRAIN, Task.FINETUNE):
         return back
-    head = head_parameters(workload.model, workload.head) / np.asarray(plan.tensor_parallel)
-    return head if workload.trains_head else 0.0
+    has_words = workload.trains_head and workload.head is Head.LANGUAGE_MODEL  # tied or not
+    words = head_parameters(workload.model, workload.head) / np.asarray(plan.tensor_parallel)
+    return head.trained_weights + (words if has_words else 0.0)
 
 
 def _layers(kind: Holding, plan: Plan, layers: int, stage: Ints) -> Floats:

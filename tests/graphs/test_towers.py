@@ -12,7 +12,7 @@ from perfsim.core.results import Estimate
 from perfsim.core.workload import Head, Task, Workload, model_of
 from perfsim.errors import InputError
 from perfsim.estimate import estimate
-from perfsim.formulas.parameters import count
+from perfsim.formulas.parameters import count, trainable
 from perfsim.graphs.step import step_costs
 from perfsim.graphs.transformer import step_graphs
 from perfsim.units import GIGA
@@ -120,6 +120,17 @@ def test_similarities_are_to_the_whole_global_batch() -> None:
     logits = [graph.nodes[name]["operation"] for name in ("logits", "logits_back")]
     assert [(float(one.rows), float(one.columns), one.contraction) for one in logits] == 2 * [(4.0, 32768.0, 512)]
     assert nx.is_directed_acyclic_graph(graph)
+
+
+@pytest.mark.parametrize(("key", "task"), [
+    ("llava-1.5-7b", "pretrain"), ("llava-1.5-7b", "lora"), ("llava-1.5-7b", "freeze"),
+    ("clip-vit-l-14", "pretrain"), ("clip-vit-l-14", "lora"), ("electra-base", "pretrain"),
+])  # fmt: skip
+def test_gradients_are_those_of_what_is_trained(key: str, task: str) -> None:
+    """Two ways to count the same; in graphs an adapter reads the input of gate and up once."""
+    job = workload(key, task=task)
+    trained = trainable(job.model, job.task, job.head, job.lora_rank)
+    assert cost(job).memory.update.gradients_bytes / job.precision.gradient_bytes == pytest.approx(trained, rel=0.04)
 
 
 @pytest.mark.parametrize("task", list(Task))
