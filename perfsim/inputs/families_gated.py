@@ -52,6 +52,20 @@ def _llama(keys: Keys) -> Model:
     return replace(model, has_mlp_bias=keys.flag("mlp_bias", False))
 
 
+def _llama4(keys: Keys) -> Model:
+    """Chunks but in every fourth layer; one expert a token beside a shared one of the same width."""
+    model = attention_biases(keys, _gated(keys, head_dim=None))
+    if keys.whole("interleave_moe_layer_step", 1, low=0) != 1:
+        keys.refuse("interleave_moe_layer_step", "only 1 is supported", "describe the model in a spec file")
+    chunk, every = keys.whole("attention_chunk_size", high=MAX_COUNT), keys.whole("no_rope_layer_interval", 4)
+    model = _experts_only(keys, model, "num_local_experts", "intermediate_size")
+    assert model.moe  # noqa: S101 (the line above has just made it)
+    moe = replace(model.moe, shared_ffn_hidden_size=model.moe.expert_ffn_hidden_size)
+    listed = keys.items("layer_types", model.layers)
+    local = listed.count("chunked_attention") if listed else model.layers - model.layers // every
+    return replace(model, moe=moe, window=chunk, windowed_layers=local, has_chunks=True)
+
+
 def _mistral(keys: Keys) -> Model:
     keys.expect("sliding_window")
     return _windowed(keys, _gated(keys))
@@ -175,6 +189,7 @@ GATED: dict[str, Family] = {
     "gpt_oss": _gpt_oss,
     "kimi_k2": lambda keys: _deepseek(keys, has_router_bias=True),
     "llama": _llama,
+    "llama4_text": _llama4,
     "mistral": _mistral,
     "mixtral": _mixtral,
     "phi3": _phi3,
