@@ -84,7 +84,8 @@ def estimate(
         mfu=model_flops / peak,
         hfu=hardware_flops / peak,
         tokens_per_s=workload.tokens_per_step / step,
-        samples_per_s=workload.global_batch_size / step,
+        samples_per_s=workload.global_batch_size * workload.samples_per_sequence / step,
+        useful_tokens_per_s=workload.tokens_per_step * workload.useful_share / step,
         watts_per_gpu=watts,
         clock_ratio=costs.clock_ratio,
         job_hours=workload.steps * step / HOUR,
@@ -288,6 +289,7 @@ def _problems(
     known = np.isin(schedule, [one for one in Schedule if one.label in software.schedules])
     known = np.where((v > 1) & in_turns, "interleaved" in software.schedules, known)
     checks = {
+        Problem.HYBRID: ranks % np.maximum(plan.hybrid_shard, 1) != 0,
         Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
         & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.split_heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),

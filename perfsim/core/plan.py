@@ -82,6 +82,8 @@ class Problem(IntFlag):
         "choose a common divisor of query and key-value heads, or another context_exchange",
     )
 
+    HYBRID = 131072, "hybrid_shard does not divide the data-parallel ranks", "choose a divisor of them"
+
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
         """A member with its two texts; a combination of members has none."""
         member = int.__new__(cls, value)

@@ -152,6 +152,7 @@ class Estimate:
     hfu: Floats
     tokens_per_s: Floats
     samples_per_s: Floats
+    useful_tokens_per_s: Floats  # of samples, without padding
     watts_per_gpu: Floats
     clock_ratio: Floats  # the core clock that the power limit leaves, over the full one
     job_hours: Floats

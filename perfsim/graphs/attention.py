@@ -28,8 +28,9 @@ def attention(build: Builder, name: str, source: str, encoder_tokens: Ints | Non
     if model.positions == "relative":  # projection of the position encodings, once a micro-batch
         build.linear(f"{name}_positions", heads * d, h, False, source, rows=keys)
     causal = model.is_causal and not build.block.is_encoder and encoder_tokens is None
+    seen = np.minimum(keys, workload.attended_tokens) if workload.is_packed else keys
     scores = Attention(
-        name, build.value, 1.0 * plan.micro_batch_size, heads, kv_heads, 1.0 * tokens / cp, keys, d, v, causal,
+        name, build.value, 1.0 * plan.micro_batch_size, heads, kv_heads, 1.0 * tokens / cp, seen, d, v, causal,
         build.attention != "naive" and model.positions != "relative", workload.drops_probabilities,
         model.positions == "relative",
     )  # fmt: skip

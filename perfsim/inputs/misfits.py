@@ -43,8 +43,21 @@ def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
         yield ("image_size",), f"{model.key} is no convolutional model", "remove it"
     if keys.expert_imbalance is not None and model.moe is None:
         yield ("expert_imbalance",), f"{model.key} has no experts", "remove it"
+    yield from _misfits_of_samples(keys, model)
     if keys.mlm_positions is not None and model.kind != "encoder":
         yield ("mlm_positions",), f"{model.key} is no masked language model", "remove it"
+
+
+def _misfits_of_samples(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
+    if keys.sample_tokens and keys.seq_len and keys.sample_tokens > keys.seq_len:
+        what = f"{keys.sample_tokens:g} tokens of a sample do not fit into sequences of {keys.seq_len:,}"
+        yield ("sample_tokens",), what, "write the mean after truncation, or a longer seq_len"
+    if (keys.packed or keys.sample_spread) and not keys.sample_tokens:
+        yield ("sample_tokens",), "is missing: how long are the samples that are packed?", "add their mean length"
+    if keys.packed and model.kind not in _LANGUAGE_KINDS:
+        yield ("packed",), f"{model.key} has no sequences of words to pack", "remove it"
+    if keys.packed and any(tower.sequence_tokens for tower in model.towers):
+        yield ("packed",), f"{model.key} reads one image a sequence, several are not modelled yet", "remove it"
 
 
 def _misfits_of_heads(keys: WorkloadKeys, model: Model) -> Iterator[Found]:

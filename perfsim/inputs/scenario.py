@@ -211,6 +211,7 @@ def _space(search: SearchKeys) -> Space:
         micro_batch_size=ordered(search.micro_batch_size),
         virtual_stages=ordered(search.virtual_stages),
         zero_stage=ordered(search.zero_stage),
+        hybrid_shard=ordered(search.hybrid_shard) or (0,),
         recompute=ordered([_RECOMPUTE[name] for name in search.recompute]),
         recompute_layers=ordered(search.recompute_layers) or (0,),
         schedule=ordered([_SCHEDULE[name] for name in search.schedule]),

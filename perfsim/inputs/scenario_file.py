@@ -102,6 +102,9 @@ class WorkloadKeys(Spec):
     decoder_seq_len: Length | None = None
     global_batch_size: Length
     samples: Samples | None = None
+    sample_tokens: Annotated[float, Field(gt=0, le=1e7)] | None = None
+    sample_spread: Annotated[float, Field(ge=0, le=10)] | None = None
+    packed: bool = False
     epochs: Annotated[float, Field(gt=0, le=10**6)] | None = None
     tokens: Annotated[float, Field(ge=1, le=1e17)] | None = None
     steps: Annotated[int, Field(ge=1, le=10**10)] | None = None
@@ -146,6 +149,7 @@ class SearchKeys(Spec):
     micro_batch_size: Counts = ()
     virtual_stages: Counts = ()
     zero_stage: Annotated[tuple[ZeroStage, ...], AUTO_OR_LIST, A_LIST] = ()
+    hybrid_shard: Counts = ()
     recompute: Annotated[tuple[RecomputeName, ...], AUTO_OR_LIST, A_LIST] = ()
     recompute_layers: Counts = ()
     schedule: Annotated[tuple[ScheduleName, ...], AUTO_OR_LIST, A_LIST] = ()

@@ -68,6 +68,9 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
         decoder_seq_len=keys.decoder_seq_len or 0,
         dropout=keys.dropout,
         expert_imbalance=keys.expert_imbalance or 1.0,
+        sample_tokens=keys.sample_tokens or 0.0,
+        sample_spread=keys.sample_spread or 0.0,
+        is_packed=keys.packed,
         lora_rank=(keys.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
         base_bytes=_base_bytes(task, precision, model),
     )
@@ -119,7 +122,8 @@ def _steps(keys: WorkloadKeys) -> int:
         return keys.steps
     if keys.tokens is not None:
         return math.ceil(keys.tokens / (keys.global_batch_size * (keys.seq_len or 1)))
-    return math.ceil((keys.samples or 0) * (keys.epochs or 1.0) / keys.global_batch_size)
+    packed = (keys.seq_len or 1) / keys.sample_tokens if keys.packed and keys.sample_tokens else 1.0
+    return math.ceil((keys.samples or 0) * (keys.epochs or 1.0) / (keys.global_batch_size * packed))
 
 
 def _base_bytes(task: str, precision: Precision, model: Model) -> float:

@@ -33,6 +33,7 @@ DEGREES = (
 FIGURES = (
     "tokens_per_s",
     "samples_per_s",
+    "useful_tokens_per_s",
     "mfu",
     "hfu",
     "watts_per_gpu",

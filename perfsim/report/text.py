@@ -70,6 +70,8 @@ def plan_text(row: Mapping[str, Any]) -> str:
         words = [f"FSDP{row['data_parallel']}" if row["zero_stage"] == 3 else f"DDP{row['data_parallel']}"]
     if row["zero_stage"] and row["data_parallel"] > 1 and not words[0].startswith("FSDP"):
         words = [word.replace("DDP", "DP") for word in words] + [f"ZeRO-{row['zero_stage']}"]
+    if row["hybrid_shard"]:
+        words.append(f"sharded by {row['hybrid_shard']}")
     if row["virtual_stages"] > 1:
         words.append(f"v{row['virtual_stages']}")
     if row["schedule"] != Schedule.ONE_F_ONE_B.label:
@@ -116,7 +118,11 @@ def workload_text(workload: Workload) -> str:
 
 def sample_text(workload: Workload) -> str:
     """How large one sample is: a sequence's tokens, or an image's pixels a side."""
-    return f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
+    length = f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
+    if not workload.sample_tokens:
+        return length
+    own = number_text(float(workload.sample_tokens))
+    return f"{length} packed with samples of {own}" if workload.is_packed else f"{length}, {own} of them samples' own,"
 
 
 def miss_text(row: Mapping[str, Any], site: Site) -> str:

@@ -26,6 +26,7 @@ class Space:
     micro_batch_size: tuple[int, ...] = ()
     virtual_stages: tuple[int, ...] = ()
     zero_stage: tuple[int, ...] = ()
+    hybrid_shard: tuple[int, ...] = (0,)
     recompute: tuple[int, ...] = ()
     recompute_layers: tuple[int, ...] = (0,)
     schedule: tuple[int, ...] = ()
@@ -79,7 +80,22 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
     axes = np.ix_(
         np.zeros(1, dtype=np.int64), *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space))
     )
-    count, tensor, stages, context, expert, micro, virtual, zero, recompute, some, schedule, place, exchange = axes[1:]
+    (
+        count,
+        tensor,
+        stages,
+        context,
+        expert,
+        micro,
+        virtual,
+        zero,
+        hybrid,
+        recompute,
+        some,
+        schedule,
+        place,
+        exchange,
+    ) = axes[1:]
     plan = Plan(
         tensor_parallel=tensor,
         pipeline_parallel=stages,
@@ -90,6 +106,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
         virtual_stages=virtual,
         sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
         zero_stage=zero,
+        hybrid_shard=np.where(zero == 3, hybrid, 0),
         recompute=recompute,
         recompute_layers=np.where(recompute == Recompute.FULL, some, 0),
         schedule=schedule,

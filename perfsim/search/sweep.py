@@ -97,7 +97,16 @@ class Sweep:
             columns |= {name: np.asarray(value) for name, value in part.parts().items()}
         columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
         columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
-        names = ("memory_capacity_bytes", "mfu", "hfu", "tokens_per_s", "samples_per_s", "watts_per_gpu", "clock_ratio")
+        names = (
+            "memory_capacity_bytes",
+            "mfu",
+            "hfu",
+            "tokens_per_s",
+            "samples_per_s",
+            "useful_tokens_per_s",
+            "watts_per_gpu",
+            "clock_ratio",
+        )
         columns |= {
             name: np.asarray(getattr(self.estimates, name)) for name in (*names, "job_kg_co2", *OBJECTIVES.values())
         }

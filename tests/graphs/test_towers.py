@@ -174,6 +174,7 @@ REFUSED = [
     ("llama3-8b", {"head": "replaced-token"}, "llama3-8b is no encoder"),
     ("whisper-tiny", {"seq_len": 512, "decoder_seq_len": 64}, "whisper-tiny always reads 1,500 tokens, not 512"),
     ("clip-vit-b-32", {"task": "freeze"}, "trains the head alone, and clip-vit-b-32 has none"),
+    ("llava-1.5-7b", {"packed": True, "sample_tokens": 700, "seq_len": 2048}, "reads one image a sequence"),
     ("dit-xl-2", {"task": "freeze"}, "trains the head alone, and dit-xl-2 has none"),
 ]
 

@@ -84,6 +84,7 @@ def estimate(steps: int) -> Estimate:
         hfu=zero + 0.5,
         tokens_per_s=128 * 128 / SECONDS,
         samples_per_s=128 / SECONDS,
+        useful_tokens_per_s=128 * 128 / SECONDS,
         watts_per_gpu=zero + 300,
         clock_ratio=zero + 0.9,
         job_hours=hours,
