@@ -276,7 +276,7 @@ def _problems(
     """Everything that stops a plan, as bits."""
     model = workload.model
     t, p, v = (np.asarray(d) for d in (plan.tensor_parallel, plan.pipeline_parallel, plan.virtual_stages))
-    layers = model.layers + model.encoder_layers
+    layers = model.split_layers
     experts = model.moe.experts if model.moe else 1
     e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
     needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
@@ -292,7 +292,7 @@ def _problems(
         Problem.HYBRID: ranks % np.maximum(plan.hybrid_shard, 1) != 0,
         Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
         & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
-        Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
+        Problem.HEADS: (model.split_heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
         Problem.LAYERS: layers % (p * v) != 0,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
         Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),

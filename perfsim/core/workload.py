@@ -1,6 +1,6 @@
 """What is trained and how: the model, the task, the batch, the number formats and the optimizer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -25,6 +25,8 @@ class Head(StrEnum):
     LANGUAGE_MODEL = "language-model"  # a vocabulary projection and cross entropy at `head_positions` per sequence
     CLASSIFICATION = "classification"  # one small projection a sequence
     SPAN = "span"  # two scores a token (question answering)
+    CONTRASTIVE = "contrastive"  # every sample against the other tower's of the whole global batch, both ways
+    REPLACED = "replaced-token"  # a hidden layer and one score a token (ELECTRA)
     NONE = "none"
 
 
@@ -84,7 +86,7 @@ class Workload:
     optimizer: str
     steps: Floats
     head: Head
-    head_positions: Ints
+    head_positions: Floats
     decoder_seq_len: Ints = 0
     memory_len: Ints = 0
     dropout: float = 0.0
@@ -132,3 +134,19 @@ class Workload:
     def is_adapter(self) -> bool:
         """Only low-rank adapters are trained."""
         return self.task in (Task.LORA, Task.QLORA)
+
+    @property
+    def trains_head(self) -> bool:
+        """The head's own weights are trained: with all others, alone, or a small one beside adapters."""
+        return not (self.is_adapter and self.head is Head.LANGUAGE_MODEL)
+
+
+def model_of(model: Model, task: Task, head: Head) -> Model:
+    """What of a model a task runs.
+
+    Generators and layers for further tokens are there in pre-training, a tower to compare with under its head.
+    """
+    is_pretraining = task is Task.PRETRAIN
+    there = {"input": True, "generator": is_pretraining, "contrast": head is Head.CONTRASTIVE}
+    towers = tuple(tower for tower in model.towers if there[tower.role])
+    return replace(model, towers=towers, mtp_layers=model.mtp_layers if is_pretraining else 0)

@@ -129,8 +129,9 @@ class Linear(Operation):
 class Attention(Operation):
     """softmax(q·kᵀ)·v over `heads` heads of `sequences` sequences; grouped key-value heads share their keys.
 
-    query_len, key_len [tokens]; key_len is the window where there is one; `is_relative` adds Transformer-XL's
-    position scores (Dai et al. 2019, arXiv 1901.02860), `memory_len` of whose keys have no queries.
+    query_len, key_len [tokens]; `is_banded`: key_len is the mean of the keys that a query sees in a causal window;
+    `is_relative` adds Transformer-XL's position scores (Dai et al. 2019, arXiv 1901.02860), `memory_len` of whose keys
+    have no queries.
     """
 
     sequences: Floats = 1.0
@@ -144,6 +145,7 @@ class Attention(Operation):
     is_flash: bool = True
     has_dropout: bool = False
     is_relative: bool = False
+    is_banded: bool = False
     saves = "both"
 
     @property
@@ -153,9 +155,12 @@ class Attention(Operation):
 
     @property
     def forward_flops(self) -> Floats:
-        """Scores and values over the full square, as Megatron and PaLM count (a causal kernel may skip half)."""
+        """Scores and values over the full square, as Megatron and PaLM count (a causal kernel may skip half).
+
+        A band counts twice for the same reason: its kernel computes half of what is counted here.
+        """
         position = 2.0 * self.scores * self.qk_dim if self.is_relative else 0.0
-        return 2.0 * self.scores * (self.qk_dim + self.v_dim) + position
+        return (4.0 if self.is_banded else 2.0) * self.scores * (self.qk_dim + self.v_dim) + position
 
     @property
     def read_bytes(self) -> Floats:
@@ -177,7 +182,7 @@ class Attention(Operation):
         return kept * self.scores
 
 
-PointwiseKind = Literal["activation", "relu", "gate", "dropout", "add", "rope", "copy"]
+PointwiseKind = Literal["activation", "relu", "gate", "dropout", "add", "rope", "copy", "modulation"]
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,8 @@ class Pointwise(Operation):
     """An elementwise operation over `values` outputs; "gate" is activation(a)·b of gated MLPs.
 
     "relu" stands for activations whose gradient needs the output alone, which may take the input's place.
+    "modulation" scales, and shifts, the rows of an image alike (Peebles and Xie 2022, arXiv 2212.09748).
+
     keeps_inner: the activation's output is kept beside the gate's product, as unfused code does.
     """
 
@@ -194,10 +201,10 @@ class Pointwise(Operation):
 
     @property
     def saves(self) -> str:  # type: ignore[override]
-        """Activations and gates keep their input, or the output that takes its place."""
+        """Activations, gates and modulations keep their input, or the output that takes its place."""
         if self.action == "relu":
             return "output"
-        return "input" if self.action in ("activation", "gate") else "none"
+        return "input" if self.action in ("activation", "gate", "modulation") else "none"
 
     @property
     def read_bytes(self) -> Floats:
@@ -221,7 +228,7 @@ class Pointwise(Operation):
 class Norm(Operation):
     """Layer or RMS normalisation of `rows` rows of `width` values; keeps its input.
 
-    kept_bytes [B per value]: what unfused code keeps besides (an fp32 copy).
+    kept_bytes [B per value]: what unfused code keeps besides (an fp32 copy). Without `has_weights` nothing scales it.
     """
 
     rows: Floats = 1.0
@@ -229,6 +236,7 @@ class Norm(Operation):
     is_trained: bool = True
     kept_bytes: float = 0.0
     is_rms: bool = False
+    has_weights: bool = True
     saves = "input"
 
     @property

@@ -4,11 +4,11 @@ Everything follows from the weight matrices of a layer: biases, adapters and ten
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache
 
-from perfsim.core.model import Mla, Model
+from perfsim.core.model import Mla, Model, Product, Tower
 from perfsim.core.numbers import Ints
 from perfsim.core.workload import Head, Task
 from perfsim.errors import UnsupportedError
@@ -51,12 +51,13 @@ class ParameterCount:
     """Parameters of one model, in named parts; the parts of a layer are counted once, not times the layers.
 
     total, active              all parameters; those that one token meets (without the experts it does not visit)
-    embedding                  token, position and type embeddings with their norm
+    embedding                  token, position and type embeddings with their norm, or the stem
     head                       the vocabulary projection where it is untied, and its bias
-    final_norms, extra         norms after the last layer; what the architecture's other fields do not describe
+    final_norms                norms after the last layer
+    extra                      towers, products after the last layer, what the other fields do not describe
     attention_layer            self-attention: products, biases, query and key norms
     cross_attention_layer      a decoder's attention to its encoder, without the norm before it; 0 without an encoder
-    mlp_layer                  the ordinary MLP; 0 where every layer holds experts
+    mlp_layer                  the ordinary MLP, modulation; 0 where every layer holds experts
     moe_layer                  router, all routed experts and the shared ones; 0 without experts
     moe_layer_active           router, shared experts and those routed ones that a token visits
     expert_parameters          all routed experts
@@ -100,11 +101,12 @@ def count(model: Model) -> ParameterCount:
     """
     if model.nets:
         return _count_nets(model)
-    attention = _part(attention_matrices(model)) + _query_key_norms(model)
+    streams = 2 if model.context_tokens else 1
+    attention = streams * (_part(attention_matrices(model)) + _query_key_norms(model))
     cross = attention if model.encoder_layers else Part()
     norm = _norm(model)
     norms = (model.norms_per_layer + (1 if model.encoder_layers else 0)) * norm
-    mlp = _part(mlp_matrices(model, model.ffn_hidden_size))
+    mlp = streams * (_part(mlp_matrices(model, model.ffn_hidden_size)) + _part(_modulation_matrices(model)))
     experts, unvisited, common = _moe(model)
 
     dense_layers = model.layers - model.moe_layers
@@ -115,14 +117,19 @@ def count(model: Model) -> ParameterCount:
     final_norms = ((2 if model.encoder_layers else 1) if model.has_final_norm else 0) * norm
     layers = dense_layers * dense_layer + model.moe_layers * moe_layer
     layers += model.encoder_layers * encoder_layer
-    whole = layers + embedding + head + final_norms + Part(others=model.extra_parameters)
+    joined = _matrix(Matrix("joined_proj", 2 * model.hidden_size, model.hidden_size))
+    layers += model.mtp_layers * ((moe_layer if model.moe else dense_layer) + joined + 3 * norm)
+    extra = Part(others=model.extra_parameters) + _part(_end_matrices(model.projection))
+    extra = sum((_tower(tower) for tower in model.towers), extra)
+    whole = layers + embedding + head + final_norms + extra
+    unvisited_layers = model.moe_layers + (model.mtp_layers if model.moe else 0)
     return ParameterCount(
         total=whole.parameters,
-        active=whole.parameters - model.moe_layers * unvisited.parameters,
+        active=whole.parameters - unvisited_layers * unvisited.parameters,
         embedding=embedding.parameters,
         head=head.parameters,
         final_norms=final_norms.parameters,
-        extra=model.extra_parameters,
+        extra=extra.parameters,
         attention_layer=attention.parameters,
         cross_attention_layer=cross.parameters,
         mlp_layer=mlp.parameters,
@@ -180,17 +187,20 @@ def trainable(
     """How many parameters a task trains [count].
 
     LoRA of rank r adds r (inputs + outputs) to every adapted matrix (arXiv 2106.09685), and trains a classification or
-    span head beside them; FREEZE trains the head alone; the other tasks train everything that stands under the head.
+    span head and what joins towers to the model beside them; FREEZE trains the head alone; the other tasks train
+    everything that stands under the head, but for frozen towers.
 
     lora_targets: names of the adapted products; none named: all products inside the layers, experts with them.
     Raises: UnsupportedError for a target that the model does not have.
     """
     task_head = 0 if head is Head.LANGUAGE_MODEL else head_parameters(model, head)
     if task in (Task.LORA, Task.QLORA):
-        return adapter_parameters(model, lora_rank, lora_targets) + task_head
+        return adapter_parameters(model, lora_rank, lora_targets) + task_head + _joints(model, head)
     if task is Task.FREEZE:
         return head_parameters(model, head)
-    return parameters_with_head(model, head)
+    frozen = [tower.model for tower in model.towers if tower.is_frozen]
+    still = sum(count(one).total - _part(_end_matrices(one.projection)).parameters for one in frozen)
+    return parameters_with_head(model, head) - still
 
 
 def parameters_with_head(model: Model, head: Head) -> int:
@@ -202,12 +212,14 @@ def parameters_with_head(model: Model, head: Head) -> int:
 
 
 def head_parameters(model: Model, head: Head) -> int:
-    """Parameters of the head: the vocabulary projection (tied or not), a small projection, or nothing [count]."""
+    """Parameters of the head: the vocabulary projection (tied or not), a small one, or nothing of its own [count]."""
     match head:
         case Head.LANGUAGE_MODEL:
-            return model.vocab_size * (model.hidden_size + (1 if model.has_head_bias else 0))
-        case Head.NONE:
+            return model.vocab_size * (model.word_size + (1 if model.has_head_bias else 0))
+        case Head.NONE | Head.CONTRASTIVE:
             return 0
+        case Head.REPLACED:
+            return model.hidden_size * (model.hidden_size + 1) + model.hidden_size + 1
         case _:
             return TASK_HEAD_OUTPUTS * (model.hidden_size + 1)
 
@@ -240,7 +252,38 @@ def _products(model: Model) -> list[tuple[Matrix, int]]:
         shared = mlp_matrices(model, moe.shared_ffn_hidden_size)
         products += [(matrix, model.moe_layers * moe.experts) for matrix in expert]
         products += [(matrix, model.moe_layers) for matrix in shared]
+    for tower in model.towers:
+        products += [] if tower.is_frozen else _products(tower.model)
     return products
+
+
+def _joints(model: Model, head: Head) -> int:
+    """Parameters of the products between the model and its towers, which are neither adapted nor frozen."""
+    own = model.projection if head is Head.CONTRASTIVE else ()
+    joined = [product for tower in model.towers for product in tower.model.projection]
+    return _part(_end_matrices([*own, *joined])).parameters
+
+
+def has_embedding_bias(model: Model) -> bool:
+    """The product between word vectors and layers of another width has a bias: ELECTRA's has, OPT-350M's has not."""
+    return model.kind == "encoder"
+
+
+def _tower(tower: Tower) -> Part:
+    """All of a tower; a generator's word vectors are the model's."""
+    counted = count(tower.model)
+    shared = tower.model.vocab_size * tower.model.word_size if tower.role == "generator" else 0
+    weights = counted.linear_parameters
+    return Part(weights, counted.total - weights - shared, counted.tensors - (1 if shared else 0))
+
+
+def _modulation_matrices(model: Model) -> tuple[Matrix, ...]:
+    h = model.hidden_size
+    return (Matrix("modulation", h, model.modulations * h, True),) if model.modulations else ()
+
+
+def _end_matrices(products: Iterable[Product]) -> tuple[Matrix, ...]:
+    return tuple(Matrix(p.name, p.inputs, p.outputs, p.has_bias) for p in products)
 
 
 def _latent_matrices(model: Model, mla: Mla) -> tuple[Matrix, ...]:
@@ -269,7 +312,8 @@ def _matrix(matrix: Matrix) -> Part:
 
 def _norm(model: Model) -> Part:
     """One norm over the hidden size: a scale and, for most layer norms, a bias."""
-    tensors = 0 if model.norm == "none" else 2 if model.has_norm_bias else 1
+    has_weights = model.norm != "none" and model.norm_position != "adaLN-zero"
+    tensors = (2 if model.has_norm_bias else 1) if has_weights else 0
     return Part(others=tensors * model.hidden_size, tensors=tensors)
 
 
@@ -292,12 +336,17 @@ def _moe(model: Model) -> tuple[Part, Part, Part]:
 
 
 def _embedding(model: Model) -> Part:
-    tables = (model.vocab_size * model.hidden_size, model.position_parameters, model.token_types * model.hidden_size)
-    norm = _norm(model) if model.has_embedding_norm else Part()
-    return norm + Part(others=sum(tables), tensors=sum(1 for table in tables if table))
+    e, h = model.word_size, model.hidden_size
+    tables = (model.vocab_size * e, model.position_parameters, model.token_types * e)
+    norm = _norm(replace(model, hidden_size=e)) if model.has_embedding_norm else Part()
+    between = [] if e == h else [Matrix("embedding_projection", e, h, has_embedding_bias(model))]
+    back = [] if e == h or model.kind == "encoder" else [Matrix("word_projection", h, e)]
+    ends = _part([*_end_matrices(model.stem), *between, *back])
+    others = sum(tables) + ends.parameters
+    return norm + Part(others=others, tensors=ends.tensors + sum(1 for table in tables if table))
 
 
 def _head(model: Model) -> Part:
-    projection = 0 if model.has_tied_embeddings else model.vocab_size * model.hidden_size
+    projection = 0 if model.has_tied_embeddings else model.vocab_size * model.word_size
     bias = model.vocab_size if model.has_head_bias else 0
     return Part(others=projection + bias, tensors=(1 if projection else 0) + (1 if bias else 0))

@@ -137,9 +137,9 @@ def graph_cost(
                 elif name.endswith(("_output", "mlp_down", "expert_down")):
                     tally.do(row_forward=forward, row_backward=backward)
             case Norm():
-                tally.add(weights=operation.width)
+                tally.add(weights=operation.width * operation.has_weights)
                 tally.add(trained_weights=operation.width * operation.is_trained)
-                tally.add(tensors=2.0)
+                tally.add(tensors=2.0 * operation.has_weights)
             case Lookup():
                 tally.add(weights=operation.table_values)
                 tally.add(trained_weights=operation.table_values * operation.is_trained)

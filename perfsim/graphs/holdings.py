@@ -10,8 +10,9 @@ from perfsim.core.arrays import once_each, shape_of
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan
-from perfsim.core.workload import Head, Workload
+from perfsim.core.workload import Head, Task, Workload
 from perfsim.formulas.memory import Held
+from perfsim.formulas.parameters import head_parameters
 from perfsim.formulas.pipeline import has_both_ends
 from perfsim.formulas.stages import layers_on_stage
 from perfsim.graphs.stage import Holding, StageCosts, cost_choices
@@ -49,7 +50,7 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
         return reduce(np.maximum, present)
 
     model = workload.model
-    front = embedding.weights + model.position_parameters + model.extra_parameters
+    front = embedding.weights + model.loose_parameters
     vocabulary = _own_vocabulary(workload, head, has_front)
     back = head.weights + vocabulary
     ends = has_front * front + has_back * back
@@ -57,7 +58,8 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
         parameters=total(kind.weights for kind in kinds) + ends,
         expert_parameters=total(kind.expert_weights for kind in kinds),
         trained_parameters=total(kind.trained_weights for kind in kinds)
-        + ends * embedding.trained_weights / np.maximum(embedding.weights, 1.0),
+        + has_front * front * embedding.trained_weights / np.maximum(embedding.weights, 1.0)
+        + has_back * _trained_back(workload, plan, head, back),
         embedding_parameters=has_front * embedding.trained_weights,
         unit_parameters=most(kind.weights for kind in kinds),
         end_parameters=np.where(has_back & (vocabulary > 0.0), back, front),
@@ -69,6 +71,15 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
         * model.hidden_size * workload.precision.activation_bytes,
         matrices_bytes=_matrices_bytes(kinds, of_kind) + has_back * reduce(add, head.matrices.values(), 0.0),
     )  # fmt: skip
+
+
+def _trained_back(workload: Workload, plan: Plan, head: Holding, back: Floats) -> Floats:
+    """Trained parameters of the head: everything that stands there, or what the task trains of it alone."""
+    if workload.task in (Task.PRETRAIN, Task.FINETUNE):
+        return back
+    has_words = workload.trains_head and workload.head is Head.LANGUAGE_MODEL  # tied or not
+    words = head_parameters(workload.model, workload.head) / np.asarray(plan.tensor_parallel)
+    return head.trained_weights + (words if has_words else 0.0)
 
 
 def _layers(kind: Holding, plan: Plan, layers: int, stage: Ints) -> Floats:

@@ -52,6 +52,10 @@ class Lowering:
     is_autocast: bool = False
     has_backward: bool = True
 
+    def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
+        """The same for a graph's operations: one that nothing goes back through has no backward kernels."""
+        return self if graph.graph.get("has_backward", True) else replace(self, has_backward=False)
+
     @property
     def gathered_share(self) -> float:
         """Bytes of an activation that tensor-parallel ranks gather, over its bytes in 16 bits.
@@ -61,10 +65,6 @@ class Lowering:
         """
         is_quantised = self.number_format in ("fp8", "fp4") and self.software.fusion == "fused"
         return 0.5 if is_quantised else 1.0
-
-    def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
-        """The same for a graph's operations: a pass that keeps nothing has no backward kernels."""
-        return self if graph.graph.get("has_backward", True) else replace(self, has_backward=False)
 
     def lower(self, operation: Operation) -> Lowered:
         """The kernels that `operation` launches."""
@@ -216,7 +216,7 @@ class Lowering:
 
     def _flash(self, op: Attention) -> Lowered:
         """One fused kernel; a causal one skips half of the square (Dao et al. 2022, arXiv 2205.14135)."""
-        executed = op.forward_flops * (0.5 if op.is_causal else 1.0)
+        executed = op.forward_flops * (0.5 if op.is_causal or op.is_banded else 1.0)
         size = op.read_bytes + op.written_bytes
         forward = Kernel(
             "attention", self.wide_format, size, executed, op.sequences * op.heads, op.query_len,
@@ -296,6 +296,10 @@ class Lowering:
                     return Lowered()
             case "copy":
                 sizes = (2.0 * a, 2.0 * a)
+            case "modulation":  # eager: product and sum; backward the input's gradient and the factors' column sums
+                ahead, launches = (4.0 * a, 2.0) if is_eager else (2.0 * a, 1.0)
+                back = (self.stream(2.0 * a * n), self.stream(3.0 * a * n, "sum"))
+                return Lowered((self.stream(ahead * n / launches, launches=launches),), back)
             case "rope":
                 if is_eager:
                     passes = EAGER_ROPE_PASSES

@@ -11,11 +11,12 @@ from perfsim.core.calibration import Calibration, Streaming
 from perfsim.core.hardware import Gpu
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
-from perfsim.core.workload import Task, Workload
+from perfsim.core.workload import Workload
 from perfsim.formulas.roofline import Kernel, Kind, kernel_seconds, peak_flops_per_s
 from perfsim.formulas.streaming import issue_bytes_per_s
+from perfsim.graphs.builder import is_autocast
 from perfsim.graphs.kernels import Lowering
-from perfsim.graphs.transformer import is_autocast, step_graphs
+from perfsim.graphs.transformer import step_graphs
 
 Bound = Literal["compute", "memory", "launch", "latency"]
 _ENDLESS = 1e9  # times as fast: what a resource that costs no time looks like
@@ -207,8 +208,7 @@ def kernel_points(
 
 
 def _lowering(workload: Workload, software: Software) -> Lowering:
-    has_backward = workload.task is not Task.FREEZE
-    return Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
+    return Lowering(software, workload.precision.matmul, is_autocast(workload, software))
 
 
 def _alike(kernels: tuple[Kernel, ...]) -> Iterator[list[Kernel]]:

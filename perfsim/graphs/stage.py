@@ -123,23 +123,25 @@ def cost_choices(plan: Plan) -> tuple[Ints | Bools, ...]:
 def _put_together(
     costs: StepCosts, plan: Plan, system: System, software: Software, calibration: Calibration
 ) -> StageCosts:
-    layers, layer, count = costs.layers, costs.layer, costs.layer_count
+    layers, redone, count = costs.layers, costs.redone, costs.layer_count
     operations = {} if shape_of(plan) else costs.operations
     ends = costs.embedding.cost.plus(costs.head.cost)
     full, selective = recomputed_share(plan, count), 1.0 * (np.asarray(plan.recompute) == Recompute.SELECTIVE)
-    flops_again = full * layers.forward_flops + selective * layers.selected_flops
+    flops_again = full * redone.forward_flops + selective * redone.selected_flops
     flops = layers.forward_flops + layers.backward_flops + ends.forward_flops + ends.backward_flops
     share = calibration.communication_multiprocessor_share
-    again = _redone(layers, full, selective, software)
+    again = _redone(redone, full, selective, software)
     clock = _Clock(
         layers.forward.plus(layers.backward).plus(again).plus(ends.forward).plus(ends.backward), system, calibration
     )
-    hosted = full * layers.forward.launches
+    hosted = full * redone.forward.launches
     return StageCosts(
         layer=_passes(layers.times(1.0 / count), again.times(1.0 / count), hosted / count, clock, software),
         ends=_passes(ends, Activity(), 0.0, clock, software),
         head_seconds=_passes(costs.head.cost, Activity(), 0.0, clock, software).total,
-        tensor_seconds=_tensor_seconds(layer, plan, software, clock, share, full),
+        tensor_seconds=sum(
+            k.count / count * _tensor_seconds(k.cost, plan, software, clock, share, full) for k in costs.kinds
+        ),
         context_seconds=sum(k.count / count * _context_seconds(k.cost, plan, clock, share) for k in costs.kinds),
         expert_seconds=layers.expert_seconds / count * (1.0 + 0.5 * full),
         weights=layers.weights,

@@ -12,15 +12,17 @@ from perfsim.core.model import Model
 from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
-from perfsim.core.workload import Task, Workload
+from perfsim.core.workload import Workload
 from perfsim.formulas.operations import Linear
 from perfsim.formulas.parameters import count as count_parameters
 from perfsim.formulas.power import NOTHING, Activity
+from perfsim.graphs.blocks import blocks
+from perfsim.graphs.builder import is_autocast
 from perfsim.graphs.costs import Cost, graph_cost
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.lifetimes import Lifetimes, lifetimes
 from perfsim.graphs.recompute import with_selection
-from perfsim.graphs.transformer import blocks, is_autocast, step_graphs
+from perfsim.graphs.transformer import step_graphs
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -42,14 +44,15 @@ class Part:
 
 @dataclass(frozen=True)
 class StepCosts:
-    """The embedding, all layers together and the head; `layer` is one layer of the most common kind, `kinds` all.
+    """The embedding, all layers together and the head; `kinds`: one layer of each kind.
 
-    operations: each operation of that layer, of the embedding and of the head, forward and backward.
+    redone: all layers that can be recomputed, which are those that something goes back through.
+    operations: each operation of a layer, of the embedding and of the head, forward and backward.
     """
 
     embedding: Part
     layers: Cost
-    layer: Cost
+    redone: Cost
     kinds: tuple[Part, ...]
     head: Part
     operations: dict[str, tuple[Activity, Activity]]
@@ -64,12 +67,12 @@ def step_costs(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
 ) -> StepCosts:
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
-    has_backward = workload.task is not Task.FREEZE
-    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
+    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software))
     load, logit_bytes = _expert_load(workload, plan), software.logit_bytes * 0.5 * workload.precision.activation_bytes
     operations: dict[str, tuple[Activity, Activity]] = {}
     ends: dict[str, Part] = {}
     kinds: list[Part] = []
+    redone: list[Part] = []
     places = {block.name: block for block in blocks(workload.model)}
     phases: dict[str, tuple[Floats, Floats]] = {}
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
@@ -84,18 +87,26 @@ def step_costs(
         found = Part(count, place.first if place else 0, place.span if place else 0, cost, _matrices(graph))
         if place or workload.model.nets:
             kinds.append(found)
-        else:
-            ends[part] = found
+            redone += [found] if of_pass.has_backward else []
+        else:  # what towers begin and end with lies on the first stage
+            end = "head" if part == "head" else "embedding"
+            ends[end] = _joined(ends[end], found) if end in ends else found
         if phase := graph.graph.get("phase"):
             kept, inputs = phases.get(phase, (0.0, 0.0))
             phases[phase] = kept + count * cost.kept_bytes, inputs + count * cost.input_bytes
     if workload.model.nets:
         return _net_costs(workload.model, kinds, list(phases.values()), operations)
-    total = Cost()
-    for kind in kinds:
-        total = total.plus(kind.cost.times(kind.count))
-    common = max(kinds, key=lambda kind: kind.count)
-    return StepCosts(ends["embedding"], total, common.cost, tuple(kinds), ends["head"], operations)
+    total = _together(kinds)
+    again = total if len(redone) == len(kinds) else _together(redone)
+    return StepCosts(ends["embedding"], total, again, tuple(kinds), ends["head"], operations)
+
+
+def _together(kinds: list[Part]) -> Cost:
+    return reduce(Cost.plus, (kind.cost.times(kind.count) for kind in kinds), Cost())
+
+
+def _joined(one: Part, other: Part) -> Part:
+    return replace(one, cost=one.cost.plus(other.cost), matrices=one.matrices | other.matrices)
 
 
 def prefix_of(model: Model, part: str) -> str:
@@ -105,7 +116,8 @@ def prefix_of(model: Model, part: str) -> str:
     >>> [prefix_of(ps.model("t5-base"), part) for part in ("embedding", "encoder", "decoder")]
     ['embedding.', 'encoder.', 'layer.']
     """
-    return f"{part}." if model.nets or part in ("embedding", "head") or "encoder" in part else "layer."
+    is_own = model.nets or part in ("embedding", "head") or "encoder" in part or "." in part
+    return f"{part}." if is_own else "layer."
 
 
 def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
@@ -145,7 +157,7 @@ def _net_costs(
     mean = whole.times(1.0 / units_in_all)
     mean = replace(mean, peak_bytes=mean.kept_bytes + passing)
     none = Part(1, 0, 0, Cost(), {})
-    return StepCosts(none, whole, mean, (Part(units_in_all, 0, units_in_all, mean, {}),), none, operations)
+    return StepCosts(none, whole, whole, (Part(units_in_all, 0, units_in_all, mean, {}),), none, operations)
 
 
 def _expert_load(workload: Workload, plan: Plan) -> Floats:

@@ -26,7 +26,7 @@ def softmax_clusters(model: Model) -> list[tuple[str, float, float, float]]:
     Grave et al. 2016 (arXiv 1609.04309): the head holds the frequent words and one column a cluster, and only the
     tokens of a cluster go through its columns.
     """
-    cutoffs, h = model.adaptive_softmax_cutoffs, model.hidden_size
+    cutoffs, h = model.adaptive_softmax_cutoffs, model.word_size
     if not cutoffs:
         return [("", float(model.vocab_size), 1.0, float(h))]
     edges = (*cutoffs, model.vocab_size)
@@ -41,7 +41,7 @@ def softmax_clusters(model: Model) -> list[tuple[str, float, float, float]]:
 def word_values(model: Model) -> float:
     """Values of the word embedding, narrower for each further cluster of an adaptive softmax with a divisor."""
     if model.adaptive_softmax_divisor == 1:
-        return 1.0 * model.vocab_size * model.hidden_size
+        return 1.0 * model.vocab_size * model.word_size
     edges = (0, *model.adaptive_softmax_cutoffs, model.vocab_size)
     widths = (model.hidden_size // model.adaptive_softmax_divisor**i for i in range(len(edges)))
     return float(sum((high - low) * width for low, high, width in zip(edges, edges[1:], widths, strict=False)))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from perfsim.inputs import explain
+from perfsim.inputs.architecture import MAX_WIDTH
 from perfsim.inputs.files import Document, raise_problems
-from perfsim.inputs.model import MAX_WIDTH
 from perfsim.inputs.positions import Loc
 
 SIMILAR = 0.75
@@ -20,7 +20,7 @@ HARMLESS = frozenset(
         *("classifier_dropout", "hidden_dropout", "hidden_dropout_prob"),
         *("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps", "rope_scaling", "rope_theta"),
         *("layer_types", "max_window_layers", "sliding_window", "sliding_window_pattern", "use_sliding_window"),
-        *("num_nextn_predict_layers", "quantization_config"),
+        "quantization_config",
     )
 )
 

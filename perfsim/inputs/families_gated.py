@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from perfsim.core.model import Mla, Model, Moe
+from perfsim.inputs.architecture import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 from perfsim.inputs.config_keys import Keys
 from perfsim.inputs.family import STANDARD, Family, Names, attention_biases, kv_heads_of, stack, tied
-from perfsim.inputs.model import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 
 
 def _gated(
@@ -50,6 +50,20 @@ def _windowed(keys: Keys, model: Model, every: int = 0) -> Model:
 def _llama(keys: Keys) -> Model:
     model = attention_biases(keys, _gated(keys, kv_heads=0))
     return replace(model, has_mlp_bias=keys.flag("mlp_bias", False))
+
+
+def _llama4(keys: Keys) -> Model:
+    """Chunks but in every fourth layer; one expert a token beside a shared one of the same width."""
+    model = attention_biases(keys, _gated(keys, head_dim=None))
+    if keys.whole("interleave_moe_layer_step", 1, low=0) != 1:
+        keys.refuse("interleave_moe_layer_step", "only 1 is supported", "describe the model in a spec file")
+    chunk, every = keys.whole("attention_chunk_size", high=MAX_COUNT), keys.whole("no_rope_layer_interval", 4)
+    model = _experts_only(keys, model, "num_local_experts", "intermediate_size")
+    assert model.moe  # noqa: S101 (the line above has just made it)
+    moe = replace(model.moe, shared_ffn_hidden_size=model.moe.expert_ffn_hidden_size)
+    listed = keys.items("layer_types", model.layers)
+    local = listed.count("chunked_attention") if listed else model.layers - model.layers // every
+    return replace(model, moe=moe, window=chunk, windowed_layers=local, has_chunks=True)
 
 
 def _mistral(keys: Keys) -> Model:
@@ -132,7 +146,9 @@ def _deepseek(keys: Keys, has_router_bias: bool) -> Model:
         dense_layers=dense,
         has_router_bias=has_router_bias,
     )
-    return replace(model, head_dim=mla.qk_nope_head_dim + mla.qk_rope_head_dim, mla=mla, moe=_checked(keys, moe))
+    further = keys.whole("num_nextn_predict_layers", 0, low=0, high=MAX_LAYERS)
+    width = mla.qk_nope_head_dim + mla.qk_rope_head_dim
+    return replace(model, head_dim=width, mla=mla, moe=_checked(keys, moe), mtp_layers=further)
 
 
 def _gpt_oss(keys: Keys) -> Model:
@@ -173,6 +189,7 @@ GATED: dict[str, Family] = {
     "gpt_oss": _gpt_oss,
     "kimi_k2": lambda keys: _deepseek(keys, has_router_bias=True),
     "llama": _llama,
+    "llama4_text": _llama4,
     "mistral": _mistral,
     "mixtral": _mixtral,
     "phi3": _phi3,

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from perfsim.core.model import Model
+from perfsim.core.model import Model, Product
+from perfsim.inputs.architecture import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 from perfsim.inputs.config_keys import Keys
 from perfsim.inputs.family import (
     STANDARD,
@@ -16,7 +17,6 @@ from perfsim.inputs.family import (
     with_biases,
     with_positions,
 )
-from perfsim.inputs.model import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 
 T5_PROJECTIONS = {"relu": "relu", "gelu": "gelu", "gated-gelu": "gelu_new", "gated-silu": "silu"}
 MPT_ATTENTION = ("multihead_attention", "multiquery_attention", "grouped_query_attention")
@@ -42,15 +42,11 @@ def _distilbert(keys: Keys) -> Model:
 
 
 def _electra(keys: Keys) -> Model:
-    """Embeddings may be narrower than the layers: the tables shrink and a projection follows them."""
+    """The discriminator; word vectors may be narrower than the layers."""
     model = _encoder(keys)
-    model = replace(model, token_types=keys.whole("type_vocab_size", 2, low=0))
-    hidden, narrow = model.hidden_size, keys.whole("embedding_size")
-    if narrow == hidden:
-        return model
-    rows = model.vocab_size + model.token_types + 2  # with scale and bias of the norm
-    extra = rows * (narrow - hidden) + hidden * (narrow + 1)
-    return replace(model, position_parameters=model.max_positions * narrow, extra_parameters=extra)
+    narrow = keys.whole("embedding_size")
+    model = replace(model, token_types=keys.whole("type_vocab_size", 2, low=0), embedding_size=narrow)
+    return replace(model, position_parameters=model.max_positions * narrow)
 
 
 def _gpt2(keys: Keys) -> Model:
@@ -80,13 +76,11 @@ def _opt(keys: Keys) -> Model:
     """Two more position rows than positions; OPT-350M alone has narrow embeddings and norms after the blocks."""
     model = plain(keys, "decoder", Names(ffn="ffn_dim", activation="activation_function"), "relu")
     has_bias, is_pre = keys.flag("enable_bias", True), keys.flag("do_layer_norm_before", True)
-    hidden, narrow = model.hidden_size, keys.whole("word_embed_proj_dim", model.hidden_size)
-    extra = model.vocab_size * (narrow - hidden) + 2 * narrow * hidden if narrow != hidden else 0
     model = replace(
         with_positions(model, model.max_positions + 2),
         norm_position="pre" if is_pre else "post",
         has_final_norm=is_pre,
-        extra_parameters=extra,
+        embedding_size=keys.whole("word_embed_proj_dim", model.hidden_size),
     )
     return tied(keys, with_biases(model, has_bias), True)
 
@@ -169,19 +163,35 @@ def _t5(keys: Keys) -> Model:
 def _bart(keys: Keys) -> Model:
     """Encoder and decoder of the same width, each with its position table (two rows more) and embedding norm."""
     names = Names("d_model", "decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "activation_function")
-    model = plain(keys, "encoder-decoder", names)
-    for encoder, decoder in (("encoder_attention_heads", model.heads), ("encoder_ffn_dim", model.ffn_hidden_size)):
-        if keys.whole(encoder, high=MAX_FFN) != decoder:
-            keys.refuse(encoder, "differs from the decoder's, which is not supported", "make both the same")
+    model = _alike(keys, plain(keys, "encoder-decoder", names))
     model = replace(
         with_positions(model, 2 * (model.max_positions + 2)),
-        encoder_layers=keys.whole("encoder_layers", high=MAX_LAYERS),
         norm_position="post",
         has_embedding_norm=True,
         has_final_norm=False,
         extra_parameters=2 * model.hidden_size,  # the decoder's embedding norm
     )
     return tied(keys, model, True)
+
+
+def _whisper(keys: Keys) -> Model:
+    """Two convolutions over three frames each, the second with a stride of two; the encoder's sinusoids are stored."""
+    names = Names("d_model", "decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "activation_function",
+                  "max_target_positions")  # fmt: skip
+    model = _alike(keys, plain(keys, "encoder-decoder", names))
+    hidden, frames = model.hidden_size, keys.whole("max_source_positions", high=MAX_COUNT)
+    convolution = Product("convolution", 3 * keys.whole("num_mel_bins"), hidden, 2.0, activation="gelu")
+    strided = Product("strided_convolution", 3 * hidden, hidden, activation="gelu")
+    model = replace(with_positions(model, model.max_positions), qkv_bias="qv", encoder_tokens=frames)
+    return replace(model, stem=(convolution, strided), extra_parameters=frames * hidden)
+
+
+def _alike(keys: Keys, model: Model) -> Model:
+    """The decoder with an encoder of the same width."""
+    for encoder, decoder in (("encoder_attention_heads", model.heads), ("encoder_ffn_dim", model.ffn_hidden_size)):
+        if keys.whole(encoder, high=MAX_FFN) != decoder:
+            keys.refuse(encoder, "differs from the decoder's, which is not supported", "make both the same")
+    return replace(model, encoder_layers=keys.whole("encoder_layers", high=MAX_LAYERS))
 
 
 def _vit(keys: Keys) -> Model:
@@ -191,8 +201,8 @@ def _vit(keys: Keys) -> Model:
     keys.whole("image_size")
     tokens = keys.quotient("image_size", "patch_size") ** 2 + 1
     hidden = model.hidden_size
-    stem, classifier = hidden * (channels * patch**2 + 2), keys.size("id2label") * (hidden + 1)
-    model = replace(model, max_positions=tokens, extra_parameters=stem + classifier)
+    patches, classifier = Product("patches", channels * patch**2, hidden), keys.size("id2label") * (hidden + 1)
+    model = replace(model, max_positions=tokens, stem=(patches,), extra_parameters=hidden + classifier)
     if not keys.flag("qkv_bias", True):
         model = replace(model, qkv_bias="none")
     return with_positions(model, tokens)
@@ -215,5 +225,6 @@ PLAIN: dict[str, Family] = {
     "roberta": _bert,
     "t5": _t5,
     "vit": _vit,
+    "whisper": _whisper,
     "xlm-roberta": _bert,
 }

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from perfsim.core.model import Kind, Model
+from perfsim.inputs.architecture import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 from perfsim.inputs.config_keys import Keys
-from perfsim.inputs.model import MAX_COUNT, MAX_FFN, MAX_HEADS, MAX_LAYERS
 
 Family = Callable[[Keys], Model]
 

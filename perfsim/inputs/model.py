@@ -1,175 +1,46 @@
-"""The schema of transformers in specs/models: Hugging Face's key names, perfsim's own where a config.json is silent."""
+"""The schema of transformers in specs/models: name, shape, towers and the count that others published."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from perfsim.core.model import Mla, Model, Moe, Positions, TransformerKind
+from perfsim.core.model import Model
+from perfsim.inputs.architecture import ArchitectureSpec, Problem, TowerSpec
 from perfsim.inputs.convnet import CONVOLUTIONAL_KINDS, ConvnetSpec
-from perfsim.inputs.files import Line, Sourced, Spec, Texts, check, read_toml
-from perfsim.inputs.positions import Loc
-from perfsim.inputs.published import MAX_PARAMETERS, Published
-
-MAX_LAYERS, MAX_HEADS, MAX_WIDTH, MAX_COUNT = 10**4, 2**16, 2**20, 2**30
-MAX_FFN = 8 * MAX_WIDTH
-
-Layers = Annotated[int, Field(ge=1, le=MAX_LAYERS)]
-Heads = Annotated[int, Field(ge=1, le=MAX_HEADS)]
-Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-FfnWidth = Annotated[int, Field(ge=1, le=MAX_FFN)]
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Extra = dict[str, Annotated[int, Field(ge=-MAX_PARAMETERS, le=MAX_PARAMETERS)]]
-Problem = tuple[Loc, str, str]
-
-Norm = Literal["layernorm", "rmsnorm", "none"]
-NormPosition = Literal["pre", "post", "parallel", "pre+post", "adaLN-zero"]
-Activation = Literal["gelu", "gelu_new", "gelu_tanh", "silu", "relu", "quick_gelu"]
+from perfsim.inputs.files import Line, Name, Sourced, Texts, check, read_toml
+from perfsim.inputs.published import Published
 
 
-class MlaSpec(Spec):
-    """Multi-head latent attention; a q_lora_rank of 0 projects queries directly."""
-
-    q_lora_rank: Annotated[int, Field(ge=0, le=MAX_WIDTH)] = 0
-    kv_lora_rank: Width
-    qk_nope_head_dim: Width
-    qk_rope_head_dim: Width
-    v_head_dim: Width
-
-
-class MoeSpec(Spec):
-    """Experts; the first `first_k_dense_replace` layers keep an ordinary MLP of intermediate_size."""
-
-    num_local_experts: Annotated[int, Field(ge=2, le=MAX_HEADS)]
-    num_experts_per_tok: Heads
-    moe_intermediate_size: FfnWidth
-    shared_expert_intermediate_size: Annotated[int, Field(ge=0, le=MAX_FFN)] = 0  # of all shared experts together
-    first_k_dense_replace: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 0
-    has_router_bias: bool = False
-
-
-class ModelSpec(Sourced):
+class ModelSpec(Sourced, ArchitectureSpec):
     """One file of specs/models: a transformer.
 
-    num_hidden_layers are the decoder's where there is an encoder too; head_dim is the width of queries and keys;
-    intermediate_size may be left out when every layer holds experts; position_parameters is the size of a learned
-    position table, max_position_embeddings x hidden_size unless it is given; extra_parameters names what the other
-    keys do not describe; explain says why the count differs from the published one.
+    towers: other models that every sample goes through besides; explain says why the count differs from the published
+    one.
     """
 
     name: Line
     family: Line
     aliases: Texts = ()
-    kind: TransformerKind
-    num_encoder_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 0
-    num_hidden_layers: Layers
-    hidden_size: Width
-    num_attention_heads: Heads
-    num_key_value_heads: Heads
-    head_dim: Width
-    intermediate_size: Annotated[int, Field(ge=0, le=MAX_FFN)] = 0
-    is_gated_mlp: bool
-    hidden_act: Activation
-    vocab_size: Count
-    tie_word_embeddings: bool
-    position_embedding_type: Positions
-    max_position_embeddings: Annotated[int, Field(ge=1, le=MAX_COUNT)]
-    position_parameters: Annotated[int | None, Field(ge=0, le=MAX_PARAMETERS)] = None
-    type_vocab_size: Annotated[int, Field(ge=0, le=MAX_WIDTH)] = 0
-    sliding_window: Count = 0
-    windowed_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 0
-    norm: Norm
-    norm_position: NormPosition
-    norms_per_layer: Annotated[int, Field(ge=0, le=8)]
-    has_norm_bias: bool
-    has_embedding_norm: bool = False
-    has_final_norm: bool = True
-    qkv_bias: Literal["none", "all", "qv"]
-    has_output_bias: bool = False
-    has_mlp_bias: bool = False
-    has_head_bias: bool = False
-    has_qk_norm: bool = False
-    mla: MlaSpec | None = None
-    moe: MoeSpec | None = None
-    extra_parameters: Extra = Field(default_factory=dict)
+    towers: Annotated[dict[Name, TowerSpec], Field(max_length=4)] = Field(default_factory=dict)
     explain: Line | None = None
     published: Published | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """Heads that do not divide, windows without layers, experts that no router can choose, missing widths."""
-        if self.num_attention_heads % self.num_key_value_heads:
-            what = f"{self.num_key_value_heads} do not divide {self.num_attention_heads} attention heads"
-            yield ("num_key_value_heads",), what, "write a divisor of num_attention_heads"
-        if (self.num_encoder_layers > 0) != (self.kind == "encoder-decoder"):
-            what = f"{self.num_encoder_layers} in a model of kind {self.kind}"
-            yield ("num_encoder_layers",), what, "only a model of kind encoder-decoder has them, and it must"
-        if not self.vocab_size and self.kind not in ("vit", "diffusion"):
-            yield ("vocab_size",), f"0 in a model of kind {self.kind}", "write its vocabulary"
-        if self.windowed_layers > self.num_hidden_layers:
-            yield ("windowed_layers",), f"{self.windowed_layers} are more than all layers", "write at most all layers"
-        if (self.windowed_layers > 0) != (self.sliding_window > 0):
-            yield ("sliding_window",), "a window and its windowed_layers go together", "write both or neither"
-        yield from self._mla_problems()
-        yield from self._moe_problems()
-
-    def _mla_problems(self) -> Iterator[Problem]:
-        if self.mla and self.head_dim != self.mla.qk_nope_head_dim + self.mla.qk_rope_head_dim:
-            what = f"{self.head_dim} is not qk_nope_head_dim + qk_rope_head_dim"
-            yield ("head_dim",), what, "write their sum"
-
-    def _moe_problems(self) -> Iterator[Problem]:
-        moe = self.moe
-        if not self.intermediate_size and (moe is None or moe.first_k_dense_replace):
-            yield ("intermediate_size",), "is missing", "add the width of the MLP"
-        if moe and moe.num_experts_per_tok > moe.num_local_experts:
-            what = f"{moe.num_experts_per_tok} of {moe.num_local_experts} experts"
-            yield ("moe", "num_experts_per_tok"), what, "write at most num_local_experts"
-        if moe and moe.first_k_dense_replace >= self.num_hidden_layers:
-            what = f"{moe.first_k_dense_replace} leave no layer for experts"
-            yield ("moe", "first_k_dense_replace"), what, "write fewer than num_hidden_layers, or remove [moe]"
+        """Those of the shape and of each tower."""
+        yield from super().problems()
+        for name, tower in self.towers.items():
+            for loc, what, todo in tower.problems():
+                yield ("towers", name, *loc), what, todo
+        if any(tower.role == "contrast" for tower in self.towers.values()) and not self.projection:
+            yield ("projection",), "is missing: what the model is compared by with its tower", "add [[projection]]"
 
     def model(self, key: str) -> Model:
         """The core record of this file, under the name `key`."""
-        is_learned = self.position_embedding_type == "learned"
-        table = self.max_position_embeddings * self.hidden_size if is_learned else 0
-        return Model(
-            key=key,
-            name=self.name,
-            kind=self.kind,
-            layers=self.num_hidden_layers,
-            hidden_size=self.hidden_size,
-            heads=self.num_attention_heads,
-            kv_heads=self.num_key_value_heads,
-            head_dim=self.head_dim,
-            ffn_hidden_size=self.intermediate_size,
-            is_gated_mlp=self.is_gated_mlp,
-            activation=self.hidden_act,
-            vocab_size=self.vocab_size,
-            has_tied_embeddings=self.tie_word_embeddings,
-            positions=self.position_embedding_type,
-            max_positions=self.max_position_embeddings,
-            is_causal=self.kind in ("decoder", "encoder-decoder"),
-            norm=self.norm,
-            has_norm_bias=self.has_norm_bias,
-            norms_per_layer=self.norms_per_layer,
-            norm_position=self.norm_position,
-            has_embedding_norm=self.has_embedding_norm,
-            has_final_norm=self.has_final_norm,
-            qkv_bias=self.qkv_bias,
-            has_output_bias=self.has_output_bias,
-            has_mlp_bias=self.has_mlp_bias,
-            has_head_bias=self.has_head_bias,
-            has_qk_norm=self.has_qk_norm,
-            window=self.sliding_window,
-            windowed_layers=self.windowed_layers,
-            mla=_mla(self.mla) if self.mla else None,
-            moe=_moe(self.moe) if self.moe else None,
-            encoder_layers=self.num_encoder_layers,
-            position_parameters=table if self.position_parameters is None else self.position_parameters,
-            token_types=self.type_vocab_size,
-            extra_parameters=sum(self.extra_parameters.values()),
-        )
+        towers = tuple(tower.tower(name) for name, tower in self.towers.items())
+        return replace(self.architecture(key, self.name), towers=towers)
 
 
 def load_model(path: Path) -> Model:
@@ -188,24 +59,3 @@ def model_spec(path: Path) -> ModelSpec | ConvnetSpec:
     document = read_toml(path)
     is_convolutional = document.data.get("kind") in CONVOLUTIONAL_KINDS
     return check(document, ConvnetSpec) if is_convolutional else check(document, ModelSpec)
-
-
-def _mla(spec: MlaSpec) -> Mla:
-    return Mla(
-        q_lora_rank=spec.q_lora_rank,
-        kv_lora_rank=spec.kv_lora_rank,
-        qk_nope_head_dim=spec.qk_nope_head_dim,
-        qk_rope_head_dim=spec.qk_rope_head_dim,
-        v_head_dim=spec.v_head_dim,
-    )
-
-
-def _moe(spec: MoeSpec) -> Moe:
-    return Moe(
-        experts=spec.num_local_experts,
-        experts_per_token=spec.num_experts_per_tok,
-        expert_ffn_hidden_size=spec.moe_intermediate_size,
-        shared_ffn_hidden_size=spec.shared_expert_intermediate_size,
-        dense_layers=spec.first_k_dense_replace,
-        has_router_bias=spec.has_router_bias,
-    )

@@ -33,6 +33,7 @@ WORKLOAD_KEYS = (
     "optimizer",
     "dropout",
     "lora_rank",
+    "trained_towers",
 )
 DEGREES = ("tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel", "virtual_stages")
 
@@ -168,8 +169,8 @@ def _data_parallel(gpus: int, asked: int | None, degrees: Mapping[str, int]) -> 
 def _degree_problems(workload: Workload, degrees: Mapping[str, int]) -> list[str]:
     model = workload.model
     wholes = {
-        "tensor_parallel": (model.heads, "attention heads"),
-        "pipeline_parallel": (model.layers + model.encoder_layers, "layers"),
+        "tensor_parallel": (model.split_heads, "attention heads"),
+        "pipeline_parallel": (model.split_layers, "layers"),
         "context_parallel": (int(workload.seq_len), "tokens of a sequence"),
         "expert_parallel": (model.moe.experts if model.moe else 1, "experts"),
     }

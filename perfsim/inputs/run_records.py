@@ -7,7 +7,7 @@ from typing import Any
 from perfsim.calibration.runs import NO_RECOMPUTATION
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.plan import ContextExchange, Plan, Recompute
-from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload
+from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload, model_of
 from perfsim.inputs.collectives import Presets
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.run_models import RunModel
@@ -128,6 +128,7 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
     if "tied" in options:
         model = replace(model, has_tied_embeddings=options["tied"] == "y")
     head = _head(known, task)
+    model = model_of(model, task, head)
     decoder_len = row.whole("decoder_seq") or (row.seq_len if model.kind == "encoder-decoder" else 0)
     batch = row.global_batch if options.get("grad_sync") != "n" else row.global_batch // row.dp
     return Workload(

@@ -142,8 +142,8 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
     """Choices of which no value can work, whatever the rest of the plan."""
     search, experts = spec.search, model.moe.experts if model.moe else 1
     rules = (
-        ("tensor_parallel", model.heads, "attention heads"),
-        ("pipeline_parallel", model.layers + model.encoder_layers, "layers"),
+        ("tensor_parallel", model.split_heads, "attention heads"),
+        ("pipeline_parallel", model.split_layers, "layers"),
         ("context_parallel", spec.workload.seq_len or 1, "tokens of a sequence"),
         ("expert_parallel", experts, "experts"),
         ("micro_batch_size", spec.workload.global_batch_size, "sequences of the global batch"),

@@ -9,7 +9,7 @@ from perfsim.inputs.files import Spec
 from perfsim.inputs.positions import Loc
 
 TaskName = Literal["pretrain", "finetune", "lora", "qlora", "freeze"]
-HeadName = Literal["language-model", "classification", "span"]
+HeadName = Literal["language-model", "classification", "span", "contrastive", "replaced-token"]
 OptimizerName = Literal["adamw", "adam", "sgd", "lamb", "adafactor", "adam8bit", "adamw8bit", "muon", "lion"]
 PrecisionName = Literal[
     "fp32", "tf32", "amp-fp16", "fp16-o2", "amp-bf16", "bf16-mixed", "bf16", "fp8", "nvfp4", "mxfp4"
@@ -113,6 +113,7 @@ class WorkloadKeys(Spec):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     lora_rank: Annotated[int, Field(ge=1, le=65536)] | None = None
     mlm_positions: Length | None = None
+    trained_towers: Annotated[tuple[Text, ...], AUTO_OR_LIST, A_LIST] = ()
     expert_imbalance: Annotated[float, Field(ge=1, le=100)] | None = None
 
     def problems(self) -> Iterator[tuple[Loc, str, str]]:

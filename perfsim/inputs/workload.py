@@ -1,24 +1,21 @@
 """A training job from the keys of a scenario's [workload]: from a file, from the command line or from Python."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from perfsim.core.model import Model
-from perfsim.core.workload import NF4_BYTES, PRECISIONS, Head, Precision, Task, Workload
+from perfsim.core.workload import NF4_BYTES, PRECISIONS, Head, Precision, Task, Workload, model_of
 from perfsim.errors import InputError
 from perfsim.formulas.parameters import count
 from perfsim.inputs import explain
-from perfsim.inputs.positions import Loc
+from perfsim.inputs.misfits import Found, misfits, most_tokens
 from perfsim.inputs.scenario_file import HeadName, WorkloadKeys, with_aliases
 
-Found = tuple[Loc, str, str]
-
 DEFAULT_LORA_RANK = 16
-_TASKS_OF_NETS = ("pretrain", "finetune")
-_LANGUAGE_KINDS = ("encoder", "decoder", "encoder-decoder")
 
 
 def make_workload(model: Model, **keys: Any) -> Workload:
@@ -38,7 +35,7 @@ def make_workload(model: Model, **keys: Any) -> Workload:
         given["steps"] = 1
     defaults: dict[str, Any] = {"model": model.key, "global_batch_size": 32}
     if not model.nets:
-        defaults["seq_len"] = min(512, _most_tokens(model))
+        defaults["seq_len"] = _usual_tokens(model)
     try:
         checked = WorkloadKeys.model_validate(defaults | given)
     except ValidationError as error:
@@ -56,6 +53,7 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
     precision = PRECISIONS[keys.precision]
     head = _head(keys.head, task, model)
     is_adapter = task in (Task.LORA, Task.QLORA)
+    model = model_of(_thawed(keys.trained_towers, model), Task(task), head)
     return Workload(
         model=model,
         task=Task(task),
@@ -78,61 +76,24 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
     )
 
 
-def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
-    """What a model cannot do of what is asked of it."""
-    if model.nets:
-        yield from _misfits_of_nets(keys, model)
-    elif keys.seq_len is None:
-        yield ("seq_len",), "is missing", "add it"
-    elif keys.seq_len > _most_tokens(model):
-        what = f"{model.key} has learned positions for {model.max_positions:,} tokens, not for {keys.seq_len:,}"
-        yield ("seq_len",), what, f"write at most {model.max_positions:,}"
-    if model.kind == "encoder-decoder" and keys.decoder_seq_len is None:
-        yield (), f"decoder_seq_len is missing: {model.key} reads one sequence and writes another", "add it"
-    if model.kind != "encoder-decoder" and keys.decoder_seq_len is not None:
-        yield ("decoder_seq_len",), f"{model.key} has no second sequence", "remove it"
-    if keys.image_size is not None and not model.nets:
-        yield ("image_size",), f"{model.key} is no convolutional model", "remove it"
-    if keys.head in (Head.LANGUAGE_MODEL, Head.SPAN) and model.kind not in _LANGUAGE_KINDS:
-        yield ("head",), f"{model.key} has no words to predict", "remove it"
-    if keys.expert_imbalance is not None and model.moe is None:
-        yield ("expert_imbalance",), f"{model.key} has no experts", "remove it"
-    if keys.sample_tokens and keys.seq_len and keys.sample_tokens > keys.seq_len:
-        what = f"{keys.sample_tokens:g} tokens of a sample do not fit into sequences of {keys.seq_len:,}"
-        yield ("sample_tokens",), what, "write the mean after truncation, or a longer seq_len"
-    if (keys.packed or keys.sample_spread) and not keys.sample_tokens:
-        yield ("sample_tokens",), "is missing: how long are the samples that are packed?", "add their mean length"
-    if keys.packed and model.kind not in _LANGUAGE_KINDS:
-        yield ("packed",), f"{model.key} has no sequences of words to pack", "remove it"
-    if keys.mlm_positions is not None and model.kind != "encoder":
-        yield ("mlm_positions",), f"{model.key} is no masked language model", "remove it"
-
-
-def _misfits_of_nets(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
-    if keys.seq_len is not None:
-        yield ("seq_len",), f"{model.key} reads images, no sequences", "write image_size instead"
-    if keys.tokens is not None:
-        yield ("tokens",), f"{model.key} reads images, no tokens", "write samples or steps"
-    size = keys.image_size or model.image_size
-    if size != model.image_size and any(net.fixed_size for net in model.nets):
-        yield ("image_size",), f"{model.key} makes images of {model.image_size} pixels a side alone", "remove it"
-    multiple = max(net.multiple for net in model.nets)
-    if size % multiple:
-        yield ("image_size",), f"{size} pixels a side cannot be halved evenly", f"write a multiple of {multiple}"
-    for i, task in enumerate(keys.task):
-        if task not in _TASKS_OF_NETS:
-            yield ("task", i), f"{model.key} is trained whole", f"write {' or '.join(_TASKS_OF_NETS)}"
-    if keys.head is not None:
-        yield ("head",), f"{model.key} has its own", "remove it"
+def _thawed(trained: Collection[str], model: Model) -> Model:
+    """The model with these of its frozen towers trained."""
+    towers = (replace(tower, is_frozen=tower.is_frozen and tower.name not in trained) for tower in model.towers)
+    return replace(model, towers=tuple(towers))
 
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Task | Head) else value
 
 
-def _most_tokens(model: Model) -> int:
-    is_limited = model.positions == "learned" and model.max_positions > 0 and model.kind != "encoder-decoder"
-    return model.max_positions if is_limited else 10**7
+def _usual_tokens(model: Model) -> int:
+    """Tokens of a sequence where nobody says: what the model reads of an image or a sound, else 512 or all it can."""
+    if model.encoder_tokens:
+        return model.encoder_tokens
+    if model.stem:
+        return model.max_positions
+    words = min(512, most_tokens(model))
+    return words + sum(tower.sequence_tokens for tower in model.towers)
 
 
 def _head(asked: HeadName | None, task: str, model: Model) -> Head:
@@ -140,6 +101,11 @@ def _head(asked: HeadName | None, task: str, model: Model) -> Head:
         return Head(asked)
     if model.kind == "diffusion" or model.nets:
         return Head.NONE
+    roles = {tower.role for tower in model.towers}
+    if "contrast" in roles:
+        return Head.CONTRASTIVE
+    if "generator" in roles and task == Task.PRETRAIN:
+        return Head.REPLACED
     classifies = model.kind == "vit" or (model.kind == "encoder" and task != Task.PRETRAIN)
     return Head.CLASSIFICATION if classifies else Head.LANGUAGE_MODEL
 
@@ -148,7 +114,7 @@ def _head_positions(keys: WorkloadKeys, head: Head, model: Model) -> int:
     tokens = (keys.decoder_seq_len or 0) if model.kind == "encoder-decoder" else keys.seq_len or 1
     if head is Head.LANGUAGE_MODEL:
         return keys.mlm_positions or tokens
-    return {Head.SPAN: tokens, Head.CLASSIFICATION: 1, Head.NONE: 0}[head]
+    return {Head.SPAN: tokens, Head.REPLACED: tokens, Head.NONE: 0}.get(head, 1)
 
 
 def _steps(keys: WorkloadKeys) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from perfsim.core.plan import Plan
-from perfsim.core.workload import Workload
+from perfsim.core.workload import Head, Workload
 from perfsim.formulas.parameters import count, trainable
 from perfsim.report.text import sample_text
 from perfsim.units import count_text, number_text
@@ -105,6 +105,8 @@ def _pass(verb: str) -> Callable[[Workload, Plan], str]:
 def _passing(workload: Workload, plan: Plan) -> str:
     positions = f"{plan.micro_batch_size} x {workload.head_positions} positions"
     words = f"logits ({positions} x {count_text(workload.model.vocab_size)} words), "
+    if workload.head is Head.CONTRASTIVE:
+        words = f"similarities of {plan.micro_batch_size} samples to {workload.global_batch_size}, "
     if workload.model.nets:
         words = "classes of every position of the output, "
     logits = words if workload.head_positions else ""

@@ -47,9 +47,9 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
     naming it.
     """
     model, most = workload.model, max(space.counts)
-    layers = model.layers + model.encoder_layers
+    layers = model.split_layers
     domain = max(int(np.max(system.gpus_per_domain)) for system in systems)
-    tensor = [t for t in _powers(min(most, domain, 16)) if model.heads % t == 0]
+    tensor = [t for t in _powers(min(most, domain, 16)) if model.split_heads % t == 0]
     stages = [p for p in range(1, min(most, layers) + 1) if layers % p == 0]
     batch = int(np.max(workload.global_batch_size))
     micro = [b for b in range(1, min(batch, 64) + 1) if batch % b == 0 and (b & (b - 1) == 0 or b % 3 == 0)]

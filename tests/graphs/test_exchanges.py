@@ -21,7 +21,7 @@ def _case(precision: str, software: str):
 
 
 def test_fp8_halves_what_is_gathered_and_nothing_that_is_added_up() -> None:
-    full, half = (step_costs(*_case(precision, "nemo")).layer for precision in ("bf16-mixed", "fp8"))
+    full, half = (step_costs(*_case(precision, "nemo")).kinds[0].cost for precision in ("bf16-mixed", "fp8"))
     assert half.tensor_half_seconds == pytest.approx(full.tensor_half_seconds)
     assert 0.5 * full.tensor_gather_seconds <= half.tensor_gather_seconds < 0.75 * full.tensor_gather_seconds
 

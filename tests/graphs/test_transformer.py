@@ -7,8 +7,10 @@ import pytest
 import perfsim as ps
 from perfsim.core.plan import Plan
 from perfsim.estimate import estimate
+from perfsim.graphs.blocks import blocks
+from perfsim.graphs.layer import layer_graph
 from perfsim.graphs.lifetimes import lifetimes
-from perfsim.graphs.transformer import blocks, layer_graph, step_graphs
+from perfsim.graphs.transformer import step_graphs
 
 
 def flops(model: str, seq_len: int, batch: int, software: str = "megatron-2021", **keys: object):
@@ -77,7 +79,18 @@ def test_llama_layer_keeps_every_tensor_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["bert-base", "gpt2", "llama3-8b", "t5-base", "mixtral-8x7b", "deepseek-v3", "falcon-7b", "gemma2-9b"]
+    "name",
+    [
+        "bert-base",
+        "gpt2",
+        "llama3-8b",
+        "t5-base",
+        "mixtral-8x7b",
+        "deepseek-v3",
+        "falcon-7b",
+        "gemma2-9b",
+        "electra-base",
+    ],
 )
 def test_graphs_are_acyclic_and_weigh_what_the_model_weighs(name: str) -> None:
     model = ps.model(name)
@@ -89,8 +102,8 @@ def test_graphs_are_acyclic_and_weigh_what_the_model_weighs(name: str) -> None:
     for part, count, graph in step_graphs(workload, Plan(), ps.software("pytorch-2-eager"), "sdpa"):
         assert nx.is_directed_acyclic_graph(graph)
         assert all("operation" in data for _, data in graph.nodes(data=True))
-        layers += count if part not in ("embedding", "head") else 0
-    assert layers == model.layers + model.encoder_layers
+        layers += count if part.rpartition(".")[2] not in ("embedding", "encoder_embedding", "head") else 0
+    assert layers == model.depth + model.mtp_layers
 
 
 def test_every_shipped_model_is_costed() -> None:
@@ -98,10 +111,9 @@ def test_every_shipped_model_is_costed() -> None:
     calibration, software = catalogue.calibration(), ps.software("pytorch-2-eager")
     for name in catalogue.names("models"):
         model = catalogue.model(name)
-        if model.kind == "diffusion":
-            continue
         decoder = 64 if model.encoder_layers else None
-        tokens = None if model.nets else 48
+        is_fixed = model.nets or model.encoder_tokens or model.towers
+        tokens = None if is_fixed else 48
         workload = ps.workload(
             model, seq_len=tokens, global_batch_size=8, precision="amp-bf16", decoder_seq_len=decoder
         )

@@ -12,7 +12,8 @@ from perfsim.core.plan import Plan, Recompute
 from perfsim.estimate import estimate
 from perfsim.formulas.collectives import all_reduce_seconds
 from perfsim.formulas.groups import data_group, route
-from perfsim.graphs.transformer import blocks, layer_graph
+from perfsim.graphs.blocks import blocks
+from perfsim.graphs.layer import layer_graph
 from perfsim.inputs.runs import read_runs
 from perfsim.paths import builtin
 
