@@ -13,6 +13,17 @@ class Recompute(IntEnum):
     NONE, SELECTIVE, FULL = 0, 1, 2
 
 
+class Offload(IntEnum):
+    """What lies in the host's memory instead of the GPU's; parameters take gradients and the optimizer with them."""
+
+    NONE, OPTIMIZER, PARAMETERS, ACTIVATIONS = range(4)
+
+    @property
+    def label(self) -> str:
+        """What people write and read, e.g. "optimizer"."""
+        return self.name.lower()
+
+
 class Schedule(IntEnum):
     """The order of forward and backward passes in a pipeline; virtual_stages > 1 makes 1F1B interleaved."""
 
@@ -65,6 +76,17 @@ class Problem(IntFlag):
         "choose one that its file lists (perfsim specs show SOFTWARE), or another software",
     )
 
+    OFFLOAD = (
+        16384,
+        "the software has no such offload, or not with this ZeRO stage or optimizer",
+        "choose one that its file lists (perfsim specs show SOFTWARE); parameters need zero_stage = 3",
+    )
+    IN_BACKWARD = (
+        32768,
+        "an optimizer inside the backward pass steps with every micro-batch, before gradients are summed over replicas",
+        "one micro-batch a step, and zero_stage = 3 over several GPUs",
+    )
+
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
         """A member with its two texts; a combination of members has none."""
         member = int.__new__(cls, value)
@@ -90,6 +112,7 @@ class Plan:
     zero_stage: Ints = 0
     hybrid_shard: Ints = 0
     recompute: Ints = Recompute.NONE
+    offload: Ints = Offload.NONE
     schedule: Ints = Schedule.ONE_F_ONE_B
     placement: Ints = Placement.DATA_INNER
 

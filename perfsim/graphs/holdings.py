@@ -52,12 +52,18 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
     front = embedding.weights + model.position_parameters + model.extra_parameters
     vocabulary = _own_vocabulary(workload, head, has_front)
     back = head.weights + vocabulary
+    is_own = (vocabulary > 0.0) & (np.asarray(embedding.trained_weights) > 0.0)
+    sides = np.where(is_own, vocabulary / model.hidden_size + model.hidden_size, 0.0)
     ends = has_front * front + has_back * back
     return Held(
         parameters=total(kind.weights for kind in kinds) + ends,
         expert_parameters=total(kind.expert_weights for kind in kinds),
         trained_parameters=total(kind.trained_weights for kind in kinds)
         + ends * embedding.trained_weights / np.maximum(embedding.weights, 1.0),
+        hidden_parameters=total(kind.hidden_weights for kind in kinds),
+        factors=total(kind.factors for kind in kinds)
+        + has_front * embedding.factors
+        + has_back * (head.factors + sides),
         embedding_parameters=has_front * embedding.trained_weights,
         unit_parameters=most(kind.weights for kind in kinds),
         end_parameters=np.where(has_back & (vocabulary > 0.0), back, front),

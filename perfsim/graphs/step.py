@@ -10,10 +10,12 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.model import Model
 from perfsim.core.numbers import Floats
+from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Task, Workload
-from perfsim.formulas.operations import Linear
+from perfsim.formulas.losses import loss_bytes
+from perfsim.formulas.operations import Linear, Loss
 from perfsim.formulas.parameters import count as count_parameters
 from perfsim.formulas.power import Activity
 from perfsim.graphs.costs import Cost, graph_cost
@@ -64,8 +66,11 @@ def step_costs(
 ) -> StepCosts:
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
     has_backward = workload.task is not Task.FREEZE
-    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software), has_backward)
-    load, logit_bytes = _expert_load(workload, plan), software.logit_bytes * 0.5 * workload.precision.activation_bytes
+    lowering = Lowering(
+        software, workload.precision.matmul, is_autocast(workload, software), has_backward,
+        OPTIMIZERS[workload.optimizer].orthogonalises, workload.fused_linear_loss,
+    )  # fmt: skip
+    load = _expert_load(workload, plan)
     operations: dict[str, tuple[Activity, Activity]] = {}
     ends: dict[str, Part] = {}
     kinds: list[Part] = []
@@ -74,7 +79,7 @@ def step_costs(
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
         of_pass = lowering.of(graph)
         cost, work = graph_cost(graph, system, plan, software, calibration, of_pass, load)
-        cost = _with_lives(cost, lifetimes(graph, load, logit_bytes), of_pass.has_backward)
+        cost = _with_lives(cost, lifetimes(graph, load, _loss_bytes(graph, workload, software)), of_pass.has_backward)
         place = places.get(part)
         prefix = f"{part}." if place is None or "encoder" in part else "layer."
         operations |= {prefix + name: activities for name, activities in work.items()}
@@ -93,6 +98,17 @@ def step_costs(
         total = total.plus(kind.cost.times(kind.count))
     common = max(kinds, key=lambda kind: kind.count)
     return StepCosts(ends["embedding"], total, common.cost, tuple(kinds), ends["head"], operations)
+
+
+def _loss_bytes(graph: "nx.DiGraph[str]", workload: Workload, software: Software) -> dict[str, Floats]:
+    """What is held while each of the graph's losses runs [B]."""
+    found: dict[str, Floats] = {}
+    for name in graph:
+        loss = graph.nodes[name]["operation"]
+        if isinstance(loss, Loss):
+            product = graph.nodes[next(graph.predecessors(name))]["operation"]
+            found[name] = loss_bytes(loss, product, workload, software)
+    return found
 
 
 def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:

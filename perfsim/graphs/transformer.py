@@ -277,6 +277,7 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
         Attention(
             name, build.value, 1.0 * plan.micro_batch_size, heads, kv_heads, 1.0 * tokens / cp, seen, d, v,
             causal and not build.block.window, is_flash, workload.drops_probabilities, model.positions == "relative",
+            build.software.repeats_keys,
         ),
         *produced,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
@@ -28,6 +28,9 @@ WORKLOAD_KEYS = (
     "steps",
     "precision",
     "optimizer",
+    "optimizer_in_backward",
+    "loss_chunks",
+    "fused_linear_loss",
     "dropout",
     "lora_rank",
 )
@@ -111,6 +114,7 @@ def one_plan(
         sequence_parallel=degrees["tensor_parallel"] > 1,
         zero_stage=int(options["zero_stage"]),
         recompute=Recompute[str(options["recompute"]).upper()],
+        offload=Offload[str(options["offload"]).upper()],
         schedule=next(schedule for schedule in Schedule if schedule.label == options["schedule"]),
         placement=next(place for place in Placement if place.label == options["placement"]),
     )

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from perfsim.core.model import Model
+from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.workload import NF4_BYTES, PRECISIONS, Head, Precision, Task, Workload
 from perfsim.errors import InputError
 from perfsim.formulas.parameters import count
@@ -64,6 +65,9 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
         global_batch_size=keys.global_batch_size,
         precision=precision,
         optimizer=keys.optimizer,
+        optimizer_in_backward=keys.optimizer_in_backward,
+        loss_chunks=keys.loss_chunks,
+        fused_linear_loss=keys.fused_linear_loss,
         steps=float(_steps(keys)),
         head=head,
         head_positions=_head_positions(keys, head, model),
@@ -92,6 +96,11 @@ def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
         yield ("image_size",), f"{model.key} is no convolutional model", "remove it"
     if keys.head in (Head.LANGUAGE_MODEL, Head.SPAN) and model.kind not in _LANGUAGE_KINDS:
         yield ("head",), f"{model.key} has no words to predict", "remove it"
+    if (keys.loss_chunks > 1 or keys.fused_linear_loss) and any(
+        _has_other_loss(keys, task, model) for task in keys.task
+    ):
+        key = "fused_linear_loss" if keys.fused_linear_loss else "loss_chunks"
+        yield (key,), "is for losses over a vocabulary", "remove it, or use a language-model head"
     if keys.expert_imbalance is not None and model.moe is None:
         yield ("expert_imbalance",), f"{model.key} has no experts", "remove it"
     if keys.mlm_positions is not None and model.kind != "encoder":
@@ -114,6 +123,12 @@ def _misfits_of_nets(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
             yield ("task", i), f"{model.key} is trained whole", f"write {' or '.join(_TASKS_OF_NETS)}"
     if keys.head is not None:
         yield ("head",), f"{model.key} has its own", "remove it"
+    if OPTIMIZERS[keys.optimizer].is_factored or OPTIMIZERS[keys.optimizer].orthogonalises:
+        yield ("optimizer",), f"{keys.optimizer} works on matrices, and {model.key} has kernels", "write sgd or adamw"
+
+
+def _has_other_loss(keys: WorkloadKeys, task: str, model: Model) -> bool:
+    return _head(keys.head, task, model) is not Head.LANGUAGE_MODEL or bool(model.adaptive_softmax_cutoffs)
 
 
 def _plain(value: Any) -> Any:

@@ -66,6 +66,8 @@ def verdict(case: Case) -> Iterator[str]:
     if not case.problems:
         step = f"{seconds_text(row['step_seconds'])} a step, {number_text(row['samples_per_s'])} samples/s"
         yield f"Fits: {what}: {memory_text(row)} a GPU, {step}"
+        if row["host_memory_bytes"]:
+            yield f"{number_text(row['host_memory_bytes'] / GIB)} GiB of host memory a GPU"
     yield workload_text(case.workload)
     if not case.problems:
         rates = f"MFU {percent_text(row['mfu'])}, HFU {percent_text(row['hfu'])}"

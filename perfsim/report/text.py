@@ -78,6 +78,7 @@ def plan_text(row: Mapping[str, Any]) -> str:
         words.append(row["placement"])
     words.append(f"mb{row['micro_batch_size']}")
     words += {"none": [], "selective": ["selective"], "full": ["recompute"]}[row["recompute"]]
+    words += [] if row["offload"] == "none" else [f"offload-{row['offload']}"]
     return " ".join(words)
 
 

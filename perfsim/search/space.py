@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 
@@ -27,6 +27,7 @@ class Space:
     virtual_stages: tuple[int, ...] = ()
     zero_stage: tuple[int, ...] = ()
     recompute: tuple[int, ...] = ()
+    offload: tuple[int, ...] = (Offload.NONE,)
     schedule: tuple[int, ...] = ()
     placement: tuple[int, ...] = (Placement.DATA_INNER,)
 
@@ -61,8 +62,9 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
         "expert_parallel": experts,
         "micro_batch_size": micro,
         "virtual_stages": virtual,
-        "zero_stage": [0, 1, 2, 3] if most > 1 else [0],
+        "zero_stage": [0, 1, 2, 3] if most > 1 else [0, 3] if Offload.PARAMETERS in space.offload else [0],
         "recompute": [int(r) for r in Recompute],
+        "offload": [int(o) for o in Offload],
         "schedule": [Schedule.ONE_F_ONE_B],
         "placement": [int(p) for p in Placement] if has_stages else [Placement.DATA_INNER],
     }
@@ -77,7 +79,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
     axes = np.ix_(
         np.zeros(1, dtype=np.int64), *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space))
     )
-    count, tensor, stages, context, expert, micro, virtual, zero, recompute, schedule, place = axes[1:]
+    count, tensor, stages, context, expert, micro, virtual, zero, recompute, offload, schedule, place = axes[1:]
     plan = Plan(
         tensor_parallel=tensor,
         pipeline_parallel=stages,
@@ -89,6 +91,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
         sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
         zero_stage=zero,
         recompute=recompute,
+        offload=offload,
         schedule=schedule,
         placement=place,
     )
