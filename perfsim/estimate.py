@@ -107,9 +107,10 @@ def _step_time(
     )
     layers = m * costs.layer_count / np.asarray(plan.pipeline_parallel)
     of_ends = (piped.work_seconds - m * stage.total) / np.maximum(ends.total, TINY_SECONDS)
-    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, stage.total)
+    copies, after = offload_seconds(workload, system, plan, stages[0], stage, evicted)
+    offload, pass_time = m * copies + after, stage.total + copies
+    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, pass_time)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs, stages)
-    offload = offload_seconds(workload, system, plan, stages[0], stage, microbatches, evicted)
     whole = piped.total_seconds + reduce + regather + optimizer + offload + host
     return StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,

@@ -106,7 +106,9 @@ class Memory:
     def parts(self) -> dict[str, Floats]:
         """The total in parts: the fullest moment, what lies outside the allocator, and what it keeps unused."""
         outside = (self.context_bytes, self.collective_bytes)
-        unused = self.reserved_bytes - self.allocated_bytes
+        unused = np.maximum(
+            self.reserved_bytes - self.allocated_bytes, 0.0
+        )  # sums in another order differ in last bits
         return dict(zip(MEMORY_PARTS, (*outside, *self.fullest.parts().values(), unused), strict=True))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats, Ints
+from perfsim.core.numbers import Floats
 from perfsim.core.optimizer import Optimizer
 from perfsim.core.plan import Offload, Plan
 from perfsim.core.results import Memory
@@ -41,28 +41,27 @@ def host_update_seconds(optimizer: Optimizer, precision: Precision, system: Syst
 
 
 def offload_seconds(
-    workload: Workload, system: System, plan: Plan, held: Held, stage: Work, microbatches: Ints, paged_bytes: Floats
-) -> Floats:
-    """Seconds of a step's copies from and to host memory that its kernels do not hide [s].
+    workload: Workload, system: System, plan: Plan, held: Held, stage: Work, paged_bytes: Floats
+) -> tuple[Floats, Floats]:
+    """Copies from and to host memory that kernels do not hide: (of every micro-batch, of the step besides) [s].
 
     The optimizer's: gradients leave beside every backward pass, new weights come back after the update. Parameters':
     weights come for the forward and again for the backward pass, beside which gradients leave. Activations' leave
     beside the forward pass and come back beside the backward pass. paged_bytes: of paged state, what the GPU has no
     room for; it comes and goes once a step, and so one way is paid. Both directions of a link run at once.
+    A third of a pass counts as forward, as with gradients and gathers over data-parallel ranks.
     Source: Ren et al. 2021 (arXiv 2101.06840), Rajbhandari et al. 2021 (arXiv 2104.07857); overlap: perfsim's own.
     """
-    offload, m, rate = np.asarray(plan.offload), 1.0 * np.asarray(microbatches), copy_bytes_per_s(system)
+    offload, rate = np.asarray(plan.offload), copy_bytes_per_s(system)
     value = workload.precision.activation_bytes
     ranks = np.where(np.asarray(plan.zero_stage) >= 1, 1.0 * shard_group(plan).ranks, 1.0)
     weights = value * held.parameters / ranks * (offload == Offload.PARAMETERS)
     gradients = value * held.trained_parameters / ranks * updates_on_host(plan)
     updated = value * held.trained_parameters / ranks * (offload == Offload.OPTIMIZER)
     kept = held.kept_bytes * (offload == Offload.ACTIVATIONS)
-    forward, backward = stage.forward, stage.backward + stage.weight
-    ahead = np.maximum(0.0, (weights + kept) / rate - forward)
-    back = np.maximum(0.0, np.maximum(weights + kept, gradients) / rate - backward)
-    exposed: Floats = m * (ahead + back) + (updated + paged_bytes) / rate
-    return exposed
+    ahead = np.maximum(0.0, (weights + kept) / rate - stage.total / 3.0)
+    back = np.maximum(0.0, np.maximum(weights + kept, gradients) / rate - stage.total * (2.0 / 3.0))
+    return ahead + back, (updated + paged_bytes) / rate
 
 
 def evicted_bytes(optimizer: Optimizer, used: Memory, capacity: Floats) -> Floats:

@@ -53,7 +53,7 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
     vocabulary = _own_vocabulary(workload, head, has_front)
     back = head.weights + vocabulary
     is_own = (vocabulary > 0.0) & (np.asarray(embedding.trained_weights) > 0.0)
-    sides = np.where(is_own, vocabulary / model.hidden_size + model.hidden_size, 0.0)
+    sides = np.where(is_own, vocabulary / max(model.hidden_size, 1) + model.hidden_size, 0.0)
     ends = has_front * front + has_back * back
     return Held(
         parameters=total(kind.weights for kind in kinds) + ends,
