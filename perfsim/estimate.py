@@ -25,7 +25,7 @@ from perfsim.formulas.groups import (
     single_nic,
 )
 from perfsim.formulas.memory import Held, memory, updates_on_host
-from perfsim.formulas.offload import can_update_on_host, evicted_bytes, host_update_seconds, offload_seconds
+from perfsim.formulas.offload import can_update_on_host, evicted_bytes, offload_seconds
 from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
 from perfsim.formulas.pipeline import Work, layer_copies, pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
@@ -271,8 +271,7 @@ def _optimizer_seconds(
     waits = 2.0 + (tensors if software.synchronises_per_tensor else 0.0)
     host = software.step_seconds + software.synchronisation_seconds * waits
     on_gpu = stretch_seconds(seconds, launches * software.optimizer_host_seconds)
-    by_cpu = host_update_seconds(optimizer, workload.precision, system, trained / ranks)
-    return np.where(updates_on_host(plan), by_cpu, on_gpu), host
+    return np.where(updates_on_host(plan), 0.0, on_gpu), host
 
 
 def _problems(

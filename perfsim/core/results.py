@@ -37,7 +37,7 @@ class StepTime(Parts):
     pipeline_send_seconds: Floats
     gradient_reduce_seconds: Floats
     optimizer_seconds: Floats
-    offload_seconds: Floats  # copies from and to host memory, what sticks out
+    offload_seconds: Floats  # copies from and to host memory, what sticks out, and the CPU's update
     host_seconds: Floats  # fixed work of a step: data, logging, synchronisation
     straggler_seconds: Floats  # waiting for the slowest rank
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
-from perfsim.core.optimizer import Optimizer
+from perfsim.core.optimizer import OPTIMIZERS, Optimizer
 from perfsim.core.plan import Offload, Plan
 from perfsim.core.results import Memory
 from perfsim.core.workload import Precision, Workload
@@ -43,12 +43,12 @@ def host_update_seconds(optimizer: Optimizer, precision: Precision, system: Syst
 def offload_seconds(
     workload: Workload, system: System, plan: Plan, held: Held, stage: Work, paged_bytes: Floats
 ) -> tuple[Floats, Floats]:
-    """Copies from and to host memory that kernels do not hide: (of every micro-batch, of the step besides) [s].
+    """What offload adds that kernels do not hide: (to every micro-batch, to the step besides) [s].
 
-    The optimizer's: gradients leave beside every backward pass, new weights come back after the update. Parameters':
-    weights come for the forward and again for the backward pass, beside which gradients leave. Activations' leave
-    beside the forward pass and come back beside the backward pass. paged_bytes: of paged state, what the GPU has no
-    room for; it comes and goes once a step, and so one way is paid. Both directions of a link run at once.
+    The optimizer's: gradients leave beside every backward pass, new weights come back after the CPU's update.
+    Parameters': weights come for the forward and again for the backward pass, beside which gradients leave.
+    Activations' leave beside the forward pass and come back beside the backward pass. paged_bytes: of paged state, what
+    the GPU has no room for; it comes once a step while as much goes. Both directions of a link run at once.
     A third of a pass counts as forward, as with gradients and gathers over data-parallel ranks.
     Source: Ren et al. 2021 (arXiv 2101.06840), Rajbhandari et al. 2021 (arXiv 2104.07857); overlap: perfsim's own.
     """
@@ -61,7 +61,8 @@ def offload_seconds(
     kept = held.kept_bytes * (offload == Offload.ACTIVATIONS)
     ahead = np.maximum(0.0, (weights + kept) / rate - stage.total / 3.0)
     back = np.maximum(0.0, np.maximum(weights + kept, gradients) / rate - stage.total * (2.0 / 3.0))
-    return ahead + back, (updated + paged_bytes) / rate
+    update = host_update_seconds(OPTIMIZERS[workload.optimizer], workload.precision, system, gradients / value)
+    return ahead + back, update + (updated + paged_bytes) / rate
 
 
 def evicted_bytes(optimizer: Optimizer, used: Memory, capacity: Floats) -> Floats:

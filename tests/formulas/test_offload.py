@@ -47,9 +47,10 @@ def test_activations_leave_but_for_two_layers() -> None:
 def test_the_cpu_updates_at_its_memorys_rate() -> None:
     found = step(Offload.OPTIMIZER)
     seconds = (28 + 2) * PARAMETERS / (UPDATE_SHARE * float(BOX.host_memory_bytes_per_s))
-    assert float(found.time.optimizer_seconds) == pytest.approx(seconds, rel=1e-3)
     back = 2 * PARAMETERS / float(copy_bytes_per_s(BOX))
-    assert float(found.time.offload_seconds) >= back
+    gradients = 2 * PARAMETERS / float(copy_bytes_per_s(BOX))  # hidden in part
+    assert seconds + back <= float(found.time.offload_seconds) * (1 + 1e-3) <= seconds + back + gradients
+    assert float(found.time.optimizer_seconds) == 0.0
 
 
 def test_zero_offloads_own_measurement() -> None:
