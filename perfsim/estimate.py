@@ -60,7 +60,7 @@ def estimate(
     stages = stage_holdings(workload, system, plan, costs)
     used = memory(*stages, plan, software, workload, microbatches)
     capacity, total_bytes = calibration.visible_memory_share * system.gpu.memory_bytes, used.total_bytes
-    evicted = evicted_bytes(OPTIMIZERS[workload.optimizer], used, capacity)
+    evicted = evicted_bytes(workload, plan, stages[0], used, capacity)
     time = _step_time(workload, system, plan, software, calibration, costs, stages, microbatches, evicted)
     gpus, step = plan.gpus, time.total_seconds
     gpu_seconds = gpus * step

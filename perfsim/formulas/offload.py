@@ -9,7 +9,7 @@ from perfsim.core.plan import Offload, Plan
 from perfsim.core.results import Memory
 from perfsim.core.workload import Precision, Workload
 from perfsim.formulas.groups import shard_group
-from perfsim.formulas.memory import Held, updates_on_host
+from perfsim.formulas.memory import Held, paged_bytes, updates_on_host
 from perfsim.formulas.pipeline import Work
 
 # Of a link's rate, what copies from and to pinned memory reach: 25 of 31.5 GB/s over 16 lanes of PCIe 4, 12-13 of 15.75
@@ -41,20 +41,19 @@ def host_update_seconds(optimizer: Optimizer, precision: Precision, system: Syst
 
 
 def offload_seconds(
-    workload: Workload, system: System, plan: Plan, held: Held, stage: Work, paged_bytes: Floats
+    workload: Workload, system: System, plan: Plan, held: Held, stage: Work, evicted: Floats
 ) -> tuple[Floats, Floats]:
     """What offload adds that kernels do not hide: (to every micro-batch, to the step besides) [s].
 
     The optimizer's: gradients leave beside every backward pass, new weights come back after the CPU's update.
     Parameters': weights come for the forward and again for the backward pass, beside which gradients leave.
-    Activations' leave beside the forward pass and come back beside the backward pass. paged_bytes: of paged state, what
-    the GPU has no room for; it comes once a step while as much goes. Both directions of a link run at once.
+    Activations' leave beside the forward pass and come back beside the backward pass. evicted: bytes of paged state
+    that the GPU has no room for; they come once a step while as much goes. Both directions of a link run at once.
     A third of a pass counts as forward, as with gradients and gathers over data-parallel ranks.
     Source: Ren et al. 2021 (arXiv 2101.06840), Rajbhandari et al. 2021 (arXiv 2104.07857); overlap: perfsim's own.
     """
     offload, rate = np.asarray(plan.offload), copy_bytes_per_s(system)
-    value = workload.precision.activation_bytes
-    ranks = np.where(np.asarray(plan.zero_stage) >= 1, 1.0 * shard_group(plan).ranks, 1.0)
+    value, ranks = workload.precision.activation_bytes, _ranks_of_state(plan)
     weights = value * held.parameters / ranks * (offload == Offload.PARAMETERS)
     gradients = value * held.trained_parameters / ranks * updates_on_host(plan)
     updated = value * held.trained_parameters / ranks * (offload == Offload.OPTIMIZER)
@@ -62,11 +61,18 @@ def offload_seconds(
     ahead = np.maximum(0.0, (weights + kept) / rate - stage.total / 3.0)
     back = np.maximum(0.0, np.maximum(weights + kept, gradients) / rate - stage.total * (2.0 / 3.0))
     update = host_update_seconds(OPTIMIZERS[workload.optimizer], workload.precision, system, gradients / value)
-    return ahead + back, update + (updated + paged_bytes) / rate
+    return ahead + back, update + (updated + evicted) / rate
 
 
-def evicted_bytes(optimizer: Optimizer, used: Memory, capacity: Floats) -> Floats:
+def evicted_bytes(workload: Workload, plan: Plan, held: Held, used: Memory, capacity: Floats) -> Floats:
     """What of a paged optimizer's state the GPU has no room for, so that the driver moves it every step [B]."""
+    optimizer = OPTIMIZERS[workload.optimizer]
     if not optimizer.is_paged:
         return 0.0
-    return np.clip(used.total_bytes + used.host_bytes - capacity, 0.0, used.host_bytes)
+    paged = paged_bytes(optimizer) * held.trained_parameters / _ranks_of_state(plan)
+    return np.clip(used.total_bytes + paged - capacity, 0.0, paged)
+
+
+def _ranks_of_state(plan: Plan) -> Floats:
+    """Ranks that share the optimizer's state."""
+    return np.where(np.asarray(plan.zero_stage) >= 1, 1.0 * shard_group(plan).ranks, 1.0)
