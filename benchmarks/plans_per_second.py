@@ -1,4 +1,4 @@
-"""Plans a second on one core: GPT-3 175B as an open grid, as a flat list and one by one.
+"""Plans a second on one core: GPT-3 175B as an open grid, as a flat list and one by one; one long pipeline simulated.
 
 Run: python benchmarks/plans_per_second.py
 """
@@ -11,12 +11,15 @@ import numpy as np
 
 import perfsim as ps
 from perfsim.core.arrays import ravel, take
-from perfsim.core.plan import Plan
+from perfsim.core.plan import Plan, Schedule
 from perfsim.estimate import estimate
+from perfsim.formulas.pipeline import Work
+from perfsim.graphs.schedule import step_seconds
 from perfsim.search.space import Space, filled, grid
 
 GPUS = (512, 1024, 2048)
 CHUNK = 65_536
+HUGE_STAGES, HUGE_MICROBATCHES = 35, 2240  # a 530B model's pipeline in 3 virtual stages
 CALCULON_PLANS_PER_S = "73-191"  # calculon-ai/calculon caa4b11, llm/optimal_execution, one core of the same kind
 
 
@@ -31,7 +34,7 @@ def seconds_of(run: Callable[[], object], times: int = 3) -> float:
 
 
 def main() -> None:
-    """Print the three rates."""
+    """Print the rates."""
     catalogue = ps.catalogue()
     workload = ps.workload(
         catalogue.model("gpt3-175b"), task="pretrain", seq_len=2048, global_batch_size=1536, precision="bf16-mixed"
@@ -59,6 +62,10 @@ def main() -> None:
     print(f"open grid   {size / seconds_of(lambda: cost(plans)):>14,.0f} plans/s")
     print(f"flat list   {size * repeats / seconds_of(in_chunks):>14,.0f} plans/s")
     print(f"one by one  {1 / (seconds_of(lambda: [cost(one) for _ in range(20)]) / 20):>14,.0f} plans/s")
+    even = np.ones((3, HUGE_STAGES))  # chunks, stages
+    huge = Work(even, even, even, send=0.1)
+    simulated = seconds_of(lambda: step_seconds(Schedule.ONE_F_ONE_B, HUGE_STAGES, HUGE_MICROBATCHES, 3, huge))
+    print(f"simulated   {1e3 * simulated:>14,.1f} ms for one interleaved plan of 530B (SimuMax: 30 s)")
     print(f"Calculon    {CALCULON_PLANS_PER_S:>14} plans/s (its own figures on a like core)")
 
 

@@ -7,7 +7,7 @@ from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.optimizer import OPTIMIZERS
-from perfsim.core.plan import Offload, Plan, Problem, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Plan, Problem, Schedule
 from perfsim.core.results import Estimate, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
@@ -15,6 +15,7 @@ from perfsim.core.workload import Workload
 from perfsim.formulas.collectives import all_reduce_seconds, half_seconds, send_seconds
 from perfsim.formulas.cost import cost
 from perfsim.formulas.energy import energy, gpu_watts
+from perfsim.formulas.fits import hardly_fits
 from perfsim.formulas.groups import (
     data_group,
     expert_data_group,
@@ -59,7 +60,8 @@ def estimate(
     microbatches = np.maximum(1, workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
     stages = stage_holdings(workload, system, plan, costs)
     used = memory(*stages, plan, software, workload, microbatches)
-    capacity, total_bytes = calibration.visible_memory_share * system.gpu.memory_bytes, used.total_bytes
+    capacity = calibration.visible_memory_share * system.gpu.memory_bytes
+    overflows = hardly_fits(used.total_bytes, capacity, software.memory_spread)
     evicted = evicted_bytes(workload, plan, stages[0], used, capacity)
     time = _step_time(workload, system, plan, software, calibration, costs, stages, microbatches, evicted)
     gpus, step = plan.gpus, time.total_seconds
@@ -76,14 +78,16 @@ def estimate(
         memory=used,
         energy=joules,
         cost=dollars,
-        problems=_problems(workload, system, plan, software, microbatches, total_bytes > capacity),
+        problems=_problems(workload, system, plan, software, microbatches, overflows),
         memory_capacity_bytes=capacity,
+        memory_spread=software.memory_spread,
         model_flops=model_flops,
         hardware_flops=hardware_flops,
         mfu=model_flops / peak,
         hfu=hardware_flops / peak,
         tokens_per_s=workload.tokens_per_step / step,
-        samples_per_s=workload.global_batch_size / step,
+        samples_per_s=workload.global_batch_size * workload.samples_per_sequence / step,
+        useful_tokens_per_s=workload.tokens_per_step * workload.useful_share / step,
         watts_per_gpu=watts,
         clock_ratio=costs.clock_ratio,
         job_hours=workload.steps * step / HOUR,
@@ -293,6 +297,9 @@ def _problems(
     known = np.isin(schedule, [one for one in Schedule if one.label in software.schedules])
     known = np.where((v > 1) & in_turns, "interleaved" in software.schedules, known)
     checks = {
+        Problem.HYBRID: ranks % np.maximum(plan.hybrid_shard, 1) != 0,
+        Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
+        & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
         Problem.LAYERS: layers % (p * v) != 0,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,

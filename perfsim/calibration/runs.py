@@ -8,6 +8,8 @@ from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 
+NO_RECOMPUTATION = "no recomputation"  # assumed of a run whose source does not say
+
 
 @dataclass(frozen=True)
 class MeasuredRun:

@@ -11,15 +11,16 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from perfsim.calibration.runs import MeasuredRun
+from perfsim.calibration.runs import NO_RECOMPUTATION, MeasuredRun
 from perfsim.core.arrays import stack
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.plan import Plan, Problem
+from perfsim.core.plan import Plan, Problem, Recompute
 from perfsim.core.results import Estimate
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate as perfsim_estimate
+from perfsim.formulas.fits import fit_probability
 from perfsim.formulas.roofline import peak_flops_per_s
 
 By = Literal["gpu", "source", "model", "software"]
@@ -27,6 +28,7 @@ Report = Callable[[int, int], None]
 WORST_ROWS = 5
 ROWS_AT_ONCE = 4096
 TOLERATED = Problem.MEMORY | Problem.LAYERS  # memory is a prediction; uneven stages are costed as even ones
+IMPOSSIBLE, SAFE = 0.01, 0.95  # chances that a run fits
 UNEVEN_STAGES = "layers spread evenly over the pipeline's stages"
 _STACKED = ("seq_len", "global_batch_size", "head_positions", "decoder_seq_len")
 
@@ -50,7 +52,7 @@ class Replayed:
     run: MeasuredRun
     predicted_step_seconds: float = 0.0
     predicted_peak_memory_bytes: float = 0.0
-    predicted_fits: bool = True
+    fit_probability: float = 1.0
     hardware_flops: float = 0.0  # of one step, all GPUs
     peak_flops_per_s: float = 0.0  # of all GPUs
     baseline_step_seconds: float = 0.0
@@ -74,8 +76,13 @@ class Replayed:
 
     @property
     def is_fit_right(self) -> bool | None:
-        """Whether the verdict on memory agrees with what happened; None for a run that was not replayed."""
-        return None if self.problem else self.predicted_fits == (self.run.outcome == "ok")
+        """Whether the verdict on memory agrees with what happened; None for a run that was not replayed.
+
+        A run that fitted must not be called impossible, one that did not must not be called safe.
+        """
+        if self.problem:
+            return None
+        return self.fit_probability > IMPOSSIBLE if self.run.outcome == "ok" else self.fit_probability < SAFE
 
 
 @dataclass(frozen=True)
@@ -178,9 +185,14 @@ def _replay_stack(runs: Sequence[MeasuredRun], calibration: Calibration, estimat
     column = partial(_column, count=len(runs))
     memory = answer.memory
     peak = column(plan.gpus * peak_flops_per_s(system.gpu, workload.precision.matmul))
+    chance = _fit_probability(answer)
+    is_open = np.array([NO_RECOMPUTATION in run.assumptions for run in runs])
+    if np.any(is_open):  # a run whose recomputation is unknown may have it
+        again = estimate(workload, system, replace(plan, recompute=Recompute.FULL), first.software, calibration)
+        chance = np.where(is_open, _fit_probability(again), chance)
     figures = (
         answer.time.total_seconds, memory.allocated_bytes, memory.total_bytes, memory.reserved_bytes, answer.problems,
-        answer.hardware_flops,
+        answer.hardware_flops, chance,
     )  # fmt: skip
     by_run = zip(*(column(figure) for figure in figures), peak, strict=True)
     return [_replayed(run, *values) for run, values in zip(runs, by_run, strict=True)]
@@ -192,14 +204,18 @@ def _column(values: Any, count: int) -> list[Any]:
 
 def _replayed(
     run: MeasuredRun, seconds: float, allocated: float, total: float, reserved: float, problems: int, flops: float,
-    peak: float,
+    chance: float, peak: float,
 ) -> Replayed:  # fmt: skip
     bits = Problem(problems)
     if blocking := bits & ~TOLERATED:
         return Replayed(run, problem="; ".join(bit.text for bit in blocking))
     memory = {"allocated": allocated, "reserved": reserved}.get(run.memory_kind, total)
     assumptions = (*run.assumptions, UNEVEN_STAGES) if Problem.LAYERS in bits else run.assumptions
-    return Replayed(run, seconds, memory, Problem.MEMORY not in bits, flops, peak, assumptions=assumptions)
+    return Replayed(run, seconds, memory, chance, flops, peak, assumptions=assumptions)
+
+
+def _fit_probability(answer: Estimate) -> Any:
+    return fit_probability(answer.memory.total_bytes, answer.memory_capacity_bytes, answer.memory_spread)
 
 
 def _with_baseline(replayed: list[Replayed]) -> list[Replayed]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 @click.option("--image-size", type=int, help="Pixels a side, for convolutional models; their own unless given.")
 @click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")
 @click.option("--global-batch-size", "--gbs", type=int, help="Sequences of an optimizer step.  [default: 32]")
+@click.option("--sample-tokens", type=float, help="Mean tokens of a sample, where shorter than the sequence.")
+@click.option("--packed", is_flag=True, default=None, help="Fill sequences with several samples instead of padding.")
 @click.option("--samples", type=int, help="Sequences of the job.")
 @click.option("--epochs", type=float, help="Passes over the samples.")
 @click.option("--steps", type=int, help="Optimizer steps of the job, instead of samples.")
@@ -47,9 +49,15 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--virtual-stages", "--vpp", type=int, default=1, show_default=True, help="Pipeline chunks a GPU.")
 @click.option("--zero", "zero_stage", type=click.IntRange(0, 3), default=0, show_default=True, help="ZeRO; 3 is FSDP.")
+@click.option("--hybrid-shard", type=int, help="ZeRO-3 over this many neighbours, copies beyond (HSDP); all.")
 @click.option(
     "--recompute", type=click.Choice(["none", "selective", "full"]), default="none", show_default=True,
     help="Activations computed again.",
+)  # fmt: skip
+@click.option("--recompute-layers", type=int, help="Of the layers, how many full recomputation covers; all.")
+@click.option(
+    "--context-exchange", type=click.Choice(["ring", "all-to-all", "all-gather"]), default="ring", show_default=True,
+    help="How GPUs that split a sequence see each other's keys.",
 )  # fmt: skip
 @click.option(
     "--offload", type=click.Choice(["none", "optimizer", "parameters", "activations"]), default="none",

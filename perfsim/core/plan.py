@@ -46,6 +46,17 @@ class Placement(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+class ContextExchange(IntEnum):
+    """How context-parallel ranks see each other's keys and values."""
+
+    RING, ALL_TO_ALL, ALL_GATHER = 0, 1, 2  # passed on step by step; heads for tokens (Ulysses); all at once
+
+    @property
+    def label(self) -> str:
+        """What people write and read, e.g. "all-to-all"."""
+        return self.name.lower().replace("_", "-")
+
+
 class Problem(IntFlag):
     """Why a plan cannot run. A member's `text` is what a person is told, `remedy` what to do."""
 
@@ -87,6 +98,14 @@ class Problem(IntFlag):
         "one micro-batch a step, and zero_stage = 3 over several GPUs",
     )
 
+    CONTEXT_HEADS = (
+        65536,
+        "tensor_parallel x context_parallel does not divide the heads that all-to-all exchanges for tokens",
+        "choose a common divisor of query and key-value heads, or another context_exchange",
+    )
+
+    HYBRID = 131072, "hybrid_shard does not divide the data-parallel ranks", "choose a divisor of them"
+
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
         """A member with its two texts; a combination of members has none."""
         member = int.__new__(cls, value)
@@ -99,6 +118,7 @@ class Plan:
     """One plan, or many: the fields broadcast. Ranks are laid out in the order of `placement`.
 
     hybrid_shard: ZeRO shards over this many data-parallel ranks and replicates beyond (0: over all of them).
+    recompute_layers: how many of the model's layers full recomputation covers, as many on each stage (0: all).
     """
 
     tensor_parallel: Ints = 1
@@ -112,9 +132,11 @@ class Plan:
     zero_stage: Ints = 0
     hybrid_shard: Ints = 0
     recompute: Ints = Recompute.NONE
+    recompute_layers: Ints = 0
     offload: Ints = Offload.NONE
     schedule: Ints = Schedule.ONE_F_ONE_B
     placement: Ints = Placement.DATA_INNER
+    context_exchange: Ints = ContextExchange.RING
 
     @property
     def gpus(self) -> Ints:

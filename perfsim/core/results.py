@@ -149,12 +149,14 @@ class Estimate:
     cost: Cost
     problems: Ints  # bits of Problem
     memory_capacity_bytes: Floats
+    memory_spread: float  # standard deviation of log(needed / predicted) bytes
     model_flops: Floats  # of one step, all GPUs
     hardware_flops: Floats  # recomputation included
     mfu: Floats
     hfu: Floats
     tokens_per_s: Floats
     samples_per_s: Floats
+    useful_tokens_per_s: Floats  # of samples, without padding
     watts_per_gpu: Floats
     clock_ratio: Floats  # the core clock that the power limit leaves, over the full one
     job_hours: Floats

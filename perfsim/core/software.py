@@ -65,6 +65,7 @@ class Software:
     accumulation_bytes_per_parameter: float  # HBM traffic of adding a micro-batch's gradient
     sharded_bytes_per_parameter: float  # HBM traffic of gather and scatter buffers per micro-batch, ZeRO-3
     has_early_stop_recompute: bool  # recomputation ends with the last saved tensor
+    selective_recompute: Literal["core", "per-op"]  # attention between its products, or all but every second product
     workspace_bytes: float  # cuBLAS and the like, inside the allocator
     fuses_weight_gradients: bool  # products add to the main gradient and keep an empty one of each weight's shape
     has_gather_buffer: bool  # sequence parallelism gathers into a buffer that stays
@@ -78,6 +79,7 @@ class Software:
     collective_bytes: float  # NCCL buffers
     activation_reserve: float  # kept over what the listed tensors need
     reserve: float  # allocator's reserved over allocated
+    memory_spread: float  # standard deviation of log(needed / predicted) bytes of a GPU
 
     @property
     def has_tf32_convolutions(self) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from perfsim.core.model import Model
 from perfsim.core.numbers import Floats, Ints
 
@@ -91,6 +93,9 @@ class Workload:
     dropout: float = 0.0
     attention_dropout: float | None = None
     lora_rank: int = 0
+    sample_tokens: Floats = 0.0  # mean of the samples' own lengths; 0: every sample fills its sequence
+    sample_spread: Floats = 0.0  # standard deviation of these lengths over their mean
+    is_packed: bool = False  # sequences are filled with several samples that do not see each other, else padded
     expert_imbalance: Floats = 1.0
     image_size: Ints = 0  # pixels a side; an image is a sequence of one token
     optimizer_in_backward: bool = False
@@ -102,6 +107,27 @@ class Workload:
     def tokens_per_step(self) -> Ints:
         """Tokens of one optimizer step (source tokens of an encoder-decoder)."""
         return self.global_batch_size * self.seq_len
+
+    @property
+    def samples_per_sequence(self) -> Floats:
+        """Samples that a sequence holds: packed without gaps, else one."""
+        if not self.is_packed:
+            return 1.0
+        return 1.0 * self.seq_len / np.where(np.asarray(self.sample_tokens) > 0, self.sample_tokens, self.seq_len)
+
+    @property
+    def useful_share(self) -> Floats:
+        """Tokens that belong to samples, of all that are computed."""
+        own = np.where(np.asarray(self.sample_tokens) > 0, self.sample_tokens, 1.0 * self.seq_len)
+        return 1.0 if self.is_packed else np.minimum(own / self.seq_len, 1.0)
+
+    @property
+    def attended_tokens(self) -> Floats:
+        """Keys that a token's own sample holds, on average: long samples have more of the tokens; all where padded."""
+        if not self.is_packed:
+            return 1.0 * self.seq_len
+        mean = self.sample_tokens * (1.0 + 1.0 * self.sample_spread**2)  # E[n²]/E[n]
+        return np.where(np.asarray(self.sample_tokens) > 0, np.minimum(mean, self.seq_len), 1.0 * self.seq_len)
 
     @property
     def drops_probabilities(self) -> bool:

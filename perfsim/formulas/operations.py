@@ -130,8 +130,8 @@ class Attention(Operation):
     """softmax(q·kᵀ)·v over `heads` heads of `sequences` sequences; grouped key-value heads share their keys.
 
     query_len, key_len [tokens]; key_len is the window where there is one; `is_relative` adds Transformer-XL's
-    position scores (Dai et al. 2019, arXiv 1901.02860), `memory_len` of whose keys have no queries. `repeats_keys`:
-    keys and values are copied out to every query head, and the copies are kept.
+    position scores (Dai et al. 2019, arXiv 1901.02860), `memory_len` of whose keys have no queries. `copied_len`
+    [tokens]: keys and values copied out to every query head, copies that are kept.
     """
 
     sequences: Floats = 1.0
@@ -145,7 +145,7 @@ class Attention(Operation):
     is_flash: bool = True
     has_dropout: bool = False
     is_relative: bool = False
-    repeats_keys: bool = False
+    copied_len: Floats = 0.0
     saves = "both"
 
     @property
@@ -171,19 +171,18 @@ class Attention(Operation):
         return self.sequences * self.heads * self.query_len * self.v_dim
 
     @property
-    def saved_bytes(self) -> Floats:
-        """Flash: a log-sum-exp in fp32 per query. Naive: probabilities, and with dropout their mask and product.
+    def copied_bytes(self) -> Floats:
+        """What copies of keys and values take beyond those that they take the place of."""
+        more = (self.heads - self.kv_heads) * self.copied_len * (self.qk_dim + self.v_dim)
+        return self.sequences * more * self.activation_bytes
 
-        Copied keys and values take the place of those that were copied.
-        """
-        copies: Floats = 0.0
-        if self.repeats_keys:
-            more = (self.heads - self.kv_heads) * self.key_len * (self.qk_dim + self.v_dim)
-            copies = self.sequences * more * self.activation_bytes
+    @property
+    def saved_bytes(self) -> Floats:
+        """Flash: a log-sum-exp in fp32 per query. Naive: probabilities, and with dropout their mask and product."""
         if self.is_flash:
-            return copies + 4.0 * self.sequences * self.heads * self.query_len
+            return self.copied_bytes + 4.0 * self.sequences * self.heads * self.query_len
         kept = (2.0 * self.activation_bytes + 1.0) if self.has_dropout else self.activation_bytes
-        return copies + kept * self.scores
+        return self.copied_bytes + kept * self.scores
 
 
 PointwiseKind = Literal["activation", "relu", "gate", "dropout", "add", "rope", "copy"]

@@ -28,18 +28,19 @@ class Cost:
     """One graph on one GPU, one micro-batch: kernels, and exchanges as if alone.
 
     forward, backward: all kernels; weight: those backward that give the weights' gradients; core: the attention
-    operation, which selective recomputation redoes; tail: what recomputation that stops early leaves out (the last
-    product and its residual sum); column_…, row_…: the products that tensor parallelism splits by column and by row,
-    beside which its exchanges can run. tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their
-    reduce-scatters; tensor_gather_seconds: their all-gathers; context_ring_seconds: passing keys and values around.
-    factors: rows and columns of trained matrices, and trained vectors; hidden_weights: trained weights of products;
-    orthogonal: Muon's products on them, once a step.
+    operation; tail: what recomputation that stops early leaves out (the last product and its residual sum); column_…,
+    row_…: the products that tensor parallelism splits by column and by row, beside which its exchanges can run.
+    tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds:
+    their all-gathers; context_ring_seconds: passing keys and values around once; context_swap_seconds: exchanging heads
+    for tokens and back. kept, peak: graphs.lifetimes; selected: graphs.recompute. factors: rows and columns of trained
+    matrices, and trained vectors; hidden_weights: trained weights of products; orthogonal: Muon's products on them.
     """
 
     forward: Activity = NOTHING
     backward: Activity = NOTHING
     weight: Activity = NOTHING
     core: Activity = NOTHING
+    selected: Activity = NOTHING
     tail: Activity = NOTHING
     column_forward: Activity = NOTHING
     column_backward: Activity = NOTHING
@@ -50,10 +51,10 @@ class Cost:
     tensor_half_seconds: Floats = 0.0
     tensor_gather_seconds: Floats = 0.0
     context_ring_seconds: Floats = 0.0
+    context_swap_seconds: Floats = 0.0
     expert_seconds: Floats = 0.0
     forward_flops: Floats = 0.0
     backward_flops: Floats = 0.0
-    core_flops: Floats = 0.0
     weights: Floats = 0.0
     expert_weights: Floats = 0.0
     trained_weights: Floats = 0.0
@@ -62,7 +63,8 @@ class Cost:
     tensors: Floats = 0.0
     kept_bytes: Floats = 0.0
     peak_bytes: Floats = 0.0
-    core_kept_bytes: Floats = 0.0
+    selected_kept_bytes: Floats = 0.0
+    selected_flops: Floats = 0.0
     input_bytes: Floats = 0.0
     logits: Floats = 0.0
 
@@ -133,8 +135,6 @@ def graph_cost(
         match operation:
             case Attention():
                 tally.do(core=forward)
-                tally.add(core_flops=operation.forward_flops)
-                tally.add(core_kept_bytes=0.0 if operation.is_flash else operation.saved_bytes)
             case Linear():
                 _count_weights(operation, name, tally)
                 if lowering.orthogonalises:
@@ -206,6 +206,7 @@ def _exchanges(
             case "expert":
                 once = all_to_all_seconds(route(system, expert_group(plan)), size)
                 tally.add(expert_seconds=2.0 * once)
+            case "context" if operation.collective == "all-to-all":
+                tally.add(context_swap_seconds=all_to_all_seconds(route(system, context_group(plan)), size))
             case "context":
-                ring = half_seconds(route(system, context_group(plan)), size)
-                tally.add(context_ring_seconds=ring)
+                tally.add(context_ring_seconds=half_seconds(route(system, context_group(plan)), size))

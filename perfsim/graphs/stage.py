@@ -8,7 +8,7 @@ from perfsim.core.arrays import once_each, shape_of
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
-from perfsim.core.plan import Plan, Recompute
+from perfsim.core.plan import ContextExchange, Plan, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.formulas.groups import data_group
@@ -16,6 +16,7 @@ from perfsim.formulas.overlap import beside_seconds
 from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import stretch_seconds
 from perfsim.graphs.costs import Cost
+from perfsim.graphs.recompute import recomputed_share
 from perfsim.graphs.step import Part, StepCosts, step_costs
 
 
@@ -119,7 +120,7 @@ def cost_choices(plan: Plan) -> tuple[Ints | Bools, ...]:
     """The choices of a plan that the costs of one micro-batch depend on."""
     return (
         plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size, plan.recompute,
-        plan.sequence_parallel, data_group(plan).stride,
+        plan.recompute_layers, plan.sequence_parallel, plan.context_exchange, data_group(plan).stride,
     )  # fmt: skip
 
 
@@ -129,30 +130,29 @@ def _put_together(
     layers, layer, count = costs.layers, costs.layer, costs.layer_count
     operations = {} if shape_of(plan) else costs.operations
     ends = costs.embedding.cost.plus(costs.head.cost)
-    recompute = np.asarray(plan.recompute)
-    is_full, is_selective = recompute == Recompute.FULL, recompute == Recompute.SELECTIVE
-    flops_again = np.where(is_full, layers.forward_flops, np.where(is_selective, layers.core_flops, 0.0))
+    full, selective = recomputed_share(plan, count), 1.0 * (np.asarray(plan.recompute) == Recompute.SELECTIVE)
+    flops_again = full * layers.forward_flops + selective * layers.selected_flops
     flops = layers.forward_flops + layers.backward_flops + ends.forward_flops + ends.backward_flops
     share = calibration.communication_multiprocessor_share
-    again = _redone(layers, plan, software)
+    again = _redone(layers, full, selective, software)
     clock = _Clock(
         layers.forward.plus(layers.backward).plus(again).plus(ends.forward).plus(ends.backward), system, calibration
     )
-    hosted = np.where(is_full, layers.forward.launches, 0.0)
+    hosted = full * layers.forward.launches
     return StageCosts(
         layer=_passes(layers.times(1.0 / count), again.times(1.0 / count), hosted / count, clock, software),
         ends=_passes(ends, Activity(), 0.0, clock, software),
         head_seconds=_passes(costs.head.cost, Activity(), 0.0, clock, software).total,
         orthogonal_seconds=clock.seconds(layers.orthogonal),
-        tensor_seconds=_tensor_seconds(layer, plan, software, clock, share),
-        context_seconds=sum(k.count / count * _context_seconds(k.cost, clock, share) for k in costs.kinds),
-        expert_seconds=layers.expert_seconds / count * (1.0 + 0.5 * is_full),
+        tensor_seconds=_tensor_seconds(layer, plan, software, clock, share, full),
+        context_seconds=sum(k.count / count * _context_seconds(k.cost, plan, clock, share) for k in costs.kinds),
+        expert_seconds=layers.expert_seconds / count * (1.0 + 0.5 * full),
         weights=layers.weights,
         trained_weights=layers.trained_weights,
         expert_weights=layers.expert_weights,
         tensors=layers.tensors,
         ends_tensors=ends.tensors,
-        kinds=tuple(_held_by_layer(kind, is_full, is_selective) for kind in costs.kinds),
+        kinds=tuple(_held_by_layer(kind, full, selective) for kind in costs.kinds),
         embedding=_held(costs.embedding),
         head=_held(costs.head),
         model_flops=flops,
@@ -174,12 +174,12 @@ def _held(part: Part) -> Holding:
     )  # fmt: skip
 
 
-def _held_by_layer(kind: Part, is_full: Bools, is_selective: Bools) -> Holding:
-    """The same of a layer under recomputation: what is kept is less, and what is redone is held while it is needed."""
+def _held_by_layer(kind: Part, full: Floats, selective: Floats) -> Holding:
+    """The same of the mean layer under recomputation: less is kept, and what is redone is held while it is needed."""
     cost, held = kind.cost, _held(kind)
-    again = np.where(is_full, cost.kept_bytes, np.where(is_selective, cost.core_kept_bytes, 0.0))
-    kept = np.where(is_full, cost.input_bytes, cost.kept_bytes - np.where(is_selective, cost.core_kept_bytes, 0.0))
-    return replace(held, kept_bytes=kept, passing_bytes=held.passing_bytes + again)
+    freed = full * (cost.kept_bytes - cost.input_bytes) + selective * (cost.kept_bytes - cost.selected_kept_bytes)
+    again = np.where(full > 0.0, cost.kept_bytes, selective * (cost.kept_bytes - cost.selected_kept_bytes))
+    return replace(held, kept_bytes=cost.kept_bytes - freed, passing_bytes=held.passing_bytes + again)
 
 
 class _Clock:
@@ -203,7 +203,7 @@ class _Clock:
 _HELD = Activity(memory_seconds=1.0)  # a kernel that computes nothing holds the clocks up
 
 
-def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, share: float) -> Floats:
+def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, share: float, full: Floats) -> Floats:
     """What of a layer's tensor-parallel exchanges its kernels do not hide [s].
 
     An all-reduce a sublayer each way; with sequence parallel its two halves, and backward one more gather. Overlap
@@ -225,27 +225,35 @@ def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, 
         forward = np.where(has_halves, gathers + reductions, whole)
         exposed = np.where(has_halves, _exposed(0.5 * clock.seconds(layer.row_backward), gather, share), 0.0)
     exposed = exposed + _exposed(clock.seconds(layer.column_backward), beside, share)
-    found: Floats = forward * (1.0 + (np.asarray(plan.recompute) == Recompute.FULL)) + exposed
+    found: Floats = forward * (1.0 + full) + exposed
     return found
 
 
-def _context_seconds(layer: Cost, clock: _Clock, share: float) -> Floats:
-    """What of passing keys and values around, once forward and twice backward, attention does not hide [s]."""
-    return _exposed(3.0 * clock.seconds(layer.core), 3.0 * layer.context_ring_seconds, share)
+def _context_seconds(layer: Cost, plan: Plan, clock: _Clock, share: float) -> Floats:
+    """What of the context-parallel exchanges attention does not hide [s].
+
+    A ring passes keys and values once forward and, with their gradients, twice backward, beside attention; gathered at
+    once they go the same ways with nothing beside them (Llama 3, arXiv 2407.21783); heads for tokens, once each way.
+    """
+    kind = np.asarray(plan.context_exchange)
+    ring = 3.0 * layer.context_ring_seconds
+    if np.all(kind == ContextExchange.RING):
+        return _exposed(3.0 * clock.seconds(layer.core), ring, share)
+    beside = _exposed(3.0 * clock.seconds(layer.core), ring, share)
+    at_once = np.where(kind == ContextExchange.ALL_GATHER, ring, 2.0 * layer.context_swap_seconds)
+    return np.where(kind == ContextExchange.RING, beside, at_once)
 
 
 def _exposed(compute: Floats, wire: Floats, share: float) -> Floats:
     return beside_seconds(compute, wire, share) - compute
 
 
-def _redone(layers: Cost, plan: Plan, software: Software) -> Activity:
-    """What recomputation runs again before the backward pass: the forward pass, or attention alone."""
-    recompute = np.asarray(plan.recompute)
+def _redone(layers: Cost, full: Floats, selective: Floats, software: Software) -> Activity:
+    """What recomputation runs again before the backward pass: forward passes of some layers, or parts of all."""
     forward = layers.forward
     if software.has_early_stop_recompute:
         forward = forward.plus(layers.tail.times(-1.0))
-    is_full, is_selective = 1.0 * (recompute == Recompute.FULL), 1.0 * (recompute == Recompute.SELECTIVE)
-    return forward.times(is_full).plus(layers.core.times(is_selective))
+    return forward.times(full).plus(layers.selected.times(selective))
 
 
 def _passes(part: Cost, again: Activity, launches_again: Floats, clock: _Clock, software: Software) -> Passes:

@@ -17,10 +17,11 @@ from perfsim.core.workload import Task, Workload
 from perfsim.formulas.losses import loss_bytes
 from perfsim.formulas.operations import Linear, Loss
 from perfsim.formulas.parameters import count as count_parameters
-from perfsim.formulas.power import Activity
+from perfsim.formulas.power import NOTHING, Activity
 from perfsim.graphs.costs import Cost, graph_cost
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.lifetimes import Lifetimes, lifetimes
+from perfsim.graphs.recompute import with_selection
 from perfsim.graphs.transformer import blocks, is_autocast, step_graphs
 
 if TYPE_CHECKING:
@@ -80,8 +81,10 @@ def step_costs(
         of_pass = lowering.of(graph)
         cost, work = graph_cost(graph, system, plan, software, calibration, of_pass, load)
         cost = _with_lives(cost, lifetimes(graph, load, _loss_bytes(graph, workload, software)), of_pass.has_backward)
+        if of_pass.has_backward:
+            cost = with_selection(cost, graph, work, software)
         place = places.get(part)
-        prefix = f"{part}." if place is None or "encoder" in part else "layer."
+        prefix = prefix_of(workload.model, part)
         operations |= {prefix + name: activities for name, activities in work.items()}
         found = Part(count, place.first if place else 0, place.span if place else 0, cost, _matrices(graph))
         if place or workload.model.nets:
@@ -109,6 +112,16 @@ def _loss_bytes(graph: "nx.DiGraph[str]", workload: Workload, software: Software
             product = graph.nodes[next(graph.predecessors(name))]["operation"]
             found[name] = loss_bytes(loss, product, workload, software)
     return found
+
+
+def prefix_of(model: Model, part: str) -> str:
+    """What the names of a part's operations begin with; a decoder's kinds of layer share theirs.
+
+    >>> import perfsim as ps
+    >>> [prefix_of(ps.model("t5-base"), part) for part in ("embedding", "encoder", "decoder")]
+    ['embedding.', 'encoder.', 'layer.']
+    """
+    return f"{part}." if model.nets or part in ("embedding", "head") or "encoder" in part else "layer."
 
 
 def _matrices(graph: "nx.DiGraph[str]") -> dict[str, Floats]:
@@ -142,7 +155,7 @@ def _net_costs(
     kept, inputs = (reduce(np.maximum, amounts) for amounts in zip(*phases, strict=True))
     whole = replace(
         total, weights=1.0 * counted.total, trained_weights=1.0 * counted.total, tensors=1.0 * counted.tensors,
-        kept_bytes=kept, input_bytes=inputs,
+        kept_bytes=kept, input_bytes=inputs, selected_kept_bytes=kept, selected=NOTHING, selected_flops=0.0,
     )  # fmt: skip
     passing = reduce(np.maximum, (unit.cost.peak_bytes - unit.cost.kept_bytes for unit in units))
     mean = whole.times(1.0 / units_in_all)

@@ -12,7 +12,7 @@ import numpy as np
 
 from perfsim.core.model import Model
 from perfsim.core.numbers import Floats, Ints
-from perfsim.core.plan import Plan
+from perfsim.core.plan import ContextExchange, Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Head, Task, Workload
 from perfsim.formulas.operations import (
@@ -271,22 +271,40 @@ def _attention(build: _Builder, name: str, source: str, encoder_tokens: Ints | N
     if model.positions == "relative":  # projection of the position encodings, once a micro-batch
         build.linear(f"{name}_positions", heads * d, h, False, source, rows=keys)
     causal = model.is_causal and not build.block.is_encoder and encoder_tokens is None
-    seen = np.minimum(keys, build.block.window) if build.block.window else keys
+    seen = np.minimum(keys, workload.attended_tokens) if workload.is_packed else keys
+    seen = np.minimum(seen, build.block.window) if build.block.window else seen
     is_flash = build.attention != "naive" and model.positions != "relative"
     build.add(
         Attention(
             name, build.value, 1.0 * plan.micro_batch_size, heads, kv_heads, 1.0 * tokens / cp, seen, d, v,
             causal and not build.block.window, is_flash, workload.drops_probabilities, model.positions == "relative",
-            build.software.repeats_keys,
+            keys / cp * build.software.repeats_keys,
         ),
         *produced,
     )  # fmt: skip
-    ring = 2.0 * plan.micro_batch_size * keys * kv_heads * d * build.value
-    build.add(Exchange(f"{name}_ring", build.value, "ring", "context", ring, cp), name)
-    build.graph.nodes[f"{name}_ring"]["values"] = 0.0
-    output = build.linear(f"{name}_output", h, heads * v, model.has_output_bias, name)
+    _context_exchanges(build, name, 2.0 * keys * kv_heads * d, 1.0 * tokens / cp * heads * v, keys / cp * kv_heads * d)
+    output = build.linear(f"{name}_output", h, heads * v, model.has_output_bias, build.last)
     build.reduce(f"{name}_reduce")
     return output
+
+
+def _context_exchanges(build: _Builder, name: str, all_keys: Floats, own_output: Floats, own_keys: Floats) -> None:
+    """What context-parallel ranks exchange, in values of one sequence: all keys and values, or heads for tokens.
+
+    Heads for tokens (DeepSpeed-Ulysses, arXiv 2309.14509): queries, keys and values on the way in, the output, as
+    large as the queries, on the way out; the output before and after are two tensors, and both are kept.
+    """
+    plan, kind = build.plan, np.asarray(build.plan.context_exchange)
+    swaps = (kind == ContextExchange.ALL_TO_ALL) & (np.asarray(plan.context_parallel) > 1)
+    size, ranks = plan.micro_batch_size * build.value, plan.context_parallel
+    if not np.all(swaps):
+        build.add(Exchange(f"{name}_ring", build.value, "ring", "context", size * all_keys, ranks), name)
+        build.graph.nodes[f"{name}_ring"]["values"] = 0.0
+    build.last = name
+    if np.any(swaps):
+        swapped = size * (2.0 * own_output + 2.0 * own_keys)
+        build.add(Exchange(f"{name}_swap", build.value, "all-to-all", "context", swapped, ranks), name)
+        build.graph.nodes[f"{name}_swap"]["values"] = np.where(swaps, plan.micro_batch_size * own_output, 0.0)
 
 
 def _mla_projections(build: _Builder, name: str, source: str, heads: Floats) -> tuple[int, int, list[str]]:
@@ -344,6 +362,7 @@ def _dense_mlp(
     more = {"rows": rows, "count": count}
     is_split = model.is_gated_mlp and not build.software.has_fused_qkv  # gate and up are products of their own
     build.linear(f"{name}_up", columns, model.hidden_size, model.has_mlp_bias, source, adds_gradient=is_split, **more)
+    build.graph.nodes[f"{name}_up"]["is_pair"] = is_split
     action = "gate" if model.is_gated_mlp else "activation"
     build.pointwise(f"{name}_activation", action, rows * count * width)
     if model.positions == "relative" and build.workload.dropout > 0:

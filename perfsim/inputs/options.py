@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Offload, Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
+from perfsim.formulas.fits import surely_fits
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import divisors_text, systems_for, with_price
 
@@ -24,6 +25,8 @@ WORKLOAD_KEYS = (
     "decoder_seq_len",
     "global_batch_size",
     "samples",
+    "sample_tokens",
+    "packed",
     "epochs",
     "steps",
     "precision",
@@ -113,19 +116,44 @@ def one_plan(
         micro_batch_size=micro or 1,
         sequence_parallel=degrees["tensor_parallel"] > 1,
         zero_stage=int(options["zero_stage"]),
+        hybrid_shard=_hybrid_shard(options, data * degrees["context_parallel"]),
         recompute=Recompute[str(options["recompute"]).upper()],
         offload=Offload[str(options["offload"]).upper()],
         schedule=next(schedule for schedule in Schedule if schedule.label == options["schedule"]),
+        recompute_layers=_recomputed_layers(options, workload),
         placement=next(place for place in Placement if place.label == options["placement"]),
+        context_exchange=next(kind for kind in ContextExchange if kind.label == options["context_exchange"]),
     )
     return plan if micro else replace(plan, micro_batch_size=_fastest(plan, batch // data, predict))
 
 
+def _hybrid_shard(options: Mapping[str, Any], ranks: int) -> int:
+    """Over how many neighbours ZeRO-3 shards; 0 for all data-parallel ranks."""
+    asked = options["hybrid_shard"] or 0
+    if asked and options["zero_stage"] != 3:
+        raise InputError("--hybrid-shard: says over how many GPUs ZeRO-3 shards; add --zero 3")
+    if asked and (asked < 1 or ranks % asked):
+        raise InputError(f"--hybrid-shard: {asked} does not divide {ranks} data-parallel ranks; choose a divisor")
+    return int(asked)
+
+
+def _recomputed_layers(options: Mapping[str, Any], workload: Workload) -> int:
+    """How many layers full recomputation covers; 0 for all."""
+    some, layers = options["recompute_layers"] or 0, workload.model.layers + workload.model.encoder_layers
+    if some and options["recompute"] != "full":
+        raise InputError("--recompute-layers: says how many layers are recomputed whole; add --recompute full")
+    if not 0 <= some <= layers:
+        raise InputError(f"--recompute-layers: {some} of {layers} layers; write a number from 1 to {layers}")
+    return int(some)
+
+
 def _fastest(plan: Plan, share: int, predict: Callable[[Plan], Estimate]) -> int:
-    """The micro-batch size of the quickest step among those that fit; 1 where none fits."""
+    """The micro-batch size of the quickest step among those that surely fit, else may fit; 1 where none does."""
     sizes = np.array([n for n in range(1, min(share, 1024) + 1) if share % n == 0])
     found = predict(replace(plan, micro_batch_size=sizes))
-    seconds = np.where(np.broadcast_to(found.problems, sizes.shape) == 0, found.time.total_seconds, np.inf)
+    runs = np.broadcast_to(found.problems, sizes.shape) == 0
+    safe = runs & surely_fits(found.memory.total_bytes, found.memory_capacity_bytes, found.memory_spread)
+    seconds = np.where(safe if np.any(safe) else runs, found.time.total_seconds, np.inf)
     best = int(np.argmin(seconds))
     return int(sizes[best]) if np.isfinite(seconds[best]) else 1
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
+from perfsim.calibration.runs import NO_RECOMPUTATION
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
 from perfsim.core.optimizer import OPTIMIZERS
-from perfsim.core.plan import Offload, Plan, Recompute
+from perfsim.core.plan import ContextExchange, Offload, Plan, Recompute
 from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload
 from perfsim.formulas.parameters import count
 from perfsim.inputs.collectives import Presets
@@ -18,6 +19,7 @@ from perfsim.inputs.system import box_spec, to_system
 
 DEFAULT_LORA_RANK = 8
 SHARDING_STAGES = {"": 0, "none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "hsdp": 3}
+EVERY_SECOND = "every-2nd-layer"  # torchtitan's selective_ac_option = "2"
 RECOMPUTE = {
     "none": Recompute.NONE,
     "selective": Recompute.SELECTIVE,
@@ -75,19 +77,19 @@ def impossible(row: RunRow) -> str:
     return ""
 
 
-def plan_of(row: RunRow, framework: str, assumptions: list[str]) -> Plan:
+def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) -> Plan:
     """Who computes what in the row's run; what had to be assumed is added to `assumptions`."""
     micro_batch = row.micro_batch
     if not micro_batch:
         micro_batch = 1
         assumptions.append("micro-batch of 1")
     if row.recompute == "unknown":
-        assumptions.append("no recomputation")
+        assumptions.append(NO_RECOMPUTATION)
     if not row.sharding and row.dp > 1:
         assumptions.append("no ZeRO")
     if row.sharding == "hsdp":
         assumptions.append("sharded within a node")
-    is_split = row.tp > 1
+    is_split, detail = row.tp > 1, row.options.get("recompute_detail")
     if row.sequence_parallel == "unknown" and is_split:
         assumptions.append("sequence parallel" if framework == "megatron-core" else "no sequence parallelism")
     exchanges = row.options.get("grad_sync") != "n"
@@ -105,7 +107,9 @@ def plan_of(row: RunRow, framework: str, assumptions: list[str]) -> Plan:
         and (row.sequence_parallel == "y" or (row.sequence_parallel == "unknown" and framework == "megatron-core")),
         zero_stage=SHARDING_STAGES[row.sharding],
         hybrid_shard=row.gpus_per_node if row.sharding == "hsdp" else 0,
-        recompute=RECOMPUTE[row.recompute],
+        recompute=RECOMPUTE["full" if detail == EVERY_SECOND else row.recompute],
+        recompute_layers=layers // 2 if detail == EVERY_SECOND else 0,
+        context_exchange=ContextExchange.ALL_TO_ALL if row.options.get("cp_comm") == "a2a" else ContextExchange.RING,
         offload=_offload(row, framework),
     )
 

@@ -11,13 +11,16 @@ SILENT = ("1",)  # virtual stages that a table writes for a source which does no
 
 
 def completed(cells: Cells) -> Cells:
-    """A row's cells with the blank ones filled in where its own project says what they were."""
-    found = _unstated().get(cells.get("run_id", ""), {})
-    return cells | {
-        name: value
-        for name, value in found.items()
-        if cells.get(name, "") in (*BLANKS, *(SILENT if name == "vpp" else ()))
-    }
+    """A row's cells with the blank ones filled in where its own project says what they were; `extras` are added to."""
+    filled = dict(cells)
+    for name, value in _unstated().get(cells.get("run_id", ""), {}).items():
+        said = cells.get(name, "")
+        if name == "extras":
+            is_said = f"{value.partition('=')[0]}=" in said
+            filled[name] = said if is_said else ";".join(filter(None, (said, value)))
+        elif said in BLANKS or (name == "vpp" and said in SILENT):
+            filled[name] = value
+    return filled
 
 
 @lru_cache(maxsize=1)

@@ -157,7 +157,7 @@ def _with_records(
     return replace(
         facts,
         system=system,
-        plan=plan_of(row, software.framework, assumptions),
+        plan=plan_of(row, software.framework, model.model.layers + model.model.encoder_layers, assumptions),
         workload=workload_of(row, model, software.framework, assumptions),
         software=software,
         software_note=note,

@@ -21,6 +21,7 @@ PrecisionName = Literal[
 RecomputeName = Literal["none", "selective", "full"]
 ScheduleName = Literal["gpipe", "1f1b", "zb-h1", "zb-v", "dualpipe"]
 PlacementName = Literal["data-inner", "pipeline-inner"]
+ContextExchangeName = Literal["ring", "all-to-all", "all-gather"]
 Objective = Literal["time", "money", "energy"]
 
 ALIASES = {  # what other tools call a key: perfsim's key
@@ -111,6 +112,9 @@ class WorkloadKeys(Spec):
     decoder_seq_len: Length | None = None
     global_batch_size: Length
     samples: Samples | None = None
+    sample_tokens: Annotated[float, Field(gt=0, le=1e7)] | None = None
+    sample_spread: Annotated[float, Field(ge=0, le=10)] | None = None
+    packed: bool = False
     epochs: Annotated[float, Field(gt=0, le=10**6)] | None = None
     tokens: Annotated[float, Field(ge=1, le=1e17)] | None = None
     steps: Annotated[int, Field(ge=1, le=10**10)] | None = None
@@ -159,10 +163,13 @@ class SearchKeys(Spec):
     micro_batch_size: Counts = ()
     virtual_stages: Counts = ()
     zero_stage: Annotated[tuple[ZeroStage, ...], AUTO_OR_LIST, A_LIST] = ()
+    hybrid_shard: Counts = ()
     recompute: Annotated[tuple[RecomputeName, ...], AUTO_OR_LIST, A_LIST] = ()
+    recompute_layers: Counts = ()
     offload: Annotated[tuple[OffloadName, ...], AUTO_OR_LIST, A_LIST] = ("none",)
     schedule: Annotated[tuple[ScheduleName, ...], AUTO_OR_LIST, A_LIST] = ()
     placement: Annotated[tuple[PlacementName, ...], AUTO_OR_LIST, A_LIST] = ("data-inner",)
+    context_exchange: Annotated[tuple[ContextExchangeName, ...], AUTO_OR_LIST, A_LIST] = ("ring",)
     objective: Objective = "time"
 
     def problems(self) -> Iterator[tuple[Loc, str, str]]:

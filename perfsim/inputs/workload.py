@@ -74,6 +74,9 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
         decoder_seq_len=keys.decoder_seq_len or 0,
         dropout=keys.dropout,
         expert_imbalance=keys.expert_imbalance or 1.0,
+        sample_tokens=keys.sample_tokens or 0.0,
+        sample_spread=keys.sample_spread or 0.0,
+        is_packed=keys.packed,
         lora_rank=(keys.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
         base_bytes=_base_bytes(task, precision, model),
     )
@@ -103,6 +106,13 @@ def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
         yield (key,), "is for losses over a vocabulary", "remove it, or use a language-model head"
     if keys.expert_imbalance is not None and model.moe is None:
         yield ("expert_imbalance",), f"{model.key} has no experts", "remove it"
+    if keys.sample_tokens and keys.seq_len and keys.sample_tokens > keys.seq_len:
+        what = f"{keys.sample_tokens:g} tokens of a sample do not fit into sequences of {keys.seq_len:,}"
+        yield ("sample_tokens",), what, "write the mean after truncation, or a longer seq_len"
+    if (keys.packed or keys.sample_spread) and not keys.sample_tokens:
+        yield ("sample_tokens",), "is missing: how long are the samples that are packed?", "add their mean length"
+    if keys.packed and model.kind not in _LANGUAGE_KINDS:
+        yield ("packed",), f"{model.key} has no sequences of words to pack", "remove it"
     if keys.mlm_positions is not None and model.kind != "encoder":
         yield ("mlm_positions",), f"{model.key} is no masked language model", "remove it"
 
@@ -161,7 +171,8 @@ def _steps(keys: WorkloadKeys) -> int:
         return keys.steps
     if keys.tokens is not None:
         return math.ceil(keys.tokens / (keys.global_batch_size * (keys.seq_len or 1)))
-    return math.ceil((keys.samples or 0) * (keys.epochs or 1.0) / keys.global_batch_size)
+    packed = (keys.seq_len or 1) / keys.sample_tokens if keys.packed and keys.sample_tokens else 1.0
+    return math.ceil((keys.samples or 0) * (keys.epochs or 1.0) / (keys.global_batch_size * packed))
 
 
 def _base_bytes(task: str, precision: Precision, model: Model) -> float:

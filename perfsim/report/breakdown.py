@@ -65,7 +65,9 @@ def verdict(case: Case) -> Iterator[str]:
         yield f"Cannot run: {what}: {problem.text}{need}; {problem.remedy}"
     if not case.problems:
         step = f"{seconds_text(row['step_seconds'])} a step, {number_text(row['samples_per_s'])} samples/s"
-        yield f"Fits: {what}: {memory_text(row)} a GPU, {step}"
+        chance = row["fit_probability"]
+        fits = "Fits" if chance >= 0.95 else f"May not fit (chance {percent_text(chance)})"
+        yield f"{fits}: {what}: {memory_text(row)} a GPU, {step}"
         if row["host_memory_bytes"]:
             yield f"{number_text(row['host_memory_bytes'] / GIB)} GiB of host memory a GPU"
     yield workload_text(case.workload)

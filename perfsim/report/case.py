@@ -45,6 +45,7 @@ def operation_bounds(workload: Workload, system: System, plan: Plan, software: S
 
     Source: Williams, Waterman, Patterson 2009, "Roofline".
     """
+    from perfsim.graphs.step import prefix_of
     from perfsim.graphs.transformer import step_graphs
 
     gpu = system.gpu
@@ -55,5 +56,7 @@ def operation_bounds(workload: Workload, system: System, plan: Plan, software: S
         for name in graph.nodes:
             operation = graph.nodes[name]["operation"]
             moved = operation.read_bytes + operation.written_bytes
-            bounds[f"{part}.{name}"] = "compute" if operation.forward_flops > ridge * moved else "memory"
+            bounds[prefix_of(workload.model, part) + name] = (
+                "compute" if operation.forward_flops > ridge * moved else "memory"
+            )
     return bounds

@@ -8,11 +8,12 @@ import numpy as np
 
 from perfsim.core.arrays import take
 from perfsim.core.hardware import System
-from perfsim.core.plan import Offload, Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.formulas.cost import has_price
+from perfsim.formulas.fits import fit_probability
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -32,6 +33,7 @@ DEGREES = (
 FIGURES = (
     "tokens_per_s",
     "samples_per_s",
+    "useful_tokens_per_s",
     "mfu",
     "hfu",
     "watts_per_gpu",
@@ -80,7 +82,9 @@ def _plan_columns(
         "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
         "offload": [Offload(o).label for o in _plain(plans.offload, n)],
         "schedule": [Schedule(s).label for s in _plain(plans.schedule, n)],
+        "recompute_layers": _plain(plans.recompute_layers, n),
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
+        "context_exchange": [ContextExchange(c).label for c in _plain(plans.context_exchange, n)],
         "price_basis": [price_text(system, site) for system in systems],
         **figures,
     }
@@ -105,10 +109,15 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
         "memory_bytes": _plain(estimates.memory.total_bytes, n),
         "host_memory_bytes": _plain(estimates.memory.host_bytes, n),
         "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
+        "fit_probability": _plain(_fit_probability(estimates), n),
     }
     for parts in (estimates.time, estimates.memory):
         figures |= {name: _plain(part, n) for name, part in parts.parts().items()}
     return figures
+
+
+def _fit_probability(estimates: Estimate) -> Any:
+    return fit_probability(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
 
 def _plain(values: Any, n: int) -> list[Any]:

@@ -27,7 +27,7 @@ from perfsim.report.text import (
     reason_lines,
     workload_text,
 )
-from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, printable, usd_text
+from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, printable, usd_text
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -186,13 +186,10 @@ def _winners(sweep: "Sweep") -> dict[str, Row]:
 
 
 def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
-    from perfsim.search import sweep as search
-
     winners = _winners(sweep)
-    share = search.SAFE_MEMORY_SHARE
     names = [[_FIGURES[key][0] for key, winner in winners.items() if winner == row] for row in shown]
     misses = [miss_text(row, sweep.site) for row in shown]
-    risks = ["may not fit" if row["memory_bytes"] > share * row["memory_capacity_bytes"] else "" for row in shown]
+    risks = ["" if (chance := row["fit_probability"]) >= 0.95 else f"fits at {percent_text(chance)}" for row in shown]
     return [
         ", ".join([*name, *filter(None, [risk, miss])]) for name, risk, miss in zip(names, risks, misses, strict=True)
     ]

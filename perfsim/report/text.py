@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from perfsim.core.plan import Placement, Problem, Schedule
+from perfsim.core.plan import ContextExchange, Placement, Problem, Schedule
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.units import GIB, NO_NUMBER, number_text, printable, usd_text, watts_text
@@ -70,6 +70,8 @@ def plan_text(row: Mapping[str, Any]) -> str:
         words = [f"FSDP{row['data_parallel']}" if row["zero_stage"] == 3 else f"DDP{row['data_parallel']}"]
     if row["zero_stage"] and row["data_parallel"] > 1 and not words[0].startswith("FSDP"):
         words = [word.replace("DDP", "DP") for word in words] + [f"ZeRO-{row['zero_stage']}"]
+    if row["hybrid_shard"]:
+        words.append(f"sharded by {row['hybrid_shard']}")
     if row["virtual_stages"] > 1:
         words.append(f"v{row['virtual_stages']}")
     if row["schedule"] != Schedule.ONE_F_ONE_B.label:
@@ -77,7 +79,10 @@ def plan_text(row: Mapping[str, Any]) -> str:
     if row["placement"] != Placement.DATA_INNER.label:
         words.append(row["placement"])
     words.append(f"mb{row['micro_batch_size']}")
-    words += {"none": [], "selective": ["selective"], "full": ["recompute"]}[row["recompute"]]
+    some = f"recompute {row['recompute_layers']} layers" if row["recompute_layers"] else "recompute"
+    words += {"none": [], "selective": ["selective"], "full": [some]}[row["recompute"]]
+    if row["context_parallel"] > 1 and row["context_exchange"] != ContextExchange.RING.label:
+        words.append(row["context_exchange"])
     words += [] if row["offload"] == "none" else [f"offload-{row['offload']}"]
     return " ".join(words)
 
@@ -114,7 +119,11 @@ def workload_text(workload: Workload) -> str:
 
 def sample_text(workload: Workload) -> str:
     """How large one sample is: a sequence's tokens, or an image's pixels a side."""
-    return f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
+    length = f"{workload.image_size:,} px" if workload.model.nets else f"{workload.seq_len:,} tokens"
+    if not workload.sample_tokens:
+        return length
+    own = number_text(float(workload.sample_tokens))
+    return f"{length} packed with samples of {own}" if workload.is_packed else f"{length}, {own} of them samples' own,"
 
 
 def miss_text(row: Mapping[str, Any], site: Site) -> str:

@@ -23,8 +23,8 @@ def validation_lines(groups: Sequence[Group], by: str) -> Iterator[RenderableTyp
     yield Text(f"constant utilisation per source and precision, leave one out: {_words(base)}")
     yield Text(f"peak memory of {everything.memory.count:,}: {_words(everything.memory)}")
     yield Text(
-        f"of runs that ran {everything.fits_right:,} are said to fit, {everything.fits_wrong:,} not; "
-        f"of runs out of memory {everything.oom_right:,} are foreseen, {everything.oom_wrong:,} not"
+        f"of runs that ran {everything.fits_right:,} may fit, {everything.fits_wrong:,} are called impossible; "
+        f"of runs out of memory {everything.oom_right:,} are foreseen or at risk, {everything.oom_wrong:,} called safe"
     )
     yield Text("")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -77,7 +77,7 @@ def _row(one: Replayed) -> dict[str, Any]:
         "predicted_peak_memory_bytes": one.predicted_peak_memory_bytes or None,
         "memory_kind": run.memory_kind or None,
         "outcome": run.outcome,
-        "predicted_fits": None if one.problem else one.predicted_fits,
+        "fit_probability": None if one.problem else one.fit_probability,
         "software": run.software.key if run.software else None,
         "software_note": run.software_note,
         "assumptions": list(one.assumptions),

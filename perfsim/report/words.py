@@ -82,7 +82,8 @@ def _optimizer(workload: Workload, plan: Plan) -> str:
 
 
 def _activations(workload: Workload, plan: Plan) -> str:
-    kept = {0: "all kept", 1: "attention's core recomputed", 2: "layer inputs kept"}[int(plan.recompute)]
+    some = f"inputs alone of {plan.recompute_layers} of all layers" if plan.recompute_layers else "layer inputs kept"
+    kept = {0: "all kept", 1: "parts recomputed", 2: some}[int(plan.recompute)]
     return f"{_tokens(workload, plan)} through {_layers(workload, plan)}, {kept}"
 
 

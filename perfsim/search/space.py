@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Offload, Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 
@@ -26,10 +26,13 @@ class Space:
     micro_batch_size: tuple[int, ...] = ()
     virtual_stages: tuple[int, ...] = ()
     zero_stage: tuple[int, ...] = ()
+    hybrid_shard: tuple[int, ...] = (0,)
     recompute: tuple[int, ...] = ()
+    recompute_layers: tuple[int, ...] = (0,)
     offload: tuple[int, ...] = (Offload.NONE,)
     schedule: tuple[int, ...] = ()
     placement: tuple[int, ...] = (Placement.DATA_INNER,)
+    context_exchange: tuple[int, ...] = (ContextExchange.RING,)
 
     @property
     def size(self) -> int:
@@ -79,7 +82,23 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
     axes = np.ix_(
         np.zeros(1, dtype=np.int64), *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space))
     )
-    count, tensor, stages, context, expert, micro, virtual, zero, recompute, offload, schedule, place = axes[1:]
+    (
+        count,
+        tensor,
+        stages,
+        context,
+        expert,
+        micro,
+        virtual,
+        zero,
+        hybrid,
+        recompute,
+        some,
+        offload,
+        schedule,
+        place,
+        exchange,
+    ) = axes[1:]
     plan = Plan(
         tensor_parallel=tensor,
         pipeline_parallel=stages,
@@ -90,10 +109,13 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
         virtual_stages=virtual,
         sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
         zero_stage=zero,
+        hybrid_shard=np.where(zero == 3, hybrid, 0),
         recompute=recompute,
+        recompute_layers=np.where(recompute == Recompute.FULL, some, 0),
         offload=offload,
         schedule=schedule,
         placement=place,
+        context_exchange=exchange,
     )
     return plan, count
 

@@ -17,6 +17,7 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
+from perfsim.formulas.fits import surely_fits
 from perfsim.search.pareto import pareto_front
 from perfsim.search.space import Space, filled, grid
 
@@ -29,7 +30,6 @@ PLANS_AT_ONCE = 400_000
 KEPT_PER_COUNT = 50  # of each system and count, the fastest
 
 # Memory is predicted to about 8 % (perfsim validate), so a plan that fills its cards beyond this may not run.
-SAFE_MEMORY_SHARE = 0.92
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,16 @@ class Sweep:
             columns |= {name: np.asarray(value) for name, value in part.parts().items()}
         columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
         columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
-        names = ("memory_capacity_bytes", "mfu", "hfu", "tokens_per_s", "samples_per_s", "watts_per_gpu", "clock_ratio")
+        names = (
+            "memory_capacity_bytes",
+            "mfu",
+            "hfu",
+            "tokens_per_s",
+            "samples_per_s",
+            "useful_tokens_per_s",
+            "watts_per_gpu",
+            "clock_ratio",
+        )
         columns |= {
             name: np.asarray(getattr(self.estimates, name)) for name in (*names, "job_kg_co2", *OBJECTIVES.values())
         }
@@ -156,7 +165,7 @@ def sweep(
 
 def is_safe(estimates: Estimate) -> Bools:
     """Whether a plan leaves the memory that the prediction may be short of."""
-    return np.asarray(estimates.memory.total_bytes <= SAFE_MEMORY_SHARE * np.asarray(estimates.memory_capacity_bytes))
+    return surely_fits(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
 
 def _chunks(systems: Sequence[System], size: int) -> Iterator[tuple[int, Sequence[System]]]:

@@ -39,7 +39,7 @@ def test_runs_costed_together_equal_runs_costed_alone(runs, replayed):
     for stacked in replayed[::23]:
         alone = replay_one(stacked.run, calibration)
         assert alone.problem == stacked.problem
-        assert alone.predicted_fits == stacked.predicted_fits
+        assert alone.fit_probability == stacked.fit_probability
         assert alone.predicted_step_seconds == pytest.approx(stacked.predicted_step_seconds, rel=1e-12)
         assert alone.predicted_peak_memory_bytes == pytest.approx(stacked.predicted_peak_memory_bytes, rel=1e-12)
 
@@ -88,8 +88,8 @@ def test_errors_of_a_group_are_those_of_its_runs():
 
 def test_verdicts_and_reasons_are_counted():
     ones = [
-        made("a-1", 1.0, 1.0), made("a-2", 1.0, 1.0, predicted_fits=False), made("a-3", 0.0, 1.0, outcome="oom"),
-        made("a-4", 0.0, 1.0, outcome="oom", predicted_fits=False), made("a-5", 1.0, 0.0, problem="no"),
+        made("a-1", 1.0, 1.0), made("a-2", 1.0, 1.0, fit_probability=0.0), made("a-3", 0.0, 1.0, outcome="oom"),
+        made("a-4", 0.0, 1.0, outcome="oom", fit_probability=0.0), made("a-5", 1.0, 0.0, problem="no"),
         made("a-6", 1.0, 0.0, problem="no"),
     ]  # fmt: skip
     group = summary(ones)[0]

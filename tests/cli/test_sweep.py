@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perfsim.cli.main import main
-from perfsim.search.sweep import SAFE_MEMORY_SHARE
 
 SMALL = """\
 [workload]
@@ -70,7 +69,7 @@ def test_top_and_all(tmp_path: Path) -> None:
 def test_ranked_by_the_objective(tmp_path: Path, objective: str, figure: str) -> None:
     result = swept(tmp_path, SMALL + f'objective = "{objective}"\n', "--all", "--json", "-")
     rows = [row for row in json.loads(result.stdout)["rows"] if row[figure] is not None]
-    safe = [row["memory_bytes"] <= SAFE_MEMORY_SHARE * row["memory_capacity_bytes"] for row in rows]
+    safe = [row["fit_probability"] >= 0.95 for row in rows]
     assert safe == sorted(safe, reverse=True)
     for kind in (True, False):
         figures = [row[figure] for row, is_safe in zip(rows, safe, strict=True) if is_safe is kind]

@@ -34,7 +34,7 @@ def test_json_holds_the_rows_and_the_summary_and_nothing_else_is_printed(table):
     assert [row["run_id"] for row in answer["rows"]] == ["mine-1", "mine-2"]
     wanted = {
         "run_id", "measured_step_seconds", "predicted_step_seconds", "predicted_peak_memory_bytes",
-        "measured_peak_memory_bytes", "predicted_fits", "problem", "software", "software_note",
+        "measured_peak_memory_bytes", "fit_probability", "problem", "software", "software_note",
     }  # fmt: skip
     assert wanted <= answer["rows"][0].keys()
     assert answer["summary"][0]["runs"] == 2

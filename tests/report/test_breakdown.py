@@ -68,3 +68,10 @@ def test_every_part_has_words(model: str, task: str) -> None:
 
 def test_bounds_name_parts_of_a_step() -> None:
     assert set(BOUNDS) < {field.name for field in fields(StepTime)}
+
+
+@pytest.mark.parametrize("model", ["bert-large", "t5-base", "mixtral-8x7b", "resnet-50"])
+def test_every_operation_is_bound_by_something(model: str) -> None:
+    keys = {"seq_len": None} if model == "resnet-50" else {"decoder_seq_len": 64} if model == "t5-base" else {}
+    case = case_of("RTX 4090", Plan(), model, task="pretrain", **keys)
+    assert set(case.estimate.operations) <= set(case.operation_bounds)

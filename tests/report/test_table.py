@@ -24,8 +24,8 @@ Made = Callable[..., Sweep]
 ONE = {
     "tensor_parallel": 1, "pipeline_parallel": 1, "data_parallel": 1, "context_parallel": 1, "expert_parallel": 1,
     "micro_batch_size": 8, "virtual_stages": 1, "zero_stage": 0, "recompute": "none",
-        "offload": "none",
-    "placement": "data-inner", "schedule": "1f1b",
+    "placement": "data-inner", "schedule": "1f1b", "hybrid_shard": 0,
+    "offload": "none", "recompute_layers": 0, "context_exchange": "ring",
 }  # fmt: skip
 
 
