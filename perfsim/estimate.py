@@ -6,7 +6,8 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
-from perfsim.core.plan import ContextExchange, Plan, Problem, Schedule
+from perfsim.core.optimizer import OPTIMIZERS
+from perfsim.core.plan import ContextExchange, Offload, Plan, Problem, Schedule
 from perfsim.core.results import Estimate, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
@@ -24,14 +25,15 @@ from perfsim.formulas.groups import (
     shard_group,
     single_nic,
 )
-from perfsim.formulas.memory import Held, memory
+from perfsim.formulas.memory import Held, memory, updates_on_host
+from perfsim.formulas.offload import can_update_on_host, evicted_bytes, offload_seconds
 from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
 from perfsim.formulas.pipeline import Work, layer_copies, pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
 from perfsim.formulas.stragglers import straggling
 from perfsim.graphs.holdings import stage_holdings
-from perfsim.graphs.kernels import OPTIMIZER_STATES, optimizer_kernels
 from perfsim.graphs.stage import StageCosts, stage_costs
+from perfsim.graphs.updates import optimizer_kernels
 from perfsim.units import HOUR, JOULES_PER_KWH, KILO
 
 TINY_SECONDS = 1e-30  # stands for the seconds of ends that a model does not have
@@ -57,13 +59,13 @@ def estimate(
     costs = stage_costs(workload, system, plan, software, calibration)
     microbatches = np.maximum(1, workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
     stages = stage_holdings(workload, system, plan, costs)
-    time = _step_time(workload, system, plan, software, calibration, costs, stages, microbatches)
-    states = OPTIMIZER_STATES[workload.optimizer]
-    used = memory(*stages, plan, software, workload.precision, microbatches, states, workload.base_bytes)
-    gpus, step = plan.gpus, time.total_seconds
-    gpu_seconds = gpus * step
+    used = memory(*stages, plan, software, workload, microbatches)
     capacity = calibration.visible_memory_share * system.gpu.memory_bytes
     overflows = hardly_fits(used.total_bytes, capacity, software.memory_spread)
+    evicted = evicted_bytes(workload, plan, stages[0], used, capacity)
+    time = _step_time(workload, system, plan, software, calibration, costs, stages, microbatches, evicted)
+    gpus, step = plan.gpus, time.total_seconds
+    gpu_seconds = gpus * step
     watts = gpu_watts(system, time, costs.busy_watts, costs.held_watts)
     joules = energy(system, gpu_seconds, watts, site.pue)
     dollars = cost(system, gpu_seconds, joules, site)
@@ -98,7 +100,7 @@ def estimate(
 
 def _step_time(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
-    stages: tuple[Held, Held], microbatches: Ints,
+    stages: tuple[Held, Held], microbatches: Ints, evicted: Floats,
 ) -> StepTime:  # fmt: skip
     """Seconds of one step in parts that add up (docs/formulas.md#step)."""
     layer, ends = costs.layer, costs.ends
@@ -109,9 +111,11 @@ def _step_time(
     )
     layers = m * costs.layer_count / np.asarray(plan.pipeline_parallel)
     of_ends = (piped.work_seconds - m * stage.total) / np.maximum(ends.total, TINY_SECONDS)
-    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, stage.total)
+    copies, after = offload_seconds(workload, system, plan, stages[0], stage, evicted)
+    offload, pass_time = m * copies + after, stage.total + copies
+    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, pass_time)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs, stages)
-    whole = piped.total_seconds + reduce + regather + optimizer + host
+    whole = piped.total_seconds + reduce + regather + optimizer + offload + host
     return StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,
         backward_seconds=layers * (layer.backward + accumulated) + of_ends * ends.backward,
@@ -125,6 +129,7 @@ def _step_time(
         pipeline_send_seconds=piped.send_seconds,
         gradient_reduce_seconds=reduce,
         optimizer_seconds=optimizer,
+        offload_seconds=offload,
         host_seconds=host,
         straggler_seconds=straggling(plan.gpus, calibration.rank_jitter) * whole,
     )
@@ -262,12 +267,15 @@ def _optimizer_seconds(
     has_master = workload.precision.master_bytes > 0
     seconds: Floats = 0.0
     launches: Floats = 0.0
-    for kernel in optimizer_kernels(workload.optimizer, software, trained / ranks, tensors, has_master):
+    optimizer, is_inside = OPTIMIZERS[workload.optimizer], workload.optimizer_in_backward
+    for kernel in optimizer_kernels(optimizer, software, trained / ranks, tensors, has_master, is_inside):
         seconds = seconds + kernel_seconds(kernel, system.gpu, software, calibration)
         launches = launches + kernel.launches
+    seconds = seconds + costs.orthogonal_seconds / (plan.pipeline_parallel * ranks)
     waits = 2.0 + (tensors if software.synchronises_per_tensor else 0.0)
     host = software.step_seconds + software.synchronisation_seconds * waits
-    return stretch_seconds(seconds, launches * software.optimizer_host_seconds), host
+    on_gpu = stretch_seconds(seconds, launches * software.optimizer_host_seconds)
+    return np.where(updates_on_host(plan), 0.0, on_gpu), host
 
 
 def _problems(
@@ -305,8 +313,21 @@ def _problems(
         Problem.NODE: np.asarray(t > system.gpus_per_domain),
         Problem.SCHEDULE: too_few | is_uneven,
         Problem.SOFTWARE_SCHEDULE: ~known & (p > 1),
+        Problem.OFFLOAD: _cannot_offload(workload, plan, software),
+        Problem.IN_BACKWARD: workload.optimizer_in_backward
+        & ((m > 1) | ((ranks > 1) & (np.asarray(plan.zero_stage) < 3)) | updates_on_host(plan)),
     }
     bits: Ints = 0
     for problem, applies in checks.items():
         bits = bits | np.where(applies, int(problem), 0)
     return bits
+
+
+def _cannot_offload(workload: Workload, plan: Plan, software: Software) -> Bools:
+    """Offloads that the software lacks, parameters that are not gathered, and updates that only GPUs can do."""
+    offload = np.asarray(plan.offload)
+    known = np.isin(offload, [one for one in Offload if one.label in ("none", *software.offloads)])
+    is_whole = (offload == Offload.PARAMETERS) & (np.asarray(plan.zero_stage) < 3)
+    is_stuck = updates_on_host(plan) & (not can_update_on_host(OPTIMIZERS[workload.optimizer]))
+    refused: Bools = ~known | is_whole | is_stuck
+    return refused

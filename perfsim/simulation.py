@@ -66,6 +66,7 @@ def simulation(
     after = {
         "reduce gradients": float(time.gradient_reduce_seconds),
         "optimizer": float(time.optimizer_seconds),
+        "host memory": float(time.offload_seconds),
         "gather weights": float(time.parameter_gather_seconds - m * costs.layer_count / p * gather),
         "host": float(time.host_seconds),
         "wait for the slowest GPU": float(time.straggler_seconds),

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 @click.option("--steps", type=int, help="Optimizer steps of the job, instead of samples.")
 @click.option("--precision", help="Number formats, such as fp32, amp-fp16 or bf16-mixed.  [default: amp-bf16]")
 @click.option("--optimizer", help="Such as adamw, adafactor, adamw8bit.  [default: adamw]")
+@click.option("--optimizer-in-backward", is_flag=True, help="Update each parameter as soon as its gradient is there.")
+@click.option(
+    "--loss-chunks", type=int, help="Parts of the tokens whose loss is computed one after another.  [default: 1]"
+)
+@click.option("--fused-linear-loss", is_flag=True, help="Head and loss as one kernel, which keeps no logits (Liger).")
 @click.option("--dropout", type=float, help="Dropout probability.  [default: 0]")
 @click.option("--lora-rank", type=int, help="Rank of the adapters, for lora and qlora.  [default: 16]")
 @click.option("--trained-towers", multiple=True, metavar="NAME", help="A frozen tower to train all the same.")
@@ -54,6 +59,10 @@ if TYPE_CHECKING:
 @click.option(
     "--context-exchange", type=click.Choice(["ring", "all-to-all", "all-gather"]), default="ring", show_default=True,
     help="How GPUs that split a sequence see each other's keys.",
+)  # fmt: skip
+@click.option(
+    "--offload", type=click.Choice(["none", "optimizer", "parameters", "activations"]), default="none",
+    show_default=True, help="What lies in host memory.",
 )  # fmt: skip
 @click.option(
     "--placement", type=click.Choice(["data-inner", "pipeline-inner"]), default="data-inner", show_default=True,

@@ -40,7 +40,9 @@ class System:
     """Nodes of like GPUs.
 
     `gpus_per_domain` GPUs form a domain (the node, or an NVLink rack): `within` says what a group inside it gets, by
-    its ranks and their stride. Beyond it the network is `between`.
+    its ranks and their stride. Beyond it the network is `between`. host_link_bytes_per_s: one direction between a GPU
+    and its host's memory while all GPUs of the node use theirs; host_memory_bytes_per_s: a GPU's share of that memory's
+    rate, reads and writes together.
     """
 
     key: str
@@ -51,6 +53,8 @@ class System:
     max_gpus: Ints
     within: Lookup[Segment]
     between: Network
+    host_link_bytes_per_s: Floats
+    host_memory_bytes_per_s: Floats
     host_watts_per_gpu: Floats
     usd_per_gpu_hour: Floats
     has_price: Bools

@@ -13,6 +13,17 @@ class Recompute(IntEnum):
     NONE, SELECTIVE, FULL = 0, 1, 2
 
 
+class Offload(IntEnum):
+    """What lies in the host's memory instead of the GPU's; parameters take gradients and the optimizer with them."""
+
+    NONE, OPTIMIZER, PARAMETERS, ACTIVATIONS = range(4)
+
+    @property
+    def label(self) -> str:
+        """What people write and read, e.g. "optimizer"."""
+        return self.name.lower()
+
+
 class Schedule(IntEnum):
     """The order of forward and backward passes in a pipeline; virtual_stages > 1 makes 1F1B interleaved."""
 
@@ -76,6 +87,17 @@ class Problem(IntFlag):
         "choose one that its file lists (perfsim specs show SOFTWARE), or another software",
     )
 
+    OFFLOAD = (
+        16384,
+        "the software has no such offload, or not with this ZeRO stage or optimizer",
+        "choose one that its file lists (perfsim specs show SOFTWARE); parameters need zero_stage = 3",
+    )
+    IN_BACKWARD = (
+        32768,
+        "an optimizer inside the backward pass steps with every micro-batch, before gradients are summed over replicas",
+        "one micro-batch a step, and zero_stage = 3 over several GPUs",
+    )
+
     CONTEXT_HEADS = (
         65536,
         "tensor_parallel x context_parallel does not divide the heads that all-to-all exchanges for tokens",
@@ -111,6 +133,7 @@ class Plan:
     hybrid_shard: Ints = 0
     recompute: Ints = Recompute.NONE
     recompute_layers: Ints = 0
+    offload: Ints = Offload.NONE
     schedule: Ints = Schedule.ONE_F_ONE_B
     placement: Ints = Placement.DATA_INNER
     context_exchange: Ints = ContextExchange.RING

@@ -37,6 +37,7 @@ class StepTime(Parts):
     pipeline_send_seconds: Floats
     gradient_reduce_seconds: Floats
     optimizer_seconds: Floats
+    offload_seconds: Floats  # copies from and to host memory, what sticks out, and the CPU's update
     host_seconds: Floats  # fixed work of a step: data, logging, synchronisation
     straggler_seconds: Floats  # waiting for the slowest rank
 
@@ -72,7 +73,7 @@ class Memory:
 
     loss: the head's backward pass, on the last stage; backward: the first layer to go back, on the first stage;
     reduced: the last layer to go back, all gradients there; update: the optimizer's step.
-    total_bytes: what nvidia-smi shows at most.
+    total_bytes: what nvidia-smi shows at most. host_bytes: what one GPU needs of its host's memory besides.
     """
 
     loss: Moment
@@ -82,6 +83,7 @@ class Memory:
     context_bytes: Floats
     collective_bytes: Floats
     total_bytes: Floats
+    host_bytes: Floats
 
     @cached_property
     def fullest(self) -> Moment:
@@ -104,7 +106,9 @@ class Memory:
     def parts(self) -> dict[str, Floats]:
         """The total in parts: the fullest moment, what lies outside the allocator, and what it keeps unused."""
         outside = (self.context_bytes, self.collective_bytes)
-        unused = self.reserved_bytes - self.allocated_bytes
+        unused = np.maximum(
+            self.reserved_bytes - self.allocated_bytes, 0.0
+        )  # sums in another order differ in last bits
         return dict(zip(MEMORY_PARTS, (*outside, *self.fullest.parts().values(), unused), strict=True))
 
 

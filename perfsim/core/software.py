@@ -6,6 +6,7 @@ from typing import Literal
 Fusion = Literal["eager", "fused", "compiled"]
 AttentionKernel = Literal["naive", "sdpa", "flash-1", "flash-2", "flash-3", "cudnn"]
 OptimizerKernel = Literal["loop", "foreach", "fused"]
+OffloadKind = Literal["optimizer", "parameters", "activations"]
 ScheduleKind = Literal["gpipe", "1f1b", "interleaved", "zb-h1", "zb-v", "dualpipe"]
 
 OTHER_FRAMEWORKS = ("tensorflow", "jax", "paddle", "llm.c")  # those that do not run on PyTorch
@@ -44,6 +45,7 @@ class Software:
     random_bytes: float  # per value, a dropout's random numbers drawn by a kernel of their own; 0: drawn in place
     activation_kept_bytes: float  # per value, what the activation keeps besides its input
     schedules: tuple[ScheduleKind, ...]  # of pipelines, that it can run
+    offloads: tuple[OffloadKind, ...]  # what it can keep in host memory
     tensor_core_multiple: int  # 16-bit products need dimensions of this multiple for tensor cores; 1: any but odd ones
     gemm_efficiency: float
     memory_efficiency: float

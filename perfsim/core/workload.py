@@ -75,6 +75,9 @@ class Workload:
     seq_len tokens a sequence (a decoder's target length with Transformer-XL, whose memory is `memory_len`);
     `head_positions` positions a sequence that go through the vocabulary projection; `decoder_seq_len` for
     encoder-decoder models; `steps` optimizer steps of the whole job; `attention_dropout` where it differs from dropout;
+    `optimizer` a key of core.optimizer; `optimizer_in_backward`: each parameter is updated once its gradient is there;
+    `loss_chunks` parts of the tokens whose loss is computed one after another, their logits kept; `fused_linear_loss`:
+    no logits are kept either, for the forward pass makes the gradients;
     `expert_imbalance` tokens of the expert-parallel rank with the most, over the mean of all ranks.
     """
 
@@ -97,6 +100,9 @@ class Workload:
     is_packed: bool = False  # sequences are filled with several samples that do not see each other, else padded
     expert_imbalance: Floats = 1.0
     image_size: Ints = 0  # pixels a side; an image is a sequence of one token
+    optimizer_in_backward: bool = False
+    loss_chunks: int = 1
+    fused_linear_loss: bool = False
     base_bytes: float = 0.0  # bytes per frozen base parameter; 0: the precision's weight_bytes
 
     @property

@@ -11,9 +11,9 @@ def gpu_watts(system: System, time: StepTime, busy_watts: Floats, held_watts: Fl
     """Mean board power during a step [W].
 
     busy_watts while the model's kernels run, held_watts (clocks up, nothing multiplied) while exchanges and the
-    optimizer do, idle while the GPU waits for the host or for other stages. Source: docs/formulas.md#power.
+    optimizer do, idle while the GPU waits for the host, its memory or other stages. Source: docs/formulas.md#power.
     """
-    waiting = time.launch_seconds + time.host_seconds + time.pipeline_bubble_seconds
+    waiting = time.launch_seconds + time.host_seconds + time.pipeline_bubble_seconds + time.offload_seconds
     kernels = time.forward_seconds + time.backward_seconds + time.recompute_seconds
     held = np.maximum(time.total_seconds - waiting - kernels, 0.0)
     return (busy_watts * kernels + held_watts * held + system.gpu.power.idle_watts * waiting) / time.total_seconds

@@ -131,7 +131,7 @@ class Attention(Operation):
 
     query_len, key_len [tokens]; `is_banded`: key_len is the mean of the keys that a query sees in a causal window;
     `is_relative` adds Transformer-XL's position scores (Dai et al. 2019, arXiv 1901.02860), `memory_len` of whose keys
-    have no queries.
+    have no queries. `copied_len` [tokens]: keys and values copied out to every query head, copies that are kept.
     """
 
     sequences: Floats = 1.0
@@ -146,6 +146,7 @@ class Attention(Operation):
     has_dropout: bool = False
     is_relative: bool = False
     is_banded: bool = False
+    copied_len: Floats = 0.0
     saves = "both"
 
     @property
@@ -174,12 +175,18 @@ class Attention(Operation):
         return self.sequences * self.heads * self.query_len * self.v_dim
 
     @property
+    def copied_bytes(self) -> Floats:
+        """What copies of keys and values take beyond those that they take the place of."""
+        more = (self.heads - self.kv_heads) * self.copied_len * (self.qk_dim + self.v_dim)
+        return self.sequences * more * self.activation_bytes
+
+    @property
     def saved_bytes(self) -> Floats:
         """Flash: a log-sum-exp in fp32 per query. Naive: probabilities, and with dropout their mask and product."""
         if self.is_flash:
-            return 4.0 * self.sequences * self.heads * self.query_len
+            return self.copied_bytes + 4.0 * self.sequences * self.heads * self.query_len
         kept = (2.0 * self.activation_bytes + 1.0) if self.has_dropout else self.activation_bytes
-        return kept * self.scores
+        return self.copied_bytes + kept * self.scores
 
 
 PointwiseKind = Literal["activation", "relu", "gate", "dropout", "add", "rope", "copy", "modulation"]

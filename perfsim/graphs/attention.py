@@ -32,7 +32,7 @@ def attention(build: Builder, name: str, source: str, encoder_tokens: Ints | Non
     scores = Attention(
         name, build.value, 1.0 * plan.micro_batch_size, heads, kv_heads, 1.0 * tokens / cp, seen, d, v, causal,
         build.attention != "naive" and model.positions != "relative", workload.drops_probabilities,
-        model.positions == "relative",
+        model.positions == "relative", copied_len=keys / cp * build.software.repeats_keys,
     )  # fmt: skip
     is_windowed = build.block.window > 0 and scores.is_flash  # written-out scores are masked, not left out
     build.add(_windowed(scores, build.block.window, model.has_chunks) if is_windowed else scores, *produced)

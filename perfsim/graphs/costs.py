@@ -17,6 +17,7 @@ from perfsim.formulas.power import NOTHING, Activity
 from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.graphs.kernels import Lowering
 from perfsim.graphs.lifetimes import is_expert
+from perfsim.graphs.updates import orthogonal_kernels
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -31,7 +32,8 @@ class Cost:
     row_…: the products that tensor parallelism splits by column and by row, beside which its exchanges can run.
     tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds:
     their all-gathers; context_ring_seconds: passing keys and values around once; context_swap_seconds: exchanging heads
-    for tokens and back. kept, peak: graphs.lifetimes; selected: graphs.recompute.
+    for tokens and back. kept, peak: graphs.lifetimes; selected: graphs.recompute. factors: rows and columns of trained
+    matrices, and trained vectors; hidden_weights: trained weights of products; orthogonal: Muon's products on them.
     """
 
     forward: Activity = NOTHING
@@ -44,6 +46,7 @@ class Cost:
     column_backward: Activity = NOTHING
     row_forward: Activity = NOTHING
     row_backward: Activity = NOTHING
+    orthogonal: Activity = NOTHING
     tensor_whole_seconds: Floats = 0.0
     tensor_half_seconds: Floats = 0.0
     tensor_gather_seconds: Floats = 0.0
@@ -55,6 +58,8 @@ class Cost:
     weights: Floats = 0.0
     expert_weights: Floats = 0.0
     trained_weights: Floats = 0.0
+    factors: Floats = 0.0
+    hidden_weights: Floats = 0.0
     tensors: Floats = 0.0
     kept_bytes: Floats = 0.0
     peak_bytes: Floats = 0.0
@@ -132,6 +137,8 @@ def graph_cost(
                 tally.do(core=forward)
             case Linear():
                 _count_weights(operation, name, tally)
+                if lowering.orthogonalises:
+                    tally.do(orthogonal=together(orthogonal_kernels(operation)))
                 if name.endswith(("qkv", "query", "_up")):
                     tally.do(column_forward=forward, column_backward=backward)
                 elif name.endswith(("_output", "mlp_down", "expert_down")):
@@ -139,10 +146,13 @@ def graph_cost(
             case Norm():
                 tally.add(weights=operation.width * operation.has_weights)
                 tally.add(trained_weights=operation.width * operation.is_trained)
+                tally.add(factors=operation.width * operation.is_trained)
                 tally.add(tensors=2.0 * operation.has_weights)
             case Lookup():
                 tally.add(weights=operation.table_values)
                 tally.add(trained_weights=operation.table_values * operation.is_trained)
+                rows = operation.table_values / operation.width
+                tally.add(factors=(rows + operation.width) * operation.is_trained)
                 tally.add(tensors=operation.tables)
             case Loss():
                 tally.add(logits=operation.logits)
@@ -168,6 +178,11 @@ def _count_weights(operation: Linear, name: str, tally: "_Tally") -> None:
         return
     tally.add(weights=weights)
     tally.add(trained_weights=adapter if operation.adapter_rank else weights * operation.is_trained)
+    hidden = adapter if operation.adapter_rank else operation.weights * operation.is_trained
+    sides = operation.columns + operation.contraction + 2.0 * operation.adapter_rank
+    vectors = operation.columns * operation.has_bias * (not operation.adapter_rank)
+    tally.add(hidden_weights=hidden)
+    tally.add(factors=operation.count * (sides + vectors) * (operation.is_trained or operation.adapter_rank > 0))
     if name.startswith("experts_"):
         tally.add(expert_weights=weights)
 

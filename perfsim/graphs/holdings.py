@@ -53,6 +53,8 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
     front = embedding.weights + model.loose_parameters
     vocabulary = _own_vocabulary(workload, head, has_front)
     back = head.weights + vocabulary
+    is_own = (vocabulary > 0.0) & (np.asarray(embedding.trained_weights) > 0.0)
+    sides = np.where(is_own, vocabulary / max(model.hidden_size, 1) + model.hidden_size, 0.0)
     ends = has_front * front + has_back * back
     return Held(
         parameters=total(kind.weights for kind in kinds) + ends,
@@ -60,6 +62,10 @@ def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_fr
         trained_parameters=total(kind.trained_weights for kind in kinds)
         + has_front * front * embedding.trained_weights / np.maximum(embedding.weights, 1.0)
         + has_back * _trained_back(workload, plan, head, back),
+        hidden_parameters=total(kind.hidden_weights for kind in kinds),
+        factors=total(kind.factors for kind in kinds)
+        + has_front * embedding.factors
+        + has_back * (head.factors + sides),
         embedding_parameters=has_front * embedding.trained_weights,
         unit_parameters=most(kind.weights for kind in kinds),
         end_parameters=np.where(has_back & (vocabulary > 0.0), back, front),

@@ -44,13 +44,16 @@ class Lowering:
     """How operations become kernels: a software, the number format of its products, the attention kernel that runs.
 
     Products of the head and of attention stay in 16 bits when the layers' products run in 8 or 4. `is_autocast`:
-    weights are kept in fp32 and cast at each use, norms and residuals run in fp32.
+    weights are kept in fp32 and cast at each use, norms and residuals run in fp32. `orthogonalises`: Muon updates the
+    weights. `has_fused_loss`: the head's product and the loss are one, whose forward pass makes the gradients.
     """
 
     software: Software
     number_format: str
     is_autocast: bool = False
     has_backward: bool = True
+    orthogonalises: bool = False
+    has_fused_loss: bool = False
 
     def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
         """The same for a graph's operations: one that nothing goes back through has no backward kernels."""
@@ -351,6 +354,8 @@ class Lowering:
         return Lowered(tuple(forward), tuple(backward))
 
     def _loss(self, op: Loss) -> Lowered:
+        if self.has_fused_loss:  # two reads, and the gradient in the logits' place
+            return Lowered((self.stream(3.0 * op.activation_bytes * op.logits),))
         streamed = self.software.loss_stream_bytes
         rest = self.software.loss_bytes_per_logit - streamed
         cast = [self.stream(streamed / 2.0 * op.logits)] if streamed else []
@@ -358,46 +363,3 @@ class Lowering:
         forward = self.reduction("softmax", half, op.rows, op.classes, row)
         backward = self.reduction("softmax", half, op.rows, op.classes, 2.0 * row, True)
         return Lowered((forward, *cast), (backward, *cast))
-
-
-def optimizer_kernels(
-    optimizer: str, software: Software, parameters: Floats, tensors: Floats, has_master: bool
-) -> tuple[Kernel, ...]:
-    """The kernels of one optimizer step over `parameters` held by this rank in `tensors` tensors.
-
-    Bytes: the software's Adam traffic per parameter, scaled by what other optimizers move against Adam (fp32 states);
-    a master copy adds the cast back to 16 bits and the unscaling of 16-bit gradients.
-    """
-    per_parameter = software.adam_bytes_per_parameter * OPTIMIZER_TRAFFIC[optimizer]
-    if optimizer == "lamb" and software.adam_kernels_per_tensor > 0:
-        per_parameter = LAMB_LOOP_BYTES
-    size = (per_parameter + 12.0 * has_master) * parameters
-    if software.adam_kernels_per_tensor > 0:
-        launches = software.adam_kernels_per_tensor * OPTIMIZER_KERNELS.get(optimizer, 1.0) * tensors
-    elif software.optimizer == "foreach":
-        launches = 14.0 * np.maximum(1.0, tensors / 40.0)
-    else:
-        launches = np.maximum(8.0, tensors / 100.0)
-    return (Kernel("optimizer", "fp32", size / launches, launches=launches),)
-
-
-# HBM traffic per parameter of LAMB compiled by TorchScript, tensor by tensor (NVIDIA/DeepLearningExamples
-# PyTorch/LanguageModeling/Transformer-XL/pytorch/lamb.py: 14 passes in fp32 and three more for clipping and zeroing)
-LAMB_LOOP_BYTES = 68.0
-
-# bytes an update moves against Adam's (read gradient, weight, two moments; write weight, two moments: 28 bytes),
-# counted for adam, sgd, lion and the 8-bit states; assumed for lamb, adafactor and muon
-OPTIMIZER_TRAFFIC = {
-    "adam": 1.0, "adamw": 1.0, "lamb": 1.55, "sgd": 0.6, "adafactor": 0.7, "adam8bit": 0.6, "adamw8bit": 0.6,
-    "lion": 0.75, "muon": 0.9, "none": 0.0,
-}  # fmt: skip
-
-# kernels of an update, tensor by tensor, against Adam's 18: SGD's weight decay, momentum (2), update and zeroing
-# (pytorch torch/optim/sgd.py); all others assumed to launch as many as Adam
-OPTIMIZER_KERNELS = {"sgd": 5.0 / 18.0}
-
-# optimizer moments kept per parameter, in units of the precision's state_bytes
-OPTIMIZER_STATES = {
-    "adam": 2.0, "adamw": 2.0, "lamb": 2.0, "sgd": 1.0, "adafactor": 0.01, "adam8bit": 0.53, "adamw8bit": 0.53,
-    "lion": 1.0, "muon": 1.0, "none": 0.0,
-}  # fmt: skip

@@ -6,13 +6,14 @@ the operation before has read them. The fullest moment of that walk is what the 
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from perfsim.core.numbers import Floats
-from perfsim.formulas.operations import Exchange, Lookup, Loss, Operation, Pointwise
+from perfsim.formulas.operations import Exchange, Lookup, Pointwise
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -26,19 +27,20 @@ class Lifetimes:
     peak_bytes: Floats
 
 
-def lifetimes(graph: "nx.DiGraph[str]", expert_load: Floats = 1.0, logit_bytes: float = 0.0) -> Lifetimes:
+def lifetimes(
+    graph: "nx.DiGraph[str]", expert_load: Floats = 1.0, loss_bytes: Mapping[str, Floats] | None = None
+) -> Lifetimes:
     """What one micro-batch keeps of a graph, and the fullest moment of the graph's backward pass [B].
 
-    expert_load: how many times the mean's tokens the experts' operations hold. logit_bytes: held per logit while the
-    loss runs. Sums and exchanges hand their gradient on; other gradients are tensors of their own, and a second
+    expert_load: how many times the mean's tokens the experts' operations hold. loss_bytes: held while
+    each loss runs. Sums and exchanges hand their gradient on; other gradients are tensors of their own, and a second
     gradient of the same tensor is added to the first. Source: PyTorch's autograd engine (torch/csrc/autograd).
     """
     walk = _Backward(graph, expert_load)
     kept = peak = walk.held
     for name in reversed(list(graph)):
-        operation: Operation = graph.nodes[name]["operation"]
-        if isinstance(operation, Loss):
-            peak = np.maximum(peak, walk.held + logit_bytes * operation.logits)
+        if loss_bytes and name in loss_bytes:
+            peak = np.maximum(peak, walk.held + loss_bytes[name])
         if name != "input":
             peak = np.maximum(peak, walk.step(name))
     return Lifetimes(kept, peak)

@@ -47,7 +47,7 @@ def with_selection(cost: Cost, graph: "nx.DiGraph[str]", work: Work, software: S
         node = graph.nodes[name]
         operation = node["operation"]
         kept = kept + share * node["values"] * operation.activation_bytes
-        kept = kept + (operation.saved_bytes if name in cores else 0.0)
+        kept = kept + (operation.saved_bytes - operation.copied_bytes if name in cores else 0.0)
         again = again.plus(work[name][0].times(-share))
         flops = flops - share * operation.forward_flops
     return replace(cost, selected_kept_bytes=kept, selected=again, selected_flops=flops)

@@ -46,6 +46,7 @@ class Holding:
     weights, trained_weights, expert_weights [count]; kept_bytes: activations between forward and backward pass;
     passing_bytes: what its own backward pass needs besides at its fullest [B]. matrices: bytes of one weight matrix of
     each product [B]. `count` layers like this are spread evenly over the `span` layers from layer `first` on.
+    factors, hidden_weights [count]: as in graphs.costs.Cost.
     """
 
     weights: Floats
@@ -53,6 +54,8 @@ class Holding:
     expert_weights: Floats
     kept_bytes: Floats
     passing_bytes: Floats
+    factors: Floats
+    hidden_weights: Floats
     matrices: dict[str, Floats]
     count: int = 1
     first: int = 0
@@ -64,8 +67,8 @@ class StageCosts:
     """One GPU, one micro-batch: the mean layer, what each kind of layer and both ends hold.
 
     Seconds [s] of the mean layer (tensor, context and expert exchanges: what sticks out), of embedding and head
-    together (`ends`) and of the head alone; weights, trained weights and tensors [count] of all layers; kinds: one
-    layer of each kind, under the plan's recomputation; FLOPs of everything;
+    together (`ends`), of the head alone and of Muon's products on all layers; weights, trained weights and tensors
+    [count] of all layers; kinds: one layer of each kind, under the plan's recomputation; FLOPs of everything;
     clock_ratio: the core clock that the power limit leaves, over the full one; busy_watts: one board's mean power
     while these kernels run, held_watts: while kernels run that compute nothing.
     """
@@ -73,6 +76,7 @@ class StageCosts:
     layer: Passes
     ends: Passes
     head_seconds: Floats
+    orthogonal_seconds: Floats
     tensor_seconds: Floats
     context_seconds: Floats
     expert_seconds: Floats
@@ -139,6 +143,7 @@ def _put_together(
         layer=_passes(layers.times(1.0 / count), again.times(1.0 / count), hosted / count, clock, software),
         ends=_passes(ends, Activity(), 0.0, clock, software),
         head_seconds=_passes(costs.head.cost, Activity(), 0.0, clock, software).total,
+        orthogonal_seconds=clock.seconds(layers.orthogonal),
         tensor_seconds=sum(
             k.count / count * _tensor_seconds(k.cost, plan, software, clock, share, full) for k in costs.kinds
         ),
@@ -167,7 +172,7 @@ def _held(part: Part) -> Holding:
     cost = part.cost
     return Holding(
         cost.weights, cost.trained_weights, cost.expert_weights, cost.kept_bytes, cost.peak_bytes - cost.kept_bytes,
-        part.matrices, part.count, part.first, part.span,
+        cost.factors, cost.hidden_weights, part.matrices, part.count, part.first, part.span,
     )  # fmt: skip
 
 

@@ -10,10 +10,12 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.model import Model
 from perfsim.core.numbers import Floats
+from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.formulas.operations import Linear
+from perfsim.formulas.losses import loss_bytes
+from perfsim.formulas.operations import Linear, Loss
 from perfsim.formulas.parameters import count as count_parameters
 from perfsim.formulas.power import NOTHING, Activity
 from perfsim.graphs.blocks import blocks
@@ -67,8 +69,12 @@ def step_costs(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
 ) -> StepCosts:
     """Costs of every graph of a step; arrays over the plan's tensor, context, expert and micro-batch choices only."""
-    lowering = Lowering(software, workload.precision.matmul, is_autocast(workload, software))
-    load, logit_bytes = _expert_load(workload, plan), software.logit_bytes * 0.5 * workload.precision.activation_bytes
+    lowering = Lowering(
+        software, workload.precision.matmul, is_autocast(workload, software),
+        orthogonalises=OPTIMIZERS[workload.optimizer].orthogonalises,
+        has_fused_loss=workload.fused_linear_loss,
+    )  # fmt: skip
+    load = _expert_load(workload, plan)
     operations: dict[str, tuple[Activity, Activity]] = {}
     ends: dict[str, Part] = {}
     kinds: list[Part] = []
@@ -78,7 +84,7 @@ def step_costs(
     for part, count, graph in step_graphs(workload, plan, software, software.attention):
         of_pass = lowering.of(graph)
         cost, work = graph_cost(graph, system, plan, software, calibration, of_pass, load)
-        cost = _with_lives(cost, lifetimes(graph, load, logit_bytes), of_pass.has_backward)
+        cost = _with_lives(cost, lifetimes(graph, load, _loss_bytes(graph, workload, software)), of_pass.has_backward)
         if of_pass.has_backward:
             cost = with_selection(cost, graph, work, software)
         place = places.get(part)
@@ -107,6 +113,17 @@ def _together(kinds: list[Part]) -> Cost:
 
 def _joined(one: Part, other: Part) -> Part:
     return replace(one, cost=one.cost.plus(other.cost), matrices=one.matrices | other.matrices)
+
+
+def _loss_bytes(graph: "nx.DiGraph[str]", workload: Workload, software: Software) -> dict[str, Floats]:
+    """What is held while each of the graph's losses runs [B]."""
+    found: dict[str, Floats] = {}
+    for name in graph:
+        loss = graph.nodes[name]["operation"]
+        if isinstance(loss, Loss):
+            product = graph.nodes[next(graph.predecessors(name))]["operation"]
+            found[name] = loss_bytes(loss, product, workload, software)
+    return found
 
 
 def prefix_of(model: Model, part: str) -> str:

@@ -51,6 +51,7 @@ class GpuSpec(Sourced):
     pcie_generation: Annotated[int, Field(ge=1, le=7)]
     pcie_lanes: Annotated[int, Field(ge=1, le=32)]
     nvlink_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    c2c_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None  # to the CPU, both directions
     peer_to_peer: PeerToPeer
     peak_tflops: PeakTflops
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from perfsim.core.model import Model
-from perfsim.core.workload import Head
+from perfsim.core.optimizer import OPTIMIZERS
+from perfsim.core.workload import Head, Task
 from perfsim.inputs.positions import Loc
-from perfsim.inputs.scenario_file import WorkloadKeys
+from perfsim.inputs.scenario_file import HeadName, WorkloadKeys
 
 Found = tuple[Loc, str, str]
 
@@ -19,6 +20,21 @@ def most_tokens(model: Model) -> int:
         return model.encoder_tokens
     is_limited = model.positions == "learned" and model.max_positions > 0 and model.kind != "encoder-decoder"
     return model.max_positions if is_limited else 10**7
+
+
+def head_of(asked: HeadName | None, task: str, model: Model) -> Head:
+    """What stands on top of the model: what is asked for, else what its kind and the task mean."""
+    if asked:
+        return Head(asked)
+    if model.kind == "diffusion" or model.nets:
+        return Head.NONE
+    roles = {tower.role for tower in model.towers}
+    if "contrast" in roles:
+        return Head.CONTRASTIVE
+    if "generator" in roles and task == Task.PRETRAIN:
+        return Head.REPLACED
+    classifies = model.kind == "vit" or (model.kind == "encoder" and task != Task.PRETRAIN)
+    return Head.CLASSIFICATION if classifies else Head.LANGUAGE_MODEL
 
 
 def misfits(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
@@ -68,6 +84,11 @@ def _misfits_of_heads(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
         yield ("head",), f"{model.key} has no second tower to compare with", "remove it"
     if keys.head == Head.REPLACED and model.kind != "encoder":
         yield ("head",), f"{model.key} is no encoder", "remove it"
+    if keys.loss_chunks > 1 or keys.fused_linear_loss:
+        others = [task for task in keys.task if head_of(keys.head, task, model) is not Head.LANGUAGE_MODEL]
+        if others or model.adaptive_softmax_cutoffs:
+            key = "fused_linear_loss" if keys.fused_linear_loss else "loss_chunks"
+            yield (key,), "is for losses over a vocabulary", "remove it, or use a language-model head"
     if "freeze" in keys.task and keys.head is None and (has_contrast or model.kind == "diffusion"):
         todo = "add head = classification" if has_contrast else "write lora or finetune"
         yield ("task", keys.task.index("freeze")), f"trains the head alone, and {model.key} has none", todo
@@ -101,3 +122,5 @@ def _misfits_of_nets(keys: WorkloadKeys, model: Model) -> Iterator[Found]:
             yield ("task", i), f"{model.key} is trained whole", f"write {' or '.join(_TASKS_OF_NETS)}"
     if keys.head is not None:
         yield ("head",), f"{model.key} has its own", "remove it"
+    if OPTIMIZERS[keys.optimizer].is_factored or OPTIMIZERS[keys.optimizer].orthogonalises:
+        yield ("optimizer",), f"{keys.optimizer} works on matrices, and {model.key} has kernels", "write sgd or adamw"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import ContextExchange, Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
@@ -31,6 +31,9 @@ WORKLOAD_KEYS = (
     "steps",
     "precision",
     "optimizer",
+    "optimizer_in_backward",
+    "loss_chunks",
+    "fused_linear_loss",
     "dropout",
     "lora_rank",
     "trained_towers",
@@ -116,6 +119,7 @@ def one_plan(
         zero_stage=int(options["zero_stage"]),
         hybrid_shard=_hybrid_shard(options, data * degrees["context_parallel"]),
         recompute=Recompute[str(options["recompute"]).upper()],
+        offload=Offload[str(options["offload"]).upper()],
         schedule=next(schedule for schedule in Schedule if schedule.label == options["schedule"]),
         recompute_layers=_recomputed_layers(options, workload),
         placement=next(place for place in Placement if place.label == options["placement"]),

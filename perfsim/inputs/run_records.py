@@ -6,8 +6,11 @@ from typing import Any
 
 from perfsim.calibration.runs import NO_RECOMPUTATION
 from perfsim.core.hardware import Gpu, System
-from perfsim.core.plan import ContextExchange, Plan, Recompute
+from perfsim.core.model import Model
+from perfsim.core.optimizer import OPTIMIZERS
+from perfsim.core.plan import ContextExchange, Offload, Plan, Recompute
 from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload, model_of
+from perfsim.formulas.parameters import count
 from perfsim.inputs.collectives import Presets
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.run_models import RunModel
@@ -24,8 +27,10 @@ RECOMPUTE = {
     "full": Recompute.FULL,
     "unknown": Recompute.NONE,
 }
+OFFLOADS = {"none": Offload.NONE, "unknown": Offload.NONE, "optimizer": Offload.OPTIMIZER}
+FSDP_FRAMEWORKS = ("torchtune", "fsdp", "pytorch")  # torch.distributed.fsdp CPUOffloadPolicy has no optimizer alone
+CHUNKS = 8  # of pytorch/torchtune torchtune/modules/loss/ce_chunked_output_loss.py
 TRAINS_16_BIT_WEIGHTS = ("megatron", "megatron-core", "deepspeed", "llm.c")  # unless the row says otherwise
-EXACT_OPTIMIZERS = ("adam", "adamw", "lamb", "sgd", "adafactor", "adam8bit", "muon", "none")
 
 # Bytes per frozen base parameter with its scales: QLoRA, arXiv 2305.14314, sections 2 and 3, a scale of 32 bits for
 # 64 weights, 0.127 bits a weight when quantised twice; int4 as GPTQ with groups of 128.
@@ -46,9 +51,6 @@ IMPOSSIBLE = {  # what a key of the column `extras` means for the model; `key=va
     "uneven=y": "the last micro-batch is smaller",
     "dataparallel=y": "single-process DataParallel is not modelled yet",
     "optimizer_timed=n": "the optimizer is not part of the timed step",
-    "activation_offload": "offload is not modelled yet",
-    "optimizer_in_backward": "an optimizer that runs inside the backward pass is not modelled yet",
-    "chunked_ce": "a loss computed in chunks is not modelled yet",
     "power_limited": "the power limit was lowered to an unknown number of watts",
     "lora_trains_embeddings=y": "adapters on embeddings are not modelled yet",
 }
@@ -62,10 +64,10 @@ def impossible(row: RunRow) -> str:
         given = options.get(key, "")
         if given == value if equals else given not in ("", "n"):
             return why
-    if row.offload in ("optimizer", "params"):
-        return "offload is not modelled yet"
-    if row.optimizer not in (*EXACT_OPTIMIZERS, "unknown"):
-        return f"the optimizer {row.optimizer} is not modelled yet"
+    if row.optimizer not in (*OPTIMIZERS, "unknown"):
+        return f"the optimizer {row.optimizer} is not modelled"
+    if row.offload in ("optimizer", "params") and options.get("activation_offload") == "y":
+        return "activations and parameters are offloaded together"
     is_adapter = row.task in ("lora", "qlora")
     if row.optimizer == "unknown" and not is_adapter and row.peak_memory_gb:
         return "the optimizer is not stated, and it decides the memory"
@@ -109,7 +111,17 @@ def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) ->
         recompute=RECOMPUTE["full" if detail == EVERY_SECOND else row.recompute],
         recompute_layers=layers // 2 if detail == EVERY_SECOND else 0,
         context_exchange=ContextExchange.ALL_TO_ALL if row.options.get("cp_comm") == "a2a" else ContextExchange.RING,
+        offload=_offload(row, framework),
     )
+
+
+def _offload(row: RunRow, framework: str) -> Offload:
+    """What the row keeps in host memory; FSDP moves parameters with the optimizer."""
+    if row.options.get("activation_offload") == "y":
+        return Offload.ACTIVATIONS
+    is_fsdp = row.sharding == "zero3" and framework in FSDP_FRAMEWORKS
+    is_all = row.offload == "params" or (row.offload == "optimizer" and is_fsdp)
+    return Offload.PARAMETERS if is_all else OFFLOADS[row.offload]
 
 
 def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[str]) -> Workload:
@@ -138,6 +150,8 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
         global_batch_size=batch,
         precision=_precision(row, framework, is_adapter),
         optimizer=optimizer,
+        optimizer_in_backward=options.get("optimizer_in_backward") == "y",
+        loss_chunks=CHUNKS if options.get("chunked_ce") == "y" else 1,
         steps=1.0,
         head=head,
         head_positions=_head_positions(row, head, decoder_len),
@@ -146,7 +160,7 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
         dropout=float(options.get("dropout", known.dropout or USUAL_DROPOUT.get(framework, 0.0))),
         attention_dropout=None if "dropout" in options else known.attention_dropout,
         lora_rank=(row.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
-        base_bytes=_base_bytes(row),
+        base_bytes=_base_bytes(row, model),
     )
 
 
@@ -218,7 +232,13 @@ def _precision(row: RunRow, framework: str, is_adapter: bool) -> Precision:
     return precision
 
 
-def _base_bytes(row: RunRow) -> float:
+def _base_bytes(row: RunRow, model: Model) -> float:
+    """Mean bytes of a frozen weight; products inside the layers are quantised, embeddings and head stay in 16 bits."""
     is_twice = row.options.get("double_quant") == "y"
     nf4 = NF4_TWICE_BYTES if is_twice else NF4_BYTES
-    return {"none": 0.0, "nf4": nf4, "int4": INT4_BYTES, "int8": INT8_BYTES}[row.base_quant]
+    packed = {"nf4": nf4, "int4": INT4_BYTES, "int8": INT8_BYTES}.get(row.base_quant)
+    if packed is None:
+        return 0.0
+    counted = count(model)
+    quantised = counted.linear_parameters / counted.total
+    return packed * quantised + 2.0 * (1.0 - quantised)

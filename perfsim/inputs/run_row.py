@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
+from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.workload import PRECISIONS
 from perfsim.inputs.explain import nearest, shown
 from perfsim.inputs.tables import Cells, Complaints
@@ -26,8 +27,7 @@ CHOICES = {
     "attention": ("naive", "flash", "sdpa", "cudnn", "unknown"),
     "fusion": ("eager", "fused", "compiled", "unknown"),
     "optimizer": (
-        "adam", "adamw", "lamb", "sgd", "adafactor", "adam8bit", "adam4bit", "paged-adamw", "badam", "muon", "none",
-        "unknown",
+        *OPTIMIZERS, "badam", "unknown",
     ),
     "memory_kind": ("allocated", "reserved", "nvidia-smi", "unknown"),
     "outcome": ("ok", "oom"),

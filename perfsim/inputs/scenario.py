@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.model import Model
-from perfsim.core.plan import ContextExchange, Placement, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Recompute, Schedule
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
@@ -31,6 +31,7 @@ __all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
 LookUp = Callable[[str], object]
 
 _RECOMPUTE = {"none": Recompute.NONE, "selective": Recompute.SELECTIVE, "full": Recompute.FULL}
+_OFFLOAD = {offload.label: offload for offload in Offload}
 _PLACEMENT = {place.label: place for place in Placement}
 _CONTEXT_EXCHANGE = {kind.label: kind for kind in ContextExchange}
 _SCHEDULE = {schedule.label: schedule for schedule in Schedule}
@@ -214,6 +215,7 @@ def _space(search: SearchKeys) -> Space:
         hybrid_shard=ordered(search.hybrid_shard) or (0,),
         recompute=ordered([_RECOMPUTE[name] for name in search.recompute]),
         recompute_layers=ordered(search.recompute_layers) or (0,),
+        offload=ordered([_OFFLOAD[name] for name in search.offload]),
         schedule=ordered([_SCHEDULE[name] for name in search.schedule]),
         placement=ordered([_PLACEMENT[name] for name in search.placement]),
         context_exchange=ordered([_CONTEXT_EXCHANGE[name] for name in search.context_exchange]),

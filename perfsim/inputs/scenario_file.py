@@ -10,7 +10,11 @@ from perfsim.inputs.positions import Loc
 
 TaskName = Literal["pretrain", "finetune", "lora", "qlora", "freeze"]
 HeadName = Literal["language-model", "classification", "span", "contrastive", "replaced-token"]
-OptimizerName = Literal["adamw", "adam", "sgd", "lamb", "adafactor", "adam8bit", "adamw8bit", "muon", "lion"]
+OptimizerName = Literal[
+    "adamw", "adam", "sgd", "sgd-plain", "lamb", "adafactor", "lion", "muon", "adam8bit", "adamw8bit", "adam4bit",
+    "adamw4bit", "paged-adamw", "paged-adamw8bit",
+]  # fmt: skip
+OffloadName = Literal["none", "optimizer", "parameters", "activations"]
 PrecisionName = Literal[
     "fp32", "tf32", "amp-fp16", "fp16-o2", "amp-bf16", "bf16-mixed", "bf16", "fp8", "nvfp4", "mxfp4"
 ]
@@ -40,6 +44,12 @@ ALIASES = {  # what other tools call a key: perfsim's key
     "max_steps": "steps",
     "train_iters": "steps",
     "optim": "optimizer",
+    "optimizer_in_bwd": "optimizer_in_backward",
+    "num_output_chunks": "loss_chunks",
+    "use_liger_kernel": "fused_linear_loss",
+    "cpu_offload": "offload",
+    "fsdp_cpu_offload": "offload",
+    "offload_optimizer": "offload",
     "dtype": "precision",
     "bf16": "precision",
     "fp16": "precision",
@@ -110,6 +120,9 @@ class WorkloadKeys(Spec):
     steps: Annotated[int, Field(ge=1, le=10**10)] | None = None
     precision: PrecisionName = "amp-bf16"
     optimizer: OptimizerName = "adamw"
+    optimizer_in_backward: bool = False
+    loss_chunks: Annotated[int, Field(ge=1, le=1024)] = 1
+    fused_linear_loss: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     lora_rank: Annotated[int, Field(ge=1, le=65536)] | None = None
     mlm_positions: Length | None = None
@@ -129,6 +142,8 @@ class WorkloadKeys(Spec):
             yield ("lora_rank",), "is for the tasks lora and qlora", "remove it, or set the task"
         if self.mlm_positions is not None and self.seq_len is not None and self.mlm_positions > self.seq_len:
             yield ("mlm_positions",), f"{self.mlm_positions:,} exceeds seq_len", f"write at most {self.seq_len:,}"
+        if self.fused_linear_loss and self.loss_chunks > 1:
+            yield ("loss_chunks",), "the fused loss cuts its own chunks", "keep one of the two keys"
         if not self.task:
             yield ("task",), "is not told", "name one, such as finetune"
         if len(set(self.task)) < len(self.task):
@@ -152,6 +167,7 @@ class SearchKeys(Spec):
     hybrid_shard: Counts = ()
     recompute: Annotated[tuple[RecomputeName, ...], AUTO_OR_LIST, A_LIST] = ()
     recompute_layers: Counts = ()
+    offload: Annotated[tuple[OffloadName, ...], AUTO_OR_LIST, A_LIST] = ("none",)
     schedule: Annotated[tuple[ScheduleName, ...], AUTO_OR_LIST, A_LIST] = ()
     placement: Annotated[tuple[PlacementName, ...], AUTO_OR_LIST, A_LIST] = ("data-inner",)
     context_exchange: Annotated[tuple[ContextExchangeName, ...], AUTO_OR_LIST, A_LIST] = ("ring",)

@@ -5,14 +5,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from perfsim.core.software import ScheduleKind, Software
+from perfsim.core.software import OffloadKind, ScheduleKind, Software
 from perfsim.errors import InputError
 from perfsim.inputs.files import Document, Sourced, check
 from perfsim.inputs.records import schema_of, values_of
 
 _SCHEDULES = Annotated[tuple[ScheduleKind, ...], Field(strict=False, max_length=16)]
+_OFFLOADS = Annotated[tuple[OffloadKind, ...], Field(strict=False, max_length=16)]
 SoftwareSpec = schema_of(
-    Software, {"first_release": datetime.date, "last_release": datetime.date, "schedules": _SCHEDULES}
+    Software,
+    {"first_release": datetime.date, "last_release": datetime.date, "schedules": _SCHEDULES, "offloads": _OFFLOADS},
 )
 
 

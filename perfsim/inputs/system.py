@@ -13,7 +13,7 @@ from perfsim.inputs.fabric import network, segments
 from perfsim.inputs.files import Line, Name, Sourced, Spec, check, raise_problems, read_toml
 from perfsim.inputs.gpu import GpuSpec, PeerToPeer
 from perfsim.inputs.positions import Loc
-from perfsim.inputs.wiring import Wiring, domain_of, wiring_problems
+from perfsim.inputs.wiring import Wiring, domain_of, host_link_bytes_per_s, host_of, wiring_problems
 
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
 Lanes = Annotated[int, Field(ge=1, le=32)]
@@ -97,7 +97,7 @@ def load_system(path: Path, gpus: Collection[str]) -> SystemSpec:
 def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: Presets) -> System:
     """The system in SI units, with `gpu` as its card and `card` as that card's file."""
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
-    domain = domain_of(spec, card)
+    domain, host = domain_of(spec, card), host_of(spec, card)
     return System(
         key=key,
         name=spec.name,
@@ -107,6 +107,8 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: 
         max_gpus=nodes * spec.gpus_per_node,
         within=segments(spec, domain, card, collectives),
         between=network(spec, domain, collectives),
+        host_link_bytes_per_s=host_link_bytes_per_s(spec, card),
+        host_memory_bytes_per_s=host.memory_bytes_per_s * host.sockets / spec.gpus_per_node,
         host_watts_per_gpu=_host_watts(spec, card),
         usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
         has_price=spec.price is not None,

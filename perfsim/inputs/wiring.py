@@ -189,6 +189,15 @@ def host_of(spec: "SystemSpec", card: GpuSpec) -> Host:
     )
 
 
+def host_link_bytes_per_s(spec: "SystemSpec", card: GpuSpec) -> float:
+    """What the slowest GPU has to its host's memory, one direction, while all of the node do: C2C, or PCIe [B/s]."""
+    if card.c2c_gb_per_s:
+        return card.c2c_gb_per_s * GIGA / 2
+    host = host_of(spec, card)
+    shared = host.uplink_bytes_per_s / host.gpus_per_switch if host.gpus_per_switch else inf
+    return min(*host.slots_bytes_per_s, shared)
+
+
 def slot_bytes_per_s(domain: Domain) -> float:
     """What the slowest slot carries, and so what a GPU hands to its NIC at most [B/s]."""
     slots = [k.bytes_per_s for k in domain.links if k.kind == "pcie" and "gpu" in (kind_of(k.a), kind_of(k.b))]

@@ -12,8 +12,8 @@ from perfsim.core.workload import NF4_BYTES, PRECISIONS, Head, Precision, Task, 
 from perfsim.errors import InputError
 from perfsim.formulas.parameters import count
 from perfsim.inputs import explain
-from perfsim.inputs.misfits import Found, misfits, most_tokens
-from perfsim.inputs.scenario_file import HeadName, WorkloadKeys, with_aliases
+from perfsim.inputs.misfits import Found, head_of, misfits, most_tokens
+from perfsim.inputs.scenario_file import WorkloadKeys, with_aliases
 
 DEFAULT_LORA_RANK = 16
 
@@ -51,7 +51,7 @@ def make_workload(model: Model, **keys: Any) -> Workload:
 def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
     """The job of checked keys."""
     precision = PRECISIONS[keys.precision]
-    head = _head(keys.head, task, model)
+    head = head_of(keys.head, task, model)
     is_adapter = task in (Task.LORA, Task.QLORA)
     model = model_of(_thawed(keys.trained_towers, model), Task(task), head)
     return Workload(
@@ -62,6 +62,9 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
         global_batch_size=keys.global_batch_size,
         precision=precision,
         optimizer=keys.optimizer,
+        optimizer_in_backward=keys.optimizer_in_backward,
+        loss_chunks=keys.loss_chunks,
+        fused_linear_loss=keys.fused_linear_loss,
         steps=float(_steps(keys)),
         head=head,
         head_positions=_head_positions(keys, head, model),
@@ -94,20 +97,6 @@ def _usual_tokens(model: Model) -> int:
         return model.max_positions
     words = min(512, most_tokens(model))
     return words + sum(tower.sequence_tokens for tower in model.towers)
-
-
-def _head(asked: HeadName | None, task: str, model: Model) -> Head:
-    if asked:
-        return Head(asked)
-    if model.kind == "diffusion" or model.nets:
-        return Head.NONE
-    roles = {tower.role for tower in model.towers}
-    if "contrast" in roles:
-        return Head.CONTRASTIVE
-    if "generator" in roles and task == Task.PRETRAIN:
-        return Head.REPLACED
-    classifies = model.kind == "vit" or (model.kind == "encoder" and task != Task.PRETRAIN)
-    return Head.CLASSIFICATION if classifies else Head.LANGUAGE_MODEL
 
 
 def _head_positions(keys: WorkloadKeys, head: Head, model: Model) -> int:

@@ -68,6 +68,8 @@ def verdict(case: Case) -> Iterator[str]:
         chance = row["fit_probability"]
         fits = "Fits" if chance >= 0.95 else f"May not fit (chance {percent_text(chance)})"
         yield f"{fits}: {what}: {memory_text(row)} a GPU, {step}"
+        if row["host_memory_bytes"]:
+            yield f"{number_text(row['host_memory_bytes'] / GIB)} GiB of host memory a GPU"
     yield workload_text(case.workload)
     if not case.problems:
         rates = f"MFU {percent_text(row['mfu'])}, HFU {percent_text(row['hfu'])}"

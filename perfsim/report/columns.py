@@ -8,7 +8,7 @@ import numpy as np
 
 from perfsim.core.arrays import take
 from perfsim.core.hardware import System
-from perfsim.core.plan import ContextExchange, Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
@@ -80,6 +80,7 @@ def _plan_columns(
         **{name: _plain(getattr(plans, name), n) for name in DEGREES},
         "microbatches": _plain(microbatches, n),
         "recompute": [Recompute(r).name.lower() for r in _plain(plans.recompute, n)],
+        "offload": [Offload(o).label for o in _plain(plans.offload, n)],
         "schedule": [Schedule(s).label for s in _plain(plans.schedule, n)],
         "recompute_layers": _plain(plans.recompute_layers, n),
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
@@ -106,6 +107,7 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
         "step_seconds": _plain(estimates.time.total_seconds, n),
         **{name: _plain(getattr(estimates, name), n) for name in FIGURES},
         "memory_bytes": _plain(estimates.memory.total_bytes, n),
+        "host_memory_bytes": _plain(estimates.memory.host_bytes, n),
         "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
         "fit_probability": _plain(_fit_probability(estimates), n),
     }

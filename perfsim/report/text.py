@@ -83,6 +83,7 @@ def plan_text(row: Mapping[str, Any]) -> str:
     words += {"none": [], "selective": ["selective"], "full": [some]}[row["recompute"]]
     if row["context_parallel"] > 1 and row["context_exchange"] != ContextExchange.RING.label:
         words.append(row["context_exchange"])
+    words += [] if row["offload"] == "none" else [f"offload-{row['offload']}"]
     return " ".join(words)
 
 

@@ -18,6 +18,7 @@ BOUNDS = {  # parts whose bound does not depend on the operations
     "pipeline_send_seconds": "communication",
     "gradient_reduce_seconds": "communication",
     "optimizer_seconds": "memory",
+    "offload_seconds": "host",
     "host_seconds": "host",
     "straggler_seconds": "stragglers",
 }
@@ -143,6 +144,7 @@ _WORDS: dict[str, Callable[[Workload, Plan], str]] = {
     "pipeline_bubble_seconds": _bubble,
     "pipeline_send_seconds": lambda w, p: f"activations and their gradients between {p.pipeline_parallel} stages",
     "gradient_reduce_seconds": _reduce,
+    "offload_seconds": lambda w, p: "copies from and to host memory that kernels do not hide, the CPU's update",
     "optimizer_seconds": lambda w, p: f"{w.optimizer} updates {count_text(_trained(w))} parameters{_split(p, 1)}",
     "host_seconds": lambda w, p: "data, logging and synchronisation of a step",
     "straggler_seconds": lambda w, p: f"waiting for the slowest of {p.gpus:,} GPUs",

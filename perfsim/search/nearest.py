@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import Plan, Recompute
+from perfsim.core.plan import Offload, Plan, Recompute
 from perfsim.core.results import Estimate
 from perfsim.core.workload import NF4_BYTES, Task, Workload
 from perfsim.search.space import Space
@@ -40,6 +40,8 @@ def _changes(workload: Workload, space: Space) -> Iterator[tuple[str, Workload, 
         yield "shard weights, gradients and optimizer (zero_stage = 3)", workload, sharded
     least = replace(recompute, micro_batch_size=(1,), zero_stage=(3,))
     yield "recompute = full, micro_batch_size = 1 and zero_stage = 3 together", workload, least
+    spared = replace(least, offload=(Offload.OPTIMIZER,))
+    yield "the same with the optimizer in host memory (offload = optimizer)", workload, spared
     if not (workload.is_adapter or workload.model.nets):
         lora = replace(workload, task=Task.LORA, lora_rank=16, base_bytes=2.0)
         yield "train LoRA adapters of rank 16 instead of all weights (task = lora)", lora, least

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.plan import ContextExchange, Placement, Plan, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 
@@ -29,6 +29,7 @@ class Space:
     hybrid_shard: tuple[int, ...] = (0,)
     recompute: tuple[int, ...] = ()
     recompute_layers: tuple[int, ...] = (0,)
+    offload: tuple[int, ...] = (Offload.NONE,)
     schedule: tuple[int, ...] = ()
     placement: tuple[int, ...] = (Placement.DATA_INNER,)
     context_exchange: tuple[int, ...] = (ContextExchange.RING,)
@@ -64,8 +65,9 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
         "expert_parallel": experts,
         "micro_batch_size": micro,
         "virtual_stages": virtual,
-        "zero_stage": [0, 1, 2, 3] if most > 1 else [0],
+        "zero_stage": [0, 1, 2, 3] if most > 1 else [0, 3] if Offload.PARAMETERS in space.offload else [0],
         "recompute": [int(r) for r in Recompute],
+        "offload": [int(o) for o in Offload],
         "schedule": [Schedule.ONE_F_ONE_B],
         "placement": [int(p) for p in Placement] if has_stages else [Placement.DATA_INNER],
     }
@@ -92,6 +94,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
         hybrid,
         recompute,
         some,
+        offload,
         schedule,
         place,
         exchange,
@@ -109,6 +112,7 @@ def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
         hybrid_shard=np.where(zero == 3, hybrid, 0),
         recompute=recompute,
         recompute_layers=np.where(recompute == Recompute.FULL, some, 0),
+        offload=offload,
         schedule=schedule,
         placement=place,
         context_exchange=exchange,

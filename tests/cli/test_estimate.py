@@ -51,6 +51,32 @@ def test_the_power_limit_decides_clock_watts_and_time() -> None:
     assert lines[3] == f"{low['watts_per_gpu']:.0f} W a GPU, clock {low['clock_ratio']:.2f} of full under 400 W"
 
 
+def test_what_lies_in_host_memory_is_told() -> None:
+    options = (
+        "--gpu",
+        "A100 80GB SXM",
+        "--mbs",
+        "4",
+        "--precision",
+        "bf16-mixed",
+        "--software",
+        "deepspeed-zero3-2021",
+    )
+    result = estimated(*options, "--offload", "optimizer")
+    assert result.exit_code == 0 and "offload-optimizer" in result.stdout
+    assert "4.38 GiB of host memory a GPU" in result.stdout and "offload " in result.stdout
+    refused = estimated(*options, "--offload", "parameters")
+    assert refused.exit_code == 1 and "zero_stage = 3" in " ".join(refused.stdout.split())
+
+
+def test_optimizers_and_losses_are_options() -> None:
+    options = ("--gpu", "RTX 4090", "--task", "pretrain", "--mbs", "32", "--precision", "bf16", "--json", "-")
+    usual = json.loads(estimated(*options).stdout)
+    changed = ("--optimizer", "adamw8bit", "--optimizer-in-backward", "--loss-chunks", "8")
+    less = json.loads(estimated(*options, *changed).stdout)
+    assert less["optimizer_bytes"] < 0.6 * usual["optimizer_bytes"] and less["passing_bytes"] < usual["passing_bytes"]
+
+
 def test_what_cannot_run_is_exit_1() -> None:
     result = estimated("--gpu", "GTX 1060", "--mbs", "64", "--gbs", "64", "--precision", "fp32")
     assert result.exit_code == 1 and result.stdout.startswith("Cannot run: 1x GTX 1060")

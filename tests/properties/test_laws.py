@@ -23,7 +23,7 @@ plans = st.builds(
     Plan, tensor_parallel=powers, pipeline_parallel=st.sampled_from([1, 2, 3, 4, 8]), data_parallel=powers,
     context_parallel=st.sampled_from([1, 2]), micro_batch_size=powers, virtual_stages=st.sampled_from([1, 2, 3]),
     sequence_parallel=st.booleans(), zero_stage=st.integers(0, 3), hybrid_shard=st.sampled_from([0, 4]),
-    recompute=st.integers(0, 2), schedule=st.integers(0, 4),
+    recompute=st.integers(0, 2), offload=st.integers(0, 3), schedule=st.integers(0, 4),
 )  # fmt: skip
 whole = plans.map(lambda plan: replace(plan, schedule=plan.schedule % 2))  # gpipe, 1f1b: backward passes are not split
 cases = st.sampled_from(

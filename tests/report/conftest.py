@@ -71,8 +71,8 @@ def estimate(steps: int) -> Estimate:
     zero = np.zeros(4)
     hours = steps * SECONDS / 3600
     return Estimate(
-        time=StepTime(0.3 * SECONDS, 0.7 * SECONDS, *[zero] * 12),
-        memory=Memory(*[Moment(*[PART] * 6)] * 4, PART, PART, 9.0 * PART),
+        time=StepTime(0.3 * SECONDS, 0.7 * SECONDS, *[zero] * 13),
+        memory=Memory(*[Moment(*[PART] * 6)] * 4, PART, PART, 9.0 * PART, zero),
         energy=Energy(100 * SECONDS, zero, zero),
         cost=Cost(zero, zero),
         problems=np.zeros(4, dtype=np.int64),

@@ -24,7 +24,8 @@ Made = Callable[..., Sweep]
 ONE = {
     "tensor_parallel": 1, "pipeline_parallel": 1, "data_parallel": 1, "context_parallel": 1, "expert_parallel": 1,
     "micro_batch_size": 8, "virtual_stages": 1, "zero_stage": 0, "recompute": "none",
-    "placement": "data-inner", "schedule": "1f1b", "hybrid_shard": 0, "recompute_layers": 0, "context_exchange": "ring",
+    "placement": "data-inner", "schedule": "1f1b", "hybrid_shard": 0,
+    "offload": "none", "recompute_layers": 0, "context_exchange": "ring",
 }  # fmt: skip
 
 
@@ -132,6 +133,7 @@ def test_reasons_of_the_job_come_before_arithmetic() -> None:
         ({"pipeline_parallel": 2, "virtual_stages": 2, "schedule": "zb-v"}, "PP2 v2 zb-v mb8"),
         ({"recompute": "full"}, "mb8 recompute"),
         ({"recompute": "selective"}, "mb8 selective"),
+        ({"offload": "optimizer"}, "mb8 offload-optimizer"),
         ({"pipeline_parallel": 2, "placement": "pipeline-inner"}, "PP2 pipeline-inner mb8"),
     ],
 )
