@@ -12,11 +12,11 @@ from perfsim.formulas.groups import shard_group
 from perfsim.formulas.memory import Held, paged_bytes, updates_on_host
 from perfsim.formulas.pipeline import Work
 
-# Of a link's rate, what copies from and to pinned memory reach: 25 of 31.5 GB/s over 16 lanes of PCIe 4, 12-13 of 15.75
-# over PCIe 3 (NVIDIA's bandwidthTest), 375 of 450 GB/s over NVLink-C2C (Fusco et al. 2024, arXiv 2408.11556)
+# Of a link's rate, what copies from and to pinned memory reach. Assumed: 25 of 31.5 GB/s over 16 lanes of PCIe 4, 12-13
+# of 15.75 over PCIe 3, 375 of 450 GB/s over NVLink-C2C are recalled from measurements, not looked up.
 COPY_SHARE = 0.8
-# Of the host memory's rate, what a fused Adam on all cores reaches: 1 to 10 billion parameters in 0.24-2.6 s on two
-# Xeon 8168 of 256 GB/s (Ren et al. 2021, arXiv 2101.06840, ZeRO-Offload's CPU-Adam)
+# Of the host memory's rate, what a fused Adam on all cores reaches. Assumed, near what is recalled (not looked up) of
+# ZeRO-Offload's CPU-Adam: a billion parameters in 0.24 s on two Xeon 8168 (Ren et al. 2021, arXiv 2101.06840)
 UPDATE_SHARE = 0.5
 
 
