@@ -30,6 +30,7 @@ from perfsim.formulas.offload import can_update_on_host, evicted_bytes, offload_
 from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
 from perfsim.formulas.pipeline import Work, layer_copies, pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
+from perfsim.formulas.stages import fullest_stage, layers_on_stage
 from perfsim.formulas.stragglers import straggling
 from perfsim.graphs.holdings import stage_holdings
 from perfsim.graphs.stage import StageCosts, stage_costs
@@ -106,10 +107,11 @@ def _step_time(
     layer, ends = costs.layer, costs.ends
     m = 1.0 * np.asarray(microbatches)
     stage, accumulated, gather = stage_work(workload, system, plan, software, calibration, costs, microbatches)
+    front, back = _ends_seconds(plan, costs, stage.total)
     piped = pipeline(
-        stage, ends.total, costs.head_seconds, plan.schedule, plan.pipeline_parallel, microbatches, plan.virtual_stages
+        stage, front + back, back, plan.schedule, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
-    layers = m * costs.layer_count / np.asarray(plan.pipeline_parallel)
+    layers = m * fullest_stage(costs.layer_count, plan.pipeline_parallel, plan.virtual_stages)
     of_ends = (piped.work_seconds - m * stage.total) / np.maximum(ends.total, TINY_SECONDS)
     copies, after = offload_seconds(workload, system, plan, stages[0], stage, evicted)
     offload, pass_time = m * copies + after, stage.total + copies
@@ -135,6 +137,25 @@ def _step_time(
     )
 
 
+def _ends_seconds(plan: Plan, costs: StageCosts, stage_seconds: Floats) -> tuple[Floats, Floats]:
+    """What the embedding and the head add to a micro-batch on the first and the last stage, beyond the fullest's [s].
+
+    Where layers do not divide, the middle stages have one more, and the ends lie where there is room.
+    """
+    p, v, count = plan.pipeline_parallel, plan.virtual_stages, costs.layer_count
+    front, back = costs.ends.total - costs.head_seconds, costs.head_seconds
+    most = fullest_stage(count, p, v)
+    is_even = (np.asarray(v) > 1) | (most * p == count)
+    if np.all(is_even):
+        return front, back
+
+    def room(stage: Ints) -> Floats:
+        fewer = most - layers_on_stage(0, count, count, stage, p, 1)
+        return np.where(is_even, 0.0, fewer * stage_seconds / most)
+
+    return np.maximum(front - room(0), 0.0), np.maximum(back - room(np.asarray(p) - 1), 0.0)
+
+
 def stage_work(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
     microbatches: Ints,
@@ -144,7 +165,7 @@ def stage_work(
     Exchanges and what the host adds are half forward, half with the gradient of the input. DualPipe's pairs hide the
     tokens' way to their experts and back behind the other pass's kernels.
     """
-    layer, per_stage = costs.layer, costs.layer_count / np.asarray(plan.pipeline_parallel)
+    layer, per_stage = costs.layer, fullest_stage(costs.layer_count, plan.pipeline_parallel, plan.virtual_stages)
     accumulated = _accumulation_seconds(system, plan, software, costs, microbatches)
     # a layer with its own exchanges: what gathers and reductions over the data-parallel ranks can hide behind
     busy = layer.total + accumulated + costs.tensor_seconds + costs.context_seconds + costs.expert_seconds
@@ -301,7 +322,7 @@ def _problems(
         Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
         & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.split_heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
-        Problem.LAYERS: layers % (p * v) != 0,
+        Problem.LAYERS: (p > layers) | ((v > 1) & (layers % (p * v) != 0)),
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
         Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),
         Problem.MEMORY: np.asarray(overflows),

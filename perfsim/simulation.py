@@ -6,12 +6,14 @@ import numpy as np
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
+from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate, stage_work
 from perfsim.formulas.pipeline import Work
+from perfsim.formulas.stages import fullest_stage, layers_on_stage
 from perfsim.graphs.schedule import Order, Timeline, held, order_of, peak_held, routes, simulate
 from perfsim.graphs.stage import Passes, stage_costs
 
@@ -45,7 +47,7 @@ class Simulation:
 def simulation(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
 ) -> Simulation:
-    """One plan's step, simulated. Stages have equal layers; embedding and head lie on the first and the last.
+    """One plan's step, simulated. Embedding and head lie on the first and the last stage.
 
     Memory is the estimate's for the first stage's backward pass, without what the allocator keeps unused: activations
     come and go with the micro-batches that a stage holds, the rest stays.
@@ -57,7 +59,9 @@ def simulation(
     m = max(1, int(workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size)))
     layers, _, gather = stage_work(workload, system, plan, software, calibration, costs, m)
     order = order_of(Schedule(int(plan.schedule)), p, m, v)
-    timeline = simulate(order, _on_stages(order, layers, costs.ends, float(costs.head_seconds)))
+    fullest = fullest_stage(costs.layer_count, p, v)
+    shares = layers_on_stage(0, costs.layer_count, costs.layer_count, np.arange(p), p, v) / fullest
+    timeline = simulate(order, _on_stages(order, layers, shares, costs.ends, float(costs.head_seconds)))
     used = found.memory.backward
     each = float(used.activations_bytes) / peak_held(order)[0]
     outside = float(found.memory.context_bytes + found.memory.collective_bytes)
@@ -67,21 +71,23 @@ def simulation(
         "reduce gradients": float(time.gradient_reduce_seconds),
         "optimizer": float(time.optimizer_seconds),
         "host memory": float(time.offload_seconds),
-        "gather weights": float(time.parameter_gather_seconds - m * costs.layer_count / p * gather),
+        "gather weights": float(time.parameter_gather_seconds - m * fullest * gather),
         "host": float(time.host_seconds),
         "wait for the slowest GPU": float(time.straggler_seconds),
     }
     return Simulation(timeline, float(layers.send), base + each * held(order), base, after, found)
 
 
-def _on_stages(order: Order, layers: Work, ends: Passes, head_seconds: float) -> Work:
+def _on_stages(order: Order, layers: Work, shares: Floats, ends: Passes, head_seconds: float) -> Work:
     """Seconds [chunks, stages]: a stage's layers in equal chunks, the ends where micro-batches enter and leave.
+
+    shares [stages]: of the fullest stage's layers, which `layers` are of.
 
     Both ends are forward, backward and weights' gradients in the proportions of their kernels together.
     """
     chunks = 1 if order.schedule is Schedule.DUALPIPE else order.chunks
     share = {"forward": ends.forward, "backward": ends.backward - ends.weight, "weight": ends.weight}
-    seconds = {name: np.full((order.chunks, order.stages), getattr(layers, name) / chunks) for name in share}
+    seconds = {name: np.tile(shares * getattr(layers, name) / chunks, (order.chunks, 1)) for name in share}
     for route in routes(order.schedule, order.stages, order.chunks):
         for name, kernels in share.items():
             of_ends = kernels / (ends.forward + ends.backward)

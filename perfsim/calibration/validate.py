@@ -27,9 +27,9 @@ By = Literal["gpu", "source", "model", "software"]
 Report = Callable[[int, int], None]
 WORST_ROWS = 5
 ROWS_AT_ONCE = 4096
-TOLERATED = Problem.MEMORY | Problem.LAYERS  # memory is a prediction; uneven stages are costed as even ones
+TOLERATED = Problem.MEMORY | Problem.LAYERS  # memory is a prediction; uneven chunks are costed as even ones
 IMPOSSIBLE, SAFE = 0.01, 0.95  # chances that a run fits
-UNEVEN_STAGES = "layers spread evenly over the pipeline's stages"
+UNEVEN_STAGES = "layers spread evenly over the pipeline's chunks"
 _STACKED = ("seq_len", "global_batch_size", "head_positions", "decoder_seq_len")
 
 

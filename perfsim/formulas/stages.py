@@ -11,12 +11,16 @@ def layers_on_stage(
 ) -> Floats:  # fmt: skip
     """How many of the `count` layers from layer `first` on a stage holds, of a model of `layers` layers [-].
 
-    The layers are cut into stages·virtual_stages equal runs, dealt to the stages in turn; where they do not divide,
-    layers are shared by parts. is_mirrored: a stage has its run from either end (ZB-V, DualPipe).
-    Source: NVIDIA/Megatron-LM megatron/core/transformer/transformer_block.py.
+    Interleaved, the layers are cut into stages·virtual_stages equal runs, dealt to the stages in turn. Else each stage
+    has one run, and layers that are left over go to the middle ones: the first and the last have the model's ends.
+    is_mirrored: a stage has its run from either end (ZB-V, DualPipe).
+    Source: NVIDIA/Megatron-LM megatron/core/transformer/transformer_block.py; the middle is perfsim's own, where people
+    name the layers of the first and the last stage (--decoder-first-pipeline-num-layers).
 
     >>> [float(layers_on_stage(0, 3, 8, i, 2, 1)) for i in range(2)], float(layers_on_stage(3, 5, 8, 1, 2, 2))
     ([3.0, 0.0], 3.0)
+    >>> [float(layers_on_stage(0, 10, 10, i, 4, 1)) for i in range(4)]
+    [2.0, 3.0, 3.0, 2.0]
     >>> [float(layers_on_stage(0, 3, 8, i, 2, 2, True)) for i in range(2)]
     [2.0, 1.0]
     """
@@ -25,11 +29,33 @@ def layers_on_stage(
         front, back = (layers_on_stage(first, count, layers, run, runs, 1) for run in (stage, runs - 1 - stage))
         in_turn = layers_on_stage(first, count, layers, stage, stages, virtual_stages)
         return np.where(is_mirrored, front + back, in_turn)
-    run = 1.0 * np.asarray(layers) / (np.asarray(stages) * virtual_stages)
-    turn = run * stages
-
-    def before(layer: Floats) -> Floats:
-        return np.floor_divide(layer, turn) * run + np.clip(np.mod(layer, turn) - stage * run, 0.0, run)
-
     start = 1.0 * np.asarray(first)
-    return before(start + count) - before(start)
+    end, p = start + count, np.asarray(stages)
+    base, left = np.divmod(1.0 * np.asarray(layers), p)
+
+    def before_stage(i: Ints) -> Floats:
+        found: Floats = base * i + np.clip(i - np.floor((p - left) / 2.0), 0.0, left)
+        return found
+
+    low, high = before_stage(stage), before_stage(np.asarray(stage) + 1)
+    in_one_run = np.maximum(np.minimum(end, high) - np.maximum(start, low), 0.0)
+    run = 1.0 * np.asarray(layers) / (p * virtual_stages)
+    turn = run * p
+
+    def before_layer(layer: Floats) -> Floats:
+        whole: Floats = np.floor_divide(layer, turn) * run
+        part: Floats = np.clip(np.mod(layer, turn) - stage * run, 0.0, run)
+        return whole + part
+
+    there: Floats = np.where(np.asarray(virtual_stages) > 1, before_layer(end) - before_layer(start), in_one_run)
+    return there
+
+
+def fullest_stage(layers: Ints, stages: Ints, virtual_stages: Ints) -> Floats:
+    """Layers of the stage that has most [-].
+
+    >>> float(fullest_stage(10, 4, 1)), float(fullest_stage(12, 4, 3))
+    (3.0, 3.0)
+    """
+    mean = 1.0 * np.asarray(layers) / stages
+    return np.where(np.asarray(virtual_stages) > 1, mean, np.ceil(mean))
