@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfsim.core.plan import Schedule
+from perfsim.formulas.pipeline import Work
+from perfsim.graphs.schedule import order_of, simulate
 from perfsim.search.partition import QUANTA, Partition, Units, partition, stage_bytes
 
 
@@ -102,3 +105,17 @@ def test_a_quick_card_takes_more_layers_and_memory_bounds_it() -> None:
     tight = partition(units, np.array([6.0, 99.0]), np.array([2.0, 1.0]))
     assert free is not None and free.cuts == (0, 8, 12)
     assert tight is not None and tight.cuts == (0, 6, 12) and tight.seconds == 12.0
+
+
+@given(problems(most_choices=1))
+def test_no_1f1b_run_takes_longer_than_the_bound(problem: tuple[Units, np.ndarray, np.ndarray, float]) -> None:
+    units, _, in_flight, _ = problem
+    send, stages = 0.25, len(in_flight)
+    alike = Units(units.seconds, units.fixed_bytes, units.kept_bytes, units.passing_bytes, 0.0,
+                  np.full(len(units.send_seconds), send))  # fmt: skip
+    found = partition(alike, np.full(stages, np.inf), in_flight, 16.0)
+    assert found is not None
+    handed = send * (2.0 - (np.arange(stages) == 0) - (np.arange(stages) == stages - 1))
+    thirds = (found.stage_seconds - handed)[None] / 3.0
+    took = simulate(order_of(Schedule.ONE_F_ONE_B, stages, 16), Work(thirds, thirds, thirds, send)).total_seconds
+    assert took <= found.seconds + 1e-9
