@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--model", required=True, help="A model's name, or a Hugging Face config.json.")
-@click.option("--gpu", help='A card, such as "RTX 4090"; "2x RTX 4090" says how many.')
+@click.option("--gpu", help='A card, such as "RTX 4090"; "2x RTX 4090" says how many; "RTX 4090 + RTX 3090" both.')
 @click.option("-n", "--gpus", "count", type=int, help="How many GPUs; 1 unless --gpu says more.")
 @click.option("--system", "system_name", help="A listed system instead of --gpu.")
 @click.option("--power-limit", type=float, metavar="WATTS", help="Of each board, lower than its own.")
@@ -77,6 +77,10 @@ def estimate(ctx: click.Context, /, explain: bool, json_file: str | None, **opti
 
     Exit code 1 says that the plan cannot run.
     """
+    if "+" in (options["gpu"] or ""):
+        from perfsim.cli.mixed import mixed
+
+        return mixed(ctx, json_file, **options)
     from perfsim.report.breakdown import breakdown, case_record
     from perfsim.report.export import json_text, write
     from perfsim.report.table import override_lines, show

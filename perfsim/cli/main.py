@@ -15,6 +15,7 @@ from perfsim.errors import PerfsimError
 COMMANDS = {  # name: (module, one line for --help)
     "sweep": ("perfsim.cli.sweep", "Find the best GPUs and plans for a scenario."),
     "estimate": ("perfsim.cli.estimate", "Cost one plan, part by part."),
+    "explain": ("perfsim.cli.explain", "Say why two plans differ, and what would make one fit."),
     "trace": ("perfsim.cli.trace", "Write one plan's step as a trace for Perfetto."),
     "validate": ("perfsim.cli.validate", "Hold predictions against measured runs or kernels."),
     "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),

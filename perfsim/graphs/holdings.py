@@ -1,6 +1,6 @@
 """What the first and the last stage of a pipeline hold: the fullest two, for they have the model's ends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import add
 
@@ -28,7 +28,11 @@ def stage_holdings(workload: Workload, system: System, plan: Plan, costs: StageC
         p = np.asarray(these.pipeline_parallel)
         has_both = has_both_ends(these.schedule, p)
         last = np.where(has_both, 0, p - 1)  # where first and last layers are together, the other stages hold less
-        return _held(workload, these, found, 0, True, has_both), _held(workload, these, found, last, has_both, True)
+        layers = [
+            [_layers(kind, these, found.layer_count, stage) for kind in found.kinds] for stage in (np.asarray(0), last)
+        ]
+        first = _held(workload, these, found, layers[0], True, has_both)
+        return first, _held(workload, these, found, layers[1], has_both, True)
 
     if shape_of(system, workload) != ():
         return compute(plan, costs)
@@ -37,10 +41,27 @@ def stage_holdings(workload: Workload, system: System, plan: Plan, costs: StageC
     )
 
 
-def _held(workload: Workload, plan: Plan, costs: StageCosts, stage: Ints, has_front: Bools, has_back: Bools) -> Held:
-    """What a stage holds of the layers and, where it has them, of the embedding and of the head."""
+def unit_holdings(workload: Workload, plan: Plan, costs: StageCosts) -> list[Held]:
+    """What the embedding, each layer in turn and the head hold, where embedding and head lie on stages of their own."""
+    none = [0.0] * len(costs.kinds)
+    layers = [_held(workload, plan, costs, of_kind, False, False) for of_kind in kinds_of_layers(costs)]
+    front, back = (_held(workload, plan, costs, none, is_front, not is_front) for is_front in (True, False))
+    return [front, *layers, back]
+
+
+def kinds_of_layers(costs: StageCosts) -> list[list[float]]:
+    """How much of each layer is of each kind, for all layers in turn."""
+    return [
+        [kind.count / kind.span * (kind.first <= layer < kind.first + kind.span) for kind in costs.kinds]
+        for layer in range(costs.layer_count)
+    ]
+
+
+def _held(
+    workload: Workload, plan: Plan, costs: StageCosts, of_kind: Sequence[Floats], has_front: Bools, has_back: Bools
+) -> Held:
+    """What a stage holds of so many layers of each kind and, where it has them, of the embedding and of the head."""
     embedding, head, kinds = costs.embedding, costs.head, costs.kinds
-    of_kind = [_layers(kind, plan, costs.layer_count, stage) for kind in kinds]
 
     def total(amounts: Iterable[Floats]) -> Floats:
         return reduce(add, (n * amount for n, amount in zip(of_kind, amounts, strict=True)))

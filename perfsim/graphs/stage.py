@@ -124,6 +124,24 @@ def cost_choices(plan: Plan) -> tuple[Ints | Bools, ...]:
     )  # fmt: skip
 
 
+def kind_seconds(
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
+) -> list[Floats]:
+    """What one layer of each kind takes for a micro-batch, kernels and host, at the clock of the whole step [s]."""
+    costs = step_costs(workload, system, plan, software, calibration)
+    full, selective = recomputed_share(plan, costs.layer_count), 1.0 * (plan.recompute == Recompute.SELECTIVE)
+    layers, ends = costs.layers, costs.embedding.cost.plus(costs.head.cost)
+    again = _redone(layers, full, selective, software)
+    work = layers.forward.plus(layers.backward).plus(again).plus(ends.forward).plus(ends.backward)
+    clock = _Clock(work, system, calibration)
+    return [
+        _passes(
+            kind.cost, _redone(kind.cost, full, selective, software), full * kind.cost.forward.launches, clock, software
+        ).total
+        for kind in costs.kinds
+    ]
+
+
 def _put_together(
     costs: StepCosts, plan: Plan, system: System, software: Software, calibration: Calibration
 ) -> StageCosts:

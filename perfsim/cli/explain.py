@@ -1,0 +1,115 @@
+"""`perfsim explain`: why two plans differ, and what would make one fit or meet a deadline."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from perfsim.core.calibration import Calibration
+    from perfsim.core.site import Site
+    from perfsim.inputs.catalogue import Catalogue
+    from perfsim.report.case import Case
+    from perfsim.search.changes import Changed
+
+SETTINGS = {"ignore_unknown_options": True, "help_option_names": ["--help"]}  # A and B begin with options
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="[B]", required=False)
+@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="HOURS", help="The job has to end in.")
+@click.option("--plot", metavar="FILE", help="Draw the waterfall, a .png or .svg.")
+@click.pass_context
+def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, plot: str | None) -> None:
+    """Compare two plans part by part, and say what would make them fit or meet the deadline.
+
+    A and B are each the options of `perfsim estimate` in quotes, or a file that its --json wrote. Options of B add
+    to those of A or take their place.
+
+    \b
+    perfsim explain "--model llama3-8b --gpu '8x H100 SXM' --zero 1" "--zero 3"
+    """  # noqa: D301  click reads the backspace
+    from perfsim.core.site import Site
+    from perfsim.errors import InputError
+    from perfsim.inputs.plan_record import read_plan_record
+    from perfsim.report.breakdown import case_record, verdict
+    from perfsim.report.changes import change_lines
+    from perfsim.report.picture import check_picture, write_picture
+    from perfsim.report.table import show
+    from perfsim.report.waterfall import waterfall_lines, waterfall_picture
+
+    if plot:
+        if b is None:
+            raise InputError("--plot: draws the difference of two plans; name a second one")
+        check_picture(plot, "--plot")
+    site = Site(deadline_hours=deadline or 0.0)
+    records: list[dict[str, Any]] = []
+    lines: list[RenderableType] = []
+    fits = True
+    for letter, text in zip("AB", (a, b), strict=True):
+        if text is None:
+            continue
+        if text.endswith(".json"):
+            records.append(read_plan_record(Path(text)))
+            continue
+        options = text if letter == "A" or a.endswith(".json") else f"{a} {text}"
+        known, case, calibration = _case(ctx, letter, options)
+        if deadline and float(case.workload.steps) <= 1:
+            raise InputError("--deadline: the job's length is not known; add --steps or --samples to the options")
+        records.append(case_record(case))
+        if b is None:
+            lines += list(verdict(case))
+        changes = _changes(known, case, calibration, site)
+        fits &= not case.problems
+        lines += list(change_lines(letter, case, changes, site))
+    if len(records) == 2:
+        show([*waterfall_lines(*records), *lines])
+    elif not lines:
+        raise InputError(f"{a}: a file alone has nothing to be compared with; name a second plan")
+    else:
+        show(lines)
+    if plot:
+        write_picture(plot, lambda: waterfall_picture(*records))
+    if not fits:
+        ctx.exit(1)
+
+
+def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case, Calibration]":
+    """The plan of one quoted set of options."""
+    from perfsim.cli.estimate import asked_case, estimate
+    from perfsim.errors import InputError
+
+    try:
+        options = estimate.make_context(f"perfsim explain {letter}", shlex.split(text), parent=ctx.parent).params
+    except ValueError:
+        raise InputError(f"{letter}: a quotation mark has no partner; write '...' inside \"...\"") from None
+    except click.UsageError as error:
+        raise InputError(f"{letter}: {error.format_message()}") from None
+    unused = ("explain", "json_file")
+    return asked_case(ctx.obj, **{key: value for key, value in options.items() if key not in unused})
+
+
+def _changes(known: "Catalogue", case: "Case", calibration: "Calibration", site: "Site") -> "list[Changed]":
+    """What helps, other cards and more of them among it; nothing is tried where the plan is good as it is."""
+    from perfsim.inputs.choice import systems_for
+    from perfsim.report.text import card_text
+    from perfsim.search.changes import Job, is_enough, minimal_changes
+
+    if is_enough(case.estimate, site):
+        return []
+    card, gpus = case.system.gpu, int(case.plan.gpus)
+    machines = []
+    for times in (2, 4, 8):
+        system = systems_for(card, [times * gpus], known)[0]
+        machines.append((f"{times * gpus} GPUs", system, times * gpus))
+    for key in known.names("gpus"):
+        other = known.gpu(key)
+        is_newer = float(other.compute_capability) >= float(card.compute_capability)
+        if key != card.key and is_newer and float(other.memory_bytes) >= float(card.memory_bytes):
+            machines.append((f"{gpus}x {card_text(other.name)}", systems_for(other, [gpus], known)[0], gpus))
+    job = Job(case.workload, case.system, case.plan)
+    return minimal_changes(job, case.software, calibration, site, machines)

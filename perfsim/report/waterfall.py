@@ -1,0 +1,136 @@
+"""Two plans side by side: which parts of time, memory and money make the difference."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import log
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from perfsim.core.results import MEMORY_PARTS, StepTime
+from perfsim.report.text import cards_text, plan_text
+from perfsim.units import GIB, MILLI, count_text, number_text, printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BAR = 16
+TIME_PARTS = tuple(f.name for f in fields(StepTime))
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """One figure of two plans; parts: name, of A, of B and the difference; differences add up to that of the totals."""
+
+    title: str
+    unit: str
+    parts: tuple[tuple[str, float, float, float], ...]
+    totals: tuple[float, float]
+
+
+def waterfalls(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Waterfall]:
+    """Time, memory of the fullest GPU and, where both have a price, money, of two records of `estimate --json`.
+
+    Time is that of A's batch: B's step counts as often as it must to see as many samples. Money is GPUs x hours x
+    price; each factor's part is L·ln(b/a) with L = (B - A)/ln(B/A), which leaves no rest (log-mean Divisia index:
+    Ang 2005, Energy Policy 33, 867).
+    """
+    samples = [round(row["step_seconds"] * row["samples_per_s"], 6) for row in (a, b)]
+    scale = samples[0] / samples[1]
+    is_same = abs(scale - 1.0) < 1e-6
+    title = "one step" if is_same else f"{count_text(samples[0])} samples"
+    found = [
+        _of_parts(title, "ms", TIME_PARTS, a, b, 1.0 if is_same else scale, MILLI),
+        _of_parts("memory of the fullest GPU", "GiB", MEMORY_PARTS, a, b, 1.0, GIB),
+    ]
+    if a.get("job_usd") and b.get("job_usd"):
+        found.append(_money(a, b))
+    return found
+
+
+def waterfall_lines(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """The two plans in a line each, then a table a figure, the largest differences first."""
+    for letter, row in (("A", a), ("B", b)):
+        yield Text(f"{letter}: {describe(row)}", style="bold")
+    for fall in waterfalls(a, b):
+        yield Text("")
+        yield _table(fall)
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """Model, task, cards and plan."""
+    return printable(f"{row['model']} {row['task']}, {cards_text(row)}, {plan_text(row)}")
+
+
+def waterfall_picture(a: Mapping[str, Any], b: Mapping[str, Any]) -> "Figure":
+    """A bar a part from where the one before ended, A's total to the left and B's to the right."""
+    from matplotlib.figure import Figure
+
+    falls = waterfalls(a, b)
+    figure = Figure(figsize=(5.2 * len(falls), 4.2), layout="constrained")
+    for axes, fall in zip(figure.subplots(1, len(falls)), falls, strict=True):
+        parts = _by_size(fall)
+        names = ["A", *(name for name, *_ in parts), "B"]
+        start, bottoms, heights = fall.totals[0], [0.0], [fall.totals[0]]
+        for *_, difference in parts:
+            bottoms.append(start)
+            heights.append(difference)
+            start += difference
+        colours = ["#555555", *("#c44e52" if more > 0 else "#55a868" for *_, more in parts), "#555555"]
+        axes.bar(range(len(names)), [*heights, fall.totals[1]], bottom=[*bottoms, 0.0], color=colours)
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        axes.set_title(f"{fall.title} [{fall.unit}]")
+    return figure
+
+
+def _of_parts(
+    title: str, unit: str, names: Sequence[str], a: Mapping[str, Any], b: Mapping[str, Any], scale: float, size: float
+) -> Waterfall:
+    pairs = [(name, a[name] / size, b[name] * scale / size) for name in names]
+    parts = tuple((_part_name(name), of_a, of_b, of_b - of_a) for name, of_a, of_b in pairs if of_a + of_b > 0.0)
+    return Waterfall(title, unit, parts, (sum(p[1] for p in parts), sum(p[2] for p in parts)))
+
+
+def _money(a: Mapping[str, Any], b: Mapping[str, Any]) -> Waterfall:
+    def factors(row: Mapping[str, Any]) -> tuple[float, float, float]:
+        return row["gpus"], row["job_hours"], row["job_usd"] / (row["gpus"] * row["job_hours"])
+
+    totals = float(a["job_usd"]), float(b["job_usd"])
+    ratio = log(totals[1] / totals[0])
+    mean = (totals[1] - totals[0]) / ratio if ratio else totals[0]
+    names = ("number of GPUs", "hours", "USD a GPU-hour")
+    found = zip(names, factors(a), factors(b), strict=True)
+    return Waterfall("the job", "USD", tuple((n, one, two, mean * log(two / one)) for n, one, two in found), totals)
+
+
+def _by_size(fall: Waterfall) -> list[tuple[str, float, float, float]]:
+    return sorted((part for part in fall.parts if part[3] != 0.0), key=lambda part: -abs(part[3]))
+
+
+def _table(fall: Waterfall) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column(f"{fall.title}, {fall.unit}", no_wrap=True)
+    for header in ("A", "B", "B - A"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("")
+    parts = _by_size(fall)
+    most = max((abs(part[3]) for part in parts), default=1.0)
+    for name, of_a, of_b, more in parts:
+        bar = ("+" if more > 0 else "-") * max(1, round(BAR * abs(more) / most))
+        table.add_row(name, number_text(of_a), number_text(of_b), _signed(more), bar)
+    if len(parts) < len(fall.parts) and fall.unit != "USD":
+        rest = number_text(sum(of_a for _, of_a, _, more in fall.parts if more == 0.0))
+        table.add_row("all else, the same", rest, rest, "0", "")
+    of_a, of_b = fall.totals
+    table.add_row(Text("total", style="bold"), number_text(of_a), number_text(of_b), _signed(of_b - of_a), "")
+    return table
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{number_text(value)}"
+
+
+def _part_name(name: str) -> str:
+    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
