@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BAR = 16
+SAME = 1e-5  # of the total, what two plans may differ by and still be the same
 TIME_PARTS = tuple(f.name for f in fields(StepTime))
 
 
@@ -80,6 +81,7 @@ def waterfall_picture(a: Mapping[str, Any], b: Mapping[str, Any]) -> "Figure":
             start += difference
         colours = ["#555555", *("#c44e52" if more > 0 else "#55a868" for *_, more in parts), "#555555"]
         axes.bar(range(len(names)), [*heights, fall.totals[1]], bottom=[*bottoms, 0.0], color=colours)
+        axes.set_ylim(0.0, 1.05 * max(*bottoms, *fall.totals))
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
         axes.set_title(f"{fall.title} [{fall.unit}]")
     return figure
@@ -106,7 +108,9 @@ def _money(a: Mapping[str, Any], b: Mapping[str, Any]) -> Waterfall:
 
 
 def _by_size(fall: Waterfall) -> list[tuple[str, float, float, float]]:
-    return sorted((part for part in fall.parts if part[3] != 0.0), key=lambda part: -abs(part[3]))
+    """The parts that differ, by how much; rounding is no difference."""
+    least = SAME * max(fall.totals)
+    return sorted((part for part in fall.parts if abs(part[3]) > least), key=lambda part: -abs(part[3]))
 
 
 def _table(fall: Waterfall) -> Table:
@@ -121,7 +125,7 @@ def _table(fall: Waterfall) -> Table:
         bar = ("+" if more > 0 else "-") * max(1, round(BAR * abs(more) / most))
         table.add_row(name, number_text(of_a), number_text(of_b), _signed(more), bar)
     if len(parts) < len(fall.parts) and fall.unit != "USD":
-        rest = number_text(sum(of_a for _, of_a, _, more in fall.parts if more == 0.0))
+        rest = number_text(sum(part[1] for part in fall.parts if part not in parts))
         table.add_row("all else, the same", rest, rest, "0", "")
     of_a, of_b = fall.totals
     table.add_row(Text("total", style="bold"), number_text(of_a), number_text(of_b), _signed(of_b - of_a), "")
