@@ -1,7 +1,7 @@
 """What a command line says about one plan: its cards, its degrees, and the micro-batch where none is given."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -174,7 +174,6 @@ def _degree_problems(workload: Workload, degrees: Mapping[str, int]) -> list[str
     model = workload.model
     wholes = {
         "tensor_parallel": (model.split_heads, "attention heads"),
-        "pipeline_parallel": (model.split_layers, "layers"),
         "context_parallel": (int(workload.seq_len), "tokens of a sequence"),
         "expert_parallel": (model.moe.experts if model.moe else 1, "experts"),
     }
@@ -189,4 +188,18 @@ def _degree_problems(workload: Workload, degrees: Mapping[str, int]) -> list[str
             if model.nets:
                 what = f"{degree} cannot split {model.key}, of which ranks share nothing but the batch"
             found.append(f"{option}: {what}; write {divisors_text(whole)}")
-    return found
+    return [*found, *_stage_problems(model.split_layers, degrees, bool(model.nets))]
+
+
+def _stage_problems(layers: int, degrees: Mapping[str, int], is_net: bool) -> Iterator[str]:
+    """What is wrong with stages and chunks; stages alone may hold one layer more or less."""
+    stages, chunks = degrees.get("pipeline_parallel", 1), degrees.get("virtual_stages", 1)
+    if is_net and stages > 1:
+        yield f"--pipeline-parallel: {stages} cannot split a model of which ranks share nothing but the batch; write 1"
+    elif stages > layers:
+        yield f"--pipeline-parallel: {stages} stages for {layers:,} layers; write at most {layers:,}"
+    elif chunks > 1 and stages >= 1 and layers % (stages * chunks):
+        yield (
+            f"--virtual-stages: {stages} stages of {chunks} chunks do not divide the {layers:,} layers;"
+            f" make their product {divisors_text(layers)}"
+        )

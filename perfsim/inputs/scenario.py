@@ -144,7 +144,6 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
     search, experts = spec.search, model.moe.experts if model.moe else 1
     rules = (
         ("tensor_parallel", model.split_heads, "attention heads"),
-        ("pipeline_parallel", model.split_layers, "layers"),
         ("context_parallel", spec.workload.seq_len or 1, "tokens of a sequence"),
         ("expert_parallel", experts, "experts"),
         ("micro_batch_size", spec.workload.global_batch_size, "sequences of the global batch"),
@@ -157,6 +156,13 @@ def _no_divisors(spec: ScenarioFile, model: Model) -> Iterator[Found]:
             if model.nets and whole == 1:
                 what = f"{listed} cannot split {model.key}, of which ranks share nothing but the batch"
             yield ("search", key), what, f"write {divisors_text(whole)}"
+    layers, stages = model.split_layers, search.pipeline_parallel
+    if stages and min(stages) > layers:
+        listed = ", ".join(map(str, stages))
+        what = f"{listed} stages for {layers:,} layers"
+        if model.nets:
+            what = f"{listed} cannot split {model.key}, of which ranks share nothing but the batch"
+        yield ("search", "pipeline_parallel"), what, f"write at most {layers:,}"
 
 
 def _too_many_gpus(search: SearchKeys, catalogue: Catalogue) -> Iterator[Found]:

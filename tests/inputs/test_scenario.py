@@ -127,7 +127,7 @@ recompute = ["ful"]
         ("counts = [1, 2]", "counts = []", 8, "is an empty list"),
         ("counts = [1, 2]", 'counts = "auto"', 8, "counts: are not told"),
         ("counts = [1, 2]", "counts = [1, 2]\ntensor_parallel = [3, 7]", 9, "write 1, 2, 4, 8 or 16"),
-        ("counts = [1, 2]", "counts = [1, 2]\npipeline_parallel = 5", 9, "none of 5 divides the 24 layers"),
+        ("counts = [1, 2]", "counts = [1, 2]\npipeline_parallel = 25", 9, "25 stages for 24 layers"),
         ("counts = [1, 2]", "counts = [1, 2]\nexpert_parallel = 2", 9, "bert-large-uncased has no experts; write 1"),
         (
             "counts = [1, 2]",
