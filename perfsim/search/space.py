@@ -1,6 +1,6 @@
 """Which plans a search considers: the values that each choice may take, and the open grid they span."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -37,7 +37,12 @@ class Space:
     @property
     def size(self) -> int:
         """Plans for one system."""
-        return int(np.prod([len(getattr(self, f.name)) for f in fields(self)], dtype=np.int64))
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Values of each choice, in the order of the fields."""
+        return tuple(len(getattr(self, f.name)) for f in fields(self))
 
 
 def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space:
@@ -72,6 +77,22 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
         "placement": [int(p) for p in Placement] if has_stages else [Placement.DATA_INNER],
     }
     return replace(space, **{name: tuple(values) for name, values in auto.items() if not getattr(space, name)})
+
+
+def blocks(space: Space, most: int) -> Iterator[tuple[tuple[int, ...], Space]]:
+    """(where it begins on each axis, a part of the space of at most `most` plans), cut along the longest choices."""
+    parts = [(tuple(0 for _ in space.shape), space)]
+    while parts:
+        first, part = parts.pop()
+        if part.size <= most:
+            yield first, part
+            continue
+        axis = int(np.argmax(part.shape))
+        name, half = fields(part)[axis].name, part.shape[axis] // 2
+        values = getattr(part, name)
+        behind = tuple(at + half * (k == axis) for k, at in enumerate(first))
+        parts.append((behind, replace(part, **{name: values[half:]})))
+        parts.append((first, replace(part, **{name: values[:half]})))
 
 
 def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:

@@ -19,7 +19,7 @@ from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
 from perfsim.formulas.fits import surely_fits
 from perfsim.search.pareto import pareto_front
-from perfsim.search.space import Space, filled, grid
+from perfsim.search.space import Space, blocks, filled, grid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +28,6 @@ Objective = Literal["time", "money", "energy"]
 OBJECTIVES: dict[Objective, str] = {"time": "job_hours", "money": "job_usd", "energy": "job_kwh"}
 PLANS_AT_ONCE = 400_000
 KEPT_PER_COUNT = 50  # of each system and count, the fastest
-
-# Memory is predicted to about 8 % (perfsim validate), so a plan that fills its cards beyond this may not run.
 
 
 @dataclass(frozen=True)
@@ -133,29 +131,37 @@ def sweep(
 ) -> Sweep:  # fmt: skip
     """Cost every plan of `space` on every system and rank those that run by `objective`.
 
-    Plans that leave memory to spare come before those that may not fit. progress(done, all) is called as systems are
-    finished. Ties go to fewer GPUs, then to the plan that comes first.
+    Plans that leave memory to spare come before those that may not fit. progress(done, all) counts plans. Ties go to
+    fewer GPUs, then to the plan that comes first. However large the space, at most PLANS_AT_ONCE plans are in memory;
+    what is kept does not depend on how it is cut.
     """
     site = site or Site()
     space = filled(space, workload, systems)
-    plan, count = grid(space, software)
-    found: list[tuple[np.ndarray, Plan, Estimate]] = []
+    found: list[tuple[np.ndarray, np.ndarray, Plan, Estimate]] = []
     problems = dict.fromkeys(Problem, 0)
-    runnable = 0
-    for start, part in _chunks(systems, space.size):
-        shape, estimates, bits = _costed(workload, software, calibration, part, plan, count, site)
-        for problem in Problem:
-            problems[problem] += int(np.count_nonzero(bits & int(problem)))
-        runs = bits == 0
-        runnable += int(np.count_nonzero(runs))
-        safe = np.broadcast_to(is_safe(estimates), shape)
-        keep = np.union1d(_kept(estimates, runs & safe, shape), _kept(estimates, runs, shape))
-        place = np.unravel_index(keep, shape)
-        found.append((place[0] + start, rows(plan, place, shape), rows(estimates, place, shape)))
-        if progress:
-            progress(start + len(part), len(systems))
-    of_system, of_plan, of_estimate = zip(*found, strict=True)
-    index, plans, kept = np.concatenate(of_system), concatenate(of_plan), concatenate(of_estimate)
+    runnable = done = 0
+    for first, block in blocks(space, PLANS_AT_ONCE):
+        plan, count = grid(block, software)
+        for start, part in _chunks(systems, block.size):
+            shape, estimates, bits = _costed(workload, software, calibration, part, plan, count, site)
+            for problem in Problem:
+                problems[problem] += int(np.count_nonzero(bits & int(problem)))
+            runs = bits == 0
+            runnable += int(np.count_nonzero(runs))
+            place = np.unravel_index(np.flatnonzero(runs), shape)
+            keep = _kept(place[0], place[1], estimates, shape, place)
+            place = tuple(axis[keep] for axis in place)
+            position = np.ravel_multi_index([axis + at for axis, at in zip(place[1:], first, strict=True)], space.shape)
+            found.append((place[0] + start, position, rows(plan, place, shape), rows(estimates, place, shape)))
+            done += block.size * len(part)
+            if progress:
+                progress(done, space.size * len(systems))
+    of_system, of_position, of_plan, of_estimate = zip(*found, strict=True)
+    index, position = np.concatenate(of_system), np.concatenate(of_position)
+    order = np.lexsort((position, index))
+    index, plans, kept = index[order], take(concatenate(of_plan), order), take(concatenate(of_estimate), order)
+    again = _kept(index, np.asarray(plans.gpus), kept, index.shape, (np.arange(len(index)),))
+    index, plans, kept = index[again], take(plans, again), take(kept, again)
     ranked, meets = _ranking(systems, index, plans, kept, site, objective)
     return Sweep(
         workload, software, calibration, site, objective, tuple(systems), space, space.size * len(systems), runnable,
@@ -187,24 +193,40 @@ def _costed(
     return shape, estimates, np.broadcast_to(estimates.problems | misfit, shape)
 
 
-def _kept(estimates: Estimate, runs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Flat indices of the plans worth keeping: per system and count the fastest, and the time-energy front."""
-    flat = np.flatnonzero(runs)
-    if not len(flat):
-        return flat
-    hours = np.broadcast_to(estimates.job_hours, shape).ravel()[flat]
-    joules = np.broadcast_to(estimates.job_kwh, shape).ravel()[flat]
-    group = flat // int(np.prod(shape[2:], dtype=np.int64))
+def _kept(
+    system: np.ndarray, count: np.ndarray, estimates: Estimate, shape: tuple[int, ...], place: tuple[np.ndarray, ...]
+) -> np.ndarray:
+    """Which of the plans at `place` are worth keeping: of every system and count the best, of all and of the safe ones.
+
+    system, count: whole numbers that tell the groups apart. place: indices into arrays of `shape`, in order.
+    """
+
+    def at(values: Any) -> np.ndarray:
+        there: np.ndarray = np.broadcast_to(values, shape)[place]
+        return there
+
+    hours, joules = at(estimates.job_hours), at(estimates.job_kwh)
+    _, group = np.unique(np.stack([system, count]), axis=1, return_inverse=True)
+    keep = np.zeros(len(system), dtype=bool)
+    for chosen in (np.arange(len(system)), np.flatnonzero(at(is_safe(estimates)))):
+        keep[chosen[_best(hours[chosen], joules[chosen], np.ravel(group)[chosen])]] = True
+    return np.flatnonzero(keep)
+
+
+def _best(hours: np.ndarray, joules: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """The fastest of each group, and the group's front of time and energy."""
+    if not len(hours):
+        return np.zeros(0, dtype=np.int64)
     order = np.lexsort((joules, hours, group))
     group, joules = group[order], joules[order]
-    first = np.concatenate([[True], group[1:] != group[:-1]])
-    starts = np.flatnonzero(first)
+    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
     place = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
     keep = place < KEPT_PER_COUNT
     for start, end in zip(starts, np.append(starts[1:], len(group)), strict=True):
         least = np.minimum.accumulate(joules[start:end])
         keep[start:end] |= np.concatenate([[True], joules[start + 1 : end] < least[:-1]])
-    return np.sort(flat[order[keep]])
+    found: np.ndarray = order[keep]
+    return found
 
 
 def _ranking(

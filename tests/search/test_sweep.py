@@ -11,7 +11,7 @@ from perfsim.core.plan import Plan, Problem
 from perfsim.core.site import Site
 from perfsim.estimate import estimate
 from perfsim.search.pareto import pareto_front
-from perfsim.search.space import Space, filled, grid
+from perfsim.search.space import Space, blocks, filled, grid
 from perfsim.search.sweep import OBJECTIVES, is_safe, sweep
 
 
@@ -104,3 +104,36 @@ def test_pareto_front_is_brute_forces(points: list[tuple[int, int, int]]) -> Non
     costs = np.array(points, dtype=float)
     expected = [i for i, a in enumerate(costs) if not any(np.all(b <= a) and np.any(b < a) for b in costs)]
     assert list(pareto_front(costs)) == expected
+
+
+@given(st.lists(st.integers(1, 5), min_size=3, max_size=3), st.integers(1, 40))
+def test_blocks_cover_a_space_once(lengths: list[int], most: int) -> None:
+    tensor, stages, micro = (tuple(2**i for i in range(n)) for n in lengths)
+    space = Space((8,), tensor, stages, micro_batch_size=micro, zero_stage=(0, 1), recompute=(0,), schedule=(1,),
+                  expert_parallel=(1,), virtual_stages=(1,))  # fmt: skip
+    seen = np.zeros(space.shape, dtype=int)
+    for first, part in blocks(space, most):
+        assert part.size <= most
+        where = tuple(slice(at, at + n) for at, n in zip(first, part.shape, strict=True))
+        seen[where] += 1
+        for f, at, n in zip(fields(Space), first, part.shape, strict=True):
+            assert getattr(part, f.name) == getattr(space, f.name)[at : at + n]
+    assert np.all(seen == 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 37, 500])
+def test_what_is_found_does_not_depend_on_how_the_space_is_cut(at_once: int, monkeypatch) -> None:
+    catalogue = ps.catalogue()
+    systems = [catalogue.box("rtx-4090", 4), catalogue.system("dgx-h100")]
+    space = Space(
+        counts=(2, 4), tensor_parallel=(1, 2), pipeline_parallel=(1, 2), micro_batch_size=(1, 4, 8), zero_stage=(0, 3),
+        virtual_stages=(1, 2), placement=(0,),
+    )  # fmt: skip
+    whole = search(job(), systems, space)
+    monkeypatch.setattr("perfsim.search.sweep.PLANS_AT_ONCE", at_once)
+    cut = search(job(), systems, space)
+    assert (cut.considered, cut.runnable, cut.problems) == (whole.considered, whole.runnable, whole.problems)
+    assert np.array_equal(cut.system_index, whole.system_index)
+    for f in fields(Plan):
+        assert np.array_equal(getattr(cut.plans, f.name), getattr(whole.plans, f.name)), f.name
+    assert np.array_equal(cut.estimates.job_hours, whole.estimates.job_hours)
