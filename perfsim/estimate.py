@@ -3,7 +3,6 @@
 import numpy as np
 
 from perfsim.core.calibration import Calibration
-from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.optimizer import OPTIMIZERS
@@ -12,22 +11,20 @@ from perfsim.core.results import Estimate, StepTime
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.formulas.collectives import all_reduce_seconds, half_seconds, send_seconds
+from perfsim.formulas.collectives import half_seconds, send_seconds
 from perfsim.formulas.cost import cost
 from perfsim.formulas.energy import energy, gpu_watts
 from perfsim.formulas.fits import hardly_fits
+from perfsim.formulas.gradients import gradient_seconds, trained_parameters
 from perfsim.formulas.groups import (
-    data_group,
-    expert_data_group,
     pipeline_group,
-    replica_group,
     route,
     shard_group,
     single_nic,
 )
 from perfsim.formulas.memory import Held, memory, updates_on_host
 from perfsim.formulas.offload import can_update_on_host, evicted_bytes, offload_seconds
-from perfsim.formulas.overlap import beside_seconds, bucket_count, queue_exposed_seconds
+from perfsim.formulas.overlap import beside_seconds
 from perfsim.formulas.pipeline import Work, layer_copies, pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
 from perfsim.formulas.stages import fullest_stage, layers_on_stage
@@ -115,7 +112,7 @@ def _step_time(
     of_ends = (piped.work_seconds - m * stage.total) / np.maximum(ends.total, TINY_SECONDS)
     copies, after = offload_seconds(workload, system, plan, stages[0], stage, evicted)
     offload, pass_time = m * copies + after, stage.total + copies
-    reduce, regather = _gradient_seconds(workload, system, plan, software, calibration, stages, pass_time)
+    reduce, regather = gradient_seconds(workload, system, plan, software, calibration, stages, pass_time)
     optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs, stages)
     whole = piped.total_seconds + reduce + regather + optimizer + offload + host
     return StepTime(
@@ -224,65 +221,12 @@ def _send_seconds(workload: Workload, system: System, plan: Plan) -> Floats:
     return send_seconds(route(system, pipeline_group(plan)), size)
 
 
-def _trained(stages: tuple[Held, Held]) -> Floats:
-    """Trained parameters of the fuller stage, per GPU."""
-    return np.maximum(stages[0].trained_parameters, stages[1].trained_parameters)
-
-
-def _reduced_over(workload: Workload, plan: Plan, stages: tuple[Held, Held]) -> list[tuple[Floats, Group]]:
-    """The ranks that reduce each share of a stage's trained parameters: experts have fewer like them."""
-    if workload.model.moe is None:
-        return [(1.0, data_group(plan))]
-    share = np.minimum(*(np.asarray(stage.expert_parameters / stage.parameters) for stage in stages))
-    return [(1.0 - share, data_group(plan)), (share, expert_data_group(plan))]
-
-
-def _gradient_seconds(
-    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration,
-    stages: tuple[Held, Held], pass_time: Floats,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """Exposed seconds of reducing gradients and, with ZeRO-1 and 2, of gathering the new weights [s].
-
-    Stage 0 all-reduces; 1 and 2 reduce-scatter gradients and gather weights; 3 was paid layer by layer, its
-    replicas of a hybrid shard all-reduce. What overlaps leaves the last bucket and the multiprocessors it takes.
-    """
-    trained = _trained(stages)
-    stage = np.asarray(plan.zero_stage)
-    size = min(workload.precision.gradient_bytes, 4.0) * trained
-    whole: Floats = 0.0
-    half: Floats = 0.0
-    gather: Floats = 0.0
-    buckets: Floats = 0.0
-    regathered: Floats = 0.0
-    for share, group in _reduced_over(workload, plan, stages):
-        links, sent, weights = route(system, group), share * size, share * workload.precision.weight_bytes * trained
-        bucket = np.maximum(software.gradient_bucket_bytes, software.gradient_bucket_rank_bytes * links.ranks)
-        cut, cut_again = bucket_count(sent, bucket), bucket_count(weights, bucket)
-        whole = whole + cut * all_reduce_seconds(links, sent / cut)
-        half = half + cut * half_seconds(links, sent / cut)
-        gather = gather + cut_again * half_seconds(links, weights / cut_again)
-        buckets, regathered = buckets + cut, regathered + cut_again
-    between: Floats = 0.0
-    if np.any(np.asarray(plan.hybrid_shard) > 0):
-        between = all_reduce_seconds(route(system, replica_group(plan)), size / shard_group(plan).ranks)
-    reduce = np.where(stage >= 3, between, np.where(stage >= 1, half, whole))
-    regather = np.where((stage == 1) | (stage == 2), gather, 0.0)
-    if not software.gradient_bucket_bytes:
-        return reduce, regather
-    held = calibration.communication_multiprocessor_share
-    last = stages[0].embedding_parameters / np.maximum(trained, 1.0)
-    return (
-        queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), buckets, last, held),
-        queue_exposed_seconds(regather, pass_time / 3.0, regathered, last, held),
-    )
-
-
 def _optimizer_seconds(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
     stages: tuple[Held, Held],
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """(optimizer, fixed host) seconds of a step [s]; ZeRO updates its shard only."""
-    trained = _trained(stages)
+    trained = trained_parameters(stages)
     ranks = np.where(np.asarray(plan.zero_stage) >= 1, shard_group(plan).ranks, 1)
     tensors = costs.tensors / plan.pipeline_parallel + costs.ends_tensors
     has_master = workload.precision.master_bytes > 0
