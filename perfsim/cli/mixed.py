@@ -49,6 +49,7 @@ def mixed(ctx: click.Context, json_file: str | None, **options: Any) -> None:
     ways: dict[str, Mix | None] = {}
     if options["pipeline_parallel"] == 1:
         ways["batch shared"] = share_batch(workload, cards, *job)
+        ways["batch shared evenly"] = share_batch(workload, cards, *job, is_even=True)
     try:
         ways["layers shared"] = share_layers(workload, cards, *job)
     except UnsupportedError:

@@ -27,7 +27,7 @@ def mixed_lines(workload: Workload, ways: Ways, most_alone: str | None) -> Itera
     yield Text(f"Best: {printable(name)}: {rate}", style="bold")
     yield Text(workload_text(workload))
     for way, mix in fitting:
-        if len({share.system.gpu.key for share in mix.shares}) > 1:
+        if len({(share.sequences, share.units) for share in mix.shares}) > 1:
             yield Text("")
             yield _shares_table(workload, way, mix)
     yield Text("")

@@ -64,8 +64,9 @@ class _Replica:
 
 
 def share_batch(
-    workload: Workload, cards: Sequence[Cards], plan: Plan, software: Software, calibration: Calibration
-) -> Mix | None:
+    workload: Workload, cards: Sequence[Cards], plan: Plan, software: Software, calibration: Calibration,
+    is_even: bool = False,
+) -> Mix | None:  # fmt: skip
     """Data parallel with a share of the batch for every card, the best one; None where no share fits.
 
         step = max over cards of t(b) + max over cards of the exposed reduction, Σ b = global batch
@@ -73,6 +74,7 @@ def share_batch(
     t: the estimate of a card alone with b sequences, at its best micro-batch, without the reduction, which goes at the
     pace of the slowest link. Cards are added one by one, D(s) = min over b of max(D(s - b), t(b)) for s sequences so
     far: the best whole shares, no rounding of ideal ones. Gradients are to be weighted by the sequences behind them.
+    is_even: all cards take as many sequences, as plain data parallel has it.
     Holds for: zero_stage 0 to 2, global batches up to 4,096. Raises: UnsupportedError beyond.
     """
     ranks, batch = sum(kind.count for kind in cards), int(workload.global_batch_size)
@@ -89,7 +91,8 @@ def share_batch(
     taken = []
     for replica in of_card:
         longer, own = np.full(batch + 1, np.inf), np.zeros(batch + 1, dtype=np.int64)
-        for b in np.flatnonzero(np.isfinite(replica.seconds)).tolist():
+        asked = np.arange(len(replica.seconds)) * ranks == batch if is_even else True
+        for b in np.flatnonzero(np.isfinite(replica.seconds) & asked).tolist():
             tried = np.maximum(least[: batch + 1 - b], replica.seconds[b])
             own[b:] = np.where(tried < longer[b:], b, own[b:])
             longer[b:] = np.minimum(longer[b:], tried)

@@ -47,6 +47,14 @@ def test_like_cards_share_like_the_estimate() -> None:
     assert found.step_seconds == pytest.approx(float(even.time.total_seconds), rel=1e-9)
 
 
+def test_uneven_shares_are_no_slower_than_even_ones() -> None:
+    mix = cards(("RTX 4090", 1), ("RTX 3090", 1))
+    even, best = (share_batch(job(), mix, Plan(), SOFTWARE, CALIBRATION, is_even) for is_even in (True, False))
+    assert even is not None and [share.sequences for share in even.shares] == [6, 6]
+    assert best is not None and best.step_seconds < even.step_seconds
+    assert share_batch(job(batch=13), mix, Plan(), SOFTWARE, CALIBRATION, is_even=True) is None
+
+
 def test_layers_go_by_speed_and_every_card_has_room() -> None:
     found = share_layers(job(batch=32), cards(("RTX 4090", 1), ("RTX 3090", 1)), Plan(), SOFTWARE, CALIBRATION)
     assert found is not None
