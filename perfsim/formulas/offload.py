@@ -52,7 +52,10 @@ def offload_seconds(
     A third of a pass counts as forward, as with gradients and gathers over data-parallel ranks.
     Source: Ren et al. 2021 (arXiv 2101.06840), Rajbhandari et al. 2021 (arXiv 2104.07857); overlap: perfsim's own.
     """
-    offload, rate = np.asarray(plan.offload), copy_bytes_per_s(system)
+    offload = np.asarray(plan.offload)
+    if not np.any(offload) and not OPTIMIZERS[workload.optimizer].is_paged:
+        return 0.0, 0.0
+    rate = copy_bytes_per_s(system)
     value, ranks = workload.precision.activation_bytes, _ranks_of_state(plan)
     weights = value * held.parameters / ranks * (offload == Offload.PARAMETERS)
     gradients = value * held.trained_parameters / ranks * updates_on_host(plan)
