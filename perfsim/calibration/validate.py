@@ -20,7 +20,7 @@ from perfsim.core.results import Estimate
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate as perfsim_estimate
-from perfsim.formulas.fits import fit_probability
+from perfsim.formulas.fits import HARDLY_CHANCE, SURE_CHANCE, fit_probability
 from perfsim.formulas.roofline import peak_flops_per_s
 
 By = Literal["gpu", "source", "model", "software"]
@@ -28,7 +28,6 @@ Report = Callable[[int, int], None]
 WORST_ROWS = 5
 ROWS_AT_ONCE = 4096
 TOLERATED = Problem.MEMORY | Problem.LAYERS  # memory is a prediction; uneven chunks are costed as even ones
-IMPOSSIBLE, SAFE = 0.01, 0.95  # chances that a run fits
 UNEVEN_STAGES = "layers spread evenly over the pipeline's chunks"
 _STACKED = ("seq_len", "global_batch_size", "head_positions", "decoder_seq_len")
 
@@ -82,7 +81,8 @@ class Replayed:
         """
         if self.problem:
             return None
-        return self.fit_probability > IMPOSSIBLE if self.run.outcome == "ok" else self.fit_probability < SAFE
+        chance = self.fit_probability
+        return chance > HARDLY_CHANCE if self.run.outcome == "ok" else chance < SURE_CHANCE
 
 
 @dataclass(frozen=True)

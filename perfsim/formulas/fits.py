@@ -1,13 +1,14 @@
 """Whether a plan fits: the prediction is short of what a run needs as often as it is over."""
 
 from math import erfc, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
 from perfsim.core.numbers import Bools, Floats
 
-SURE = 1.645  # standard deviations that leave 5 % beyond
-HARDLY = 2.326  # and 1 %
+SURE_CHANCE, HARDLY_CHANCE = 0.95, 0.01  # from which a plan "fits", and up to which it "cannot run"
+_SURE, _HARDLY = (NormalDist().inv_cdf(chance) for chance in (SURE_CHANCE, 1.0 - HARDLY_CHANCE))
 
 _upper_tail = np.vectorize(lambda z: 0.5 * erfc(z / sqrt(2.0)), otypes=[float])
 
@@ -24,11 +25,16 @@ def fit_probability(total_bytes: Floats, capacity_bytes: Floats, spread: float) 
     return found
 
 
+def safe_bytes(capacity_bytes: Floats, spread: float) -> Floats:
+    """The most that a plan may be predicted to need and still surely fit [B]."""
+    return capacity_bytes * np.exp(-_SURE * spread)
+
+
 def surely_fits(total_bytes: Floats, capacity_bytes: Floats, spread: float) -> Bools:
-    """At least 95 of 100 such runs fit."""
-    return np.asarray(total_bytes * np.exp(SURE * spread) <= capacity_bytes)
+    """The chance is SURE_CHANCE or more."""
+    return np.asarray(total_bytes <= safe_bytes(capacity_bytes, spread))
 
 
 def hardly_fits(total_bytes: Floats, capacity_bytes: Floats, spread: float) -> Bools:
-    """At most 1 of 100 such runs fits."""
-    return np.asarray(total_bytes > capacity_bytes * np.exp(HARDLY * spread))
+    """The chance is less than HARDLY_CHANCE."""
+    return np.asarray(total_bytes > capacity_bytes * np.exp(_HARDLY * spread))

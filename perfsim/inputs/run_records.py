@@ -19,7 +19,7 @@ from perfsim.inputs.system import box_spec, to_system
 
 DEFAULT_LORA_RANK = 8
 SHARDING_STAGES = {"": 0, "none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "hsdp": 3}
-USUAL_DROPOUT = {"megatron": 0.1}  # megatron/arguments.py; its scripts leave it there
+FRAMEWORK_DROPOUT = {"megatron": 0.1}  # NVIDIA/Megatron-LM megatron/arguments.py, hidden and attention alike
 EVERY_SECOND = "every-2nd-layer"  # torchtitan's selective_ac_option = "2"
 RECOMPUTE = {
     "none": Recompute.NONE,
@@ -157,7 +157,7 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
         head_positions=_head_positions(row, head, decoder_len),
         decoder_seq_len=decoder_len,
         memory_len=row.whole("mem_len"),
-        dropout=float(options.get("dropout", known.dropout or USUAL_DROPOUT.get(framework, 0.0))),
+        dropout=float(options.get("dropout", known.dropout or FRAMEWORK_DROPOUT.get(framework, 0.0))),
         attention_dropout=None if "dropout" in options else known.attention_dropout,
         lora_rank=(row.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
         base_bytes=_base_bytes(row, model),

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perfsim.core.plan import Problem
+from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.case import Case
 from perfsim.report.columns import plan_row, price_text
 from perfsim.report.text import cards_text, hours_text, memory_text, money_text, plan_text, workload_text
@@ -66,7 +67,7 @@ def verdict(case: Case) -> Iterator[str]:
     if not case.problems:
         step = f"{seconds_text(row['step_seconds'])} a step, {number_text(row['samples_per_s'])} samples/s"
         chance = row["fit_probability"]
-        fits = "Fits" if chance >= 0.95 else f"May not fit (chance {percent_text(chance)})"
+        fits = "Fits" if chance >= SURE_CHANCE else f"May not fit (chance {percent_text(chance)})"
         yield f"{fits}: {what}: {memory_text(row)} a GPU, {step}"
         if row["host_memory_bytes"]:
             yield f"{number_text(row['host_memory_bytes'] / GIB)} GiB of host memory a GPU"

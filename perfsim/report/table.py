@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perfsim.formulas.cost import has_price
+from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.text import (
@@ -189,7 +190,9 @@ def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
     winners = _winners(sweep)
     names = [[_FIGURES[key][0] for key, winner in winners.items() if winner == row] for row in shown]
     misses = [miss_text(row, sweep.site) for row in shown]
-    risks = ["" if (chance := row["fit_probability"]) >= 0.95 else f"fits at {percent_text(chance)}" for row in shown]
+    risks = [
+        "" if (chance := row["fit_probability"]) >= SURE_CHANCE else f"fits at {percent_text(chance)}" for row in shown
+    ]
     return [
         ", ".join([*name, *filter(None, [risk, miss])]) for name, risk, miss in zip(names, risks, misses, strict=True)
     ]

@@ -14,7 +14,7 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.errors import UnsupportedError
 from perfsim.estimate import estimate
-from perfsim.formulas.fits import SURE, surely_fits
+from perfsim.formulas.fits import safe_bytes, surely_fits
 from perfsim.formulas.pipeline import Work, in_flight
 from perfsim.graphs.schedule import step_seconds
 from perfsim.search.layers import model_units
@@ -180,8 +180,8 @@ def _pipelines(
     for order in permutations(range(len(cards))):
         of_stage = [i for i in order for _ in range(cards[i].count)]
         joined = replace(units[0], seconds=np.stack([units[i].seconds for i in of_stage]), send_seconds=send)
-        room = np.array([float(found[i].memory_capacity_bytes) for i in of_stage])
-        room = room * np.exp(-SURE * software.memory_spread)
+        capacity = np.array([float(found[i].memory_capacity_bytes) for i in of_stage])
+        room = np.asarray(safe_bytes(capacity, software.memory_spread))
         cut = partition(joined, room, many, float(m))
         if cut is not None:
             systems = [cards[i].system for i in of_stage]
