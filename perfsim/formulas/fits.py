@@ -27,7 +27,8 @@ def fit_probability(total_bytes: Floats, capacity_bytes: Floats, spread: float) 
 
 def safe_bytes(capacity_bytes: Floats, spread: float) -> Floats:
     """The most that a plan may be predicted to need and still surely fit [B]."""
-    return capacity_bytes * np.exp(-_SURE * spread)
+    most: Floats = capacity_bytes * np.exp(-_SURE * spread)
+    return most
 
 
 def surely_fits(total_bytes: Floats, capacity_bytes: Floats, spread: float) -> Bools:
