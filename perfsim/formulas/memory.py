@@ -125,15 +125,14 @@ def _states(held: Held, plan: Plan, software: Software, workload: Workload) -> _
         return others / np.where(is_sharded, ranks, 1.0) + experts / np.where(is_sharded, expert_ranks, 1.0)
 
     trained = held.trained_parameters / held.parameters
-    is_adapter: Bools = trained < 0.5  # adapters sit beside the frozen weights
-    frozen_bytes = workload.base_bytes or precision.weight_bytes
-    weight_bytes = np.where(is_adapter, frozen_bytes + precision.weight_bytes * trained, precision.weight_bytes)
+    weight_bytes: Floats = precision.weight_bytes
+    if workload.is_adapter:  # adapters sit beside the frozen weights
+        weight_bytes = (workload.base_bytes or precision.weight_bytes) + precision.weight_bytes * trained
     gradients = precision.gradient_bytes * trained * on_rank(2)
     most = np.minimum((held.unit_parameters + held.end_parameters) / np.maximum(held.parameters, 1.0), 1.0)
     gradients = np.where(_gradients_go_early(plan, workload), most, 1.0) * gradients
     updated = trained * on_rank(1)
-    # autocast keeps copies of what is trained; frozen weights are stored in the compute format, or packed
-    casts = precision.weight_copy_bytes * held.parameters * np.where(is_adapter, trained, 1.0)
+    casts = precision.weight_copy_bytes * held.trained_parameters  # autocast keeps no copies of what is frozen
     is_replicated = (np.asarray(plan.data_parallel) > 1) & (zero < 2)
     buckets = np.where(is_replicated, software.gradient_bucket_copies * gradients, 0.0)
     gathered = np.where(plan.sequence_parallel, held.gathered_bytes, 0.0) if software.has_gather_buffer else 0.0
@@ -196,7 +195,7 @@ def state_bytes(optimizer: Optimizer, held: Held, precision: Precision) -> Float
 
 
 LOOP_TENSORS = (
-    2.0  # the denominator and the update of one parameter tensor (DeepLearningExamples lamb.py, torch adam.py)
+    2.0  # denominator and update of one parameter tensor (NVIDIA/DeepLearningExamples Transformer-XL lamb.py)
 )
 
 
