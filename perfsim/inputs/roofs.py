@@ -7,7 +7,7 @@ from perfsim.core.hardware import Gpu
 from perfsim.core.software import Software
 from perfsim.core.workload import PRECISIONS, Workload
 from perfsim.errors import InputError
-from perfsim.estimate import ATTENTION_COMPUTE_CAPABILITY
+from perfsim.formulas.legality import ATTENTION_COMPUTE_CAPABILITY
 from perfsim.graphs.points import Roofline
 from perfsim.inputs.calibration import deciding_rules
 from perfsim.inputs.catalogue import Catalogue

@@ -1,0 +1,67 @@
+"""What stops a plan whatever it needs of memory: divisors, counts, and what the card or the software lacks."""
+
+import numpy as np
+
+from perfsim.core.hardware import System
+from perfsim.core.numbers import Bools, Ints
+from perfsim.core.optimizer import OPTIMIZERS
+from perfsim.core.plan import ContextExchange, Offload, Plan, Problem, Schedule
+from perfsim.core.software import Software
+from perfsim.core.workload import Workload
+from perfsim.formulas.memory import updates_on_host
+from perfsim.formulas.offload import can_update_on_host
+
+# compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
+ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
+
+
+def problems(workload: Workload, system: System, plan: Plan, software: Software, microbatches: Ints) -> Ints:
+    """Everything that stops a plan but for its memory, as bits of `Problem`; shape: what the numbers broadcast to."""
+    model = workload.model
+    t, p, v = (np.asarray(d) for d in (plan.tensor_parallel, plan.pipeline_parallel, plan.virtual_stages))
+    layers = model.split_layers
+    experts = model.moe.experts if model.moe else 1
+    e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
+    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
+    schedule, m = np.asarray(plan.schedule), np.asarray(microbatches)
+    in_turns, is_h1, is_v, is_dual = (
+        schedule == one for one in (Schedule.ONE_F_ONE_B, Schedule.ZB_H1, Schedule.ZB_V, Schedule.DUALPIPE)
+    )
+    too_few = (is_h1 & ((p == 1) | (m < p))) | ((is_v | is_dual) & ((p == 1) | (m < 2 * p)))
+    is_uneven = (is_v & (v != 2)) | (is_dual & ((p % 2 != 0) | (m % 2 != 0)))
+    known = np.isin(schedule, [one for one in Schedule if one.label in software.schedules])
+    known = np.where((v > 1) & in_turns, "interleaved" in software.schedules, known)
+    checks = {
+        Problem.HYBRID: ranks % np.maximum(plan.hybrid_shard, 1) != 0,
+        Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
+        & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
+        Problem.HEADS: (model.split_heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
+        Problem.LAYERS: (p > layers) | ((v > 1) & (layers % (p * v) != 0)),
+        Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
+        Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),
+        Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),
+        Problem.PRECISION: np.asarray(system.gpu.peak_flops_per_s[workload.precision.matmul]) <= 0.0,
+        Problem.ATTENTION: np.asarray(system.gpu.compute_capability) < needed,
+        Problem.SEQUENCE: np.asarray(workload.seq_len) % plan.context_parallel != 0,
+        Problem.EXPERTS: (experts % e != 0) | (ranks % e != 0),
+        Problem.NODE: np.asarray(t > system.gpus_per_domain),
+        Problem.SCHEDULE: too_few | is_uneven,
+        Problem.SOFTWARE_SCHEDULE: ~known & (p > 1),
+        Problem.OFFLOAD: _cannot_offload(workload, plan, software),
+        Problem.IN_BACKWARD: workload.optimizer_in_backward
+        & ((m > 1) | ((ranks > 1) & (np.asarray(plan.zero_stage) < 3)) | updates_on_host(plan)),
+    }
+    bits: Ints = 0
+    for problem, applies in checks.items():
+        bits = bits | np.where(applies, int(problem), 0)
+    return bits
+
+
+def _cannot_offload(workload: Workload, plan: Plan, software: Software) -> Bools:
+    """Offloads that the software lacks, parameters that are not gathered, and updates that only GPUs can do."""
+    offload = np.asarray(plan.offload)
+    known = np.isin(offload, [one for one in Offload if one.label in ("none", *software.offloads)])
+    is_whole = (offload == Offload.PARAMETERS) & (np.asarray(plan.zero_stage) < 3)
+    is_stuck = updates_on_host(plan) & (not can_update_on_host(OPTIMIZERS[workload.optimizer]))
+    refused: Bools = ~known | is_whole | is_stuck
+    return refused
