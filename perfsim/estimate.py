@@ -1,5 +1,7 @@
 """The one place where formulas are put together: workload, system and plan become time, memory, energy and money."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from perfsim.core.calibration import Calibration
@@ -26,7 +28,7 @@ from perfsim.formulas.legality import problems
 from perfsim.formulas.memory import Held, memory, updates_on_host
 from perfsim.formulas.offload import evicted_bytes, offload_seconds
 from perfsim.formulas.overlap import beside_seconds
-from perfsim.formulas.pipeline import Work, layer_copies, pipeline
+from perfsim.formulas.pipeline import Work, layer_copies, microbatches_of, pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
 from perfsim.formulas.stages import fullest_stage, layers_on_stage
 from perfsim.formulas.stragglers import straggling
@@ -54,7 +56,7 @@ def estimate(
     """
     site = site or Site()
     costs = stage_costs(workload, system, plan, software, calibration)
-    microbatches = np.maximum(1, workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
+    microbatches = microbatches_of(workload, plan)
     stages = stage_holdings(workload, system, plan, costs)
     used = memory(*stages, plan, software, workload, microbatches)
     capacity = calibration.visible_memory_share * system.gpu.memory_bytes
@@ -75,7 +77,7 @@ def estimate(
         memory=used,
         energy=joules,
         cost=dollars,
-        problems=problems(workload, system, plan, software, microbatches) | np.where(overflows, int(Problem.MEMORY), 0),
+        problems=problems(workload, system, plan, software) | np.where(overflows, int(Problem.MEMORY), 0),
         memory_capacity_bytes=capacity,
         memory_spread=software.memory_spread,
         model_flops=model_flops,
@@ -100,40 +102,69 @@ def _step_time(
     stages: tuple[Held, Held], microbatches: Ints, evicted: Floats,
 ) -> StepTime:  # fmt: skip
     """Seconds of one step in parts that add up (docs/formulas.md#step)."""
-    layer, ends = costs.layer, costs.ends
     m = 1.0 * np.asarray(microbatches)
     stage, accumulated, gather = stage_work(workload, system, plan, software, calibration, costs, microbatches)
-    front, back = _ends_seconds(plan, costs, stage.total)
+    copies, after = offload_seconds(workload, system, plan, stages[0], stage, evicted)
+    reduce, regather = gradient_seconds(workload, system, plan, software, calibration, stages, stage.total + copies)
+    trained = trained_parameters(stages)
+    states = StateSeconds(
+        accumulated, gather, reduce, regather, m * copies + after,
+        *optimizer_seconds(workload, system, plan, software, calibration, costs, trained),
+    )  # fmt: skip
+    front, back = ends_seconds(plan, costs, stage.total)
+    return step_parts(plan, calibration, costs, stage, front, back, microbatches, states)
+
+
+@dataclass(frozen=True)
+class StateSeconds:
+    """What gradients and states take [s]: accumulated and gather a layer and micro-batch, the others a step.
+
+    accumulated: adding up gradients; gather: ZeRO-3's, what sticks out; reduce, regather: the exchanges of gradients
+    and new weights after the backward pass; offload: copies and the CPU's update; host: the step's fixed work.
+    """
+
+    accumulated: Floats
+    gather: Floats
+    reduce: Floats
+    regather: Floats
+    offload: Floats
+    optimizer: Floats
+    host: Floats
+
+
+def step_parts(
+    plan: Plan, calibration: Calibration, costs: StageCosts, stage: Work, front: Floats, back: Floats,
+    microbatches: Ints, states: StateSeconds,
+) -> StepTime:  # fmt: skip
+    """A step in parts [s], from a stage's work and what the model's ends add to the first and the last stage."""
+    layer, ends, m = costs.layer, costs.ends, 1.0 * np.asarray(microbatches)
     piped = pipeline(
         stage, front + back, back, plan.schedule, plan.pipeline_parallel, microbatches, plan.virtual_stages
     )
     layers = m * fullest_stage(costs.layer_count, plan.pipeline_parallel, plan.virtual_stages)
     of_ends = (piped.work_seconds - m * stage.total) / np.maximum(ends.total, TINY_SECONDS)
-    copies, after = offload_seconds(workload, system, plan, stages[0], stage, evicted)
-    offload, pass_time = m * copies + after, stage.total + copies
-    reduce, regather = gradient_seconds(workload, system, plan, software, calibration, stages, pass_time)
-    optimizer, host = _optimizer_seconds(workload, system, plan, software, calibration, costs, stages)
-    whole = piped.total_seconds + reduce + regather + optimizer + offload + host
+    after = states.reduce + states.regather + states.optimizer + states.offload + states.host
+    whole = piped.total_seconds + after
     return StepTime(
         forward_seconds=layers * layer.forward + of_ends * ends.forward,
-        backward_seconds=layers * (layer.backward + accumulated) + of_ends * ends.backward,
+        backward_seconds=layers * (layer.backward + states.accumulated) + of_ends * ends.backward,
         recompute_seconds=layers * layer.recompute,
         launch_seconds=layers * layer.launch + of_ends * ends.launch,
         tensor_parallel_seconds=layers * costs.tensor_seconds,
         context_parallel_seconds=layers * costs.context_seconds,
         expert_parallel_seconds=layers * costs.expert_seconds - m * stage.saved,
-        parameter_gather_seconds=layers * gather + regather,
+        parameter_gather_seconds=layers * states.gather + states.regather,
         pipeline_bubble_seconds=piped.bubble_seconds,
         pipeline_send_seconds=piped.send_seconds,
-        gradient_reduce_seconds=reduce,
-        optimizer_seconds=optimizer,
-        offload_seconds=offload,
-        host_seconds=host,
+        gradient_reduce_seconds=states.reduce,
+        optimizer_seconds=states.optimizer,
+        offload_seconds=states.offload,
+        host_seconds=states.host,
         straggler_seconds=straggling(plan.gpus, calibration.rank_jitter) * whole,
     )
 
 
-def _ends_seconds(plan: Plan, costs: StageCosts, stage_seconds: Floats) -> tuple[Floats, Floats]:
+def ends_seconds(plan: Plan, costs: StageCosts, stage_seconds: Floats) -> tuple[Floats, Floats]:
     """What the embedding and the head add to a micro-batch on the first and the last stage, beyond the fullest's [s].
 
     Where layers do not divide, the middle stages have one more, and the ends lie where there is room.
@@ -220,12 +251,11 @@ def _send_seconds(workload: Workload, system: System, plan: Plan) -> Floats:
     return send_seconds(route(system, pipeline_group(plan)), size)
 
 
-def _optimizer_seconds(
+def optimizer_seconds(
     workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration, costs: StageCosts,
-    stages: tuple[Held, Held],
+    trained: Floats,
 ) -> tuple[Floats, Floats]:  # fmt: skip
-    """(optimizer, fixed host) seconds of a step [s]; ZeRO updates its shard only."""
-    trained = trained_parameters(stages)
+    """(optimizer, fixed host) seconds of a step with `trained` parameters on a GPU [s]; ZeRO updates its shard only."""
     ranks = np.where(np.asarray(plan.zero_stage) >= 1, shard_group(plan).ranks, 1)
     tensors = costs.tensors / plan.pipeline_parallel + costs.ends_tensors
     has_master = workload.precision.master_bytes > 0

@@ -12,7 +12,7 @@ from perfsim.core.results import Estimate
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate, stage_work
-from perfsim.formulas.pipeline import Work
+from perfsim.formulas.pipeline import Work, microbatches_of
 from perfsim.formulas.stages import fullest_stage, layers_on_stage
 from perfsim.graphs.schedule import Order, Timeline, held, order_of, peak_held, routes, simulate
 from perfsim.graphs.stage import Passes, stage_costs
@@ -56,7 +56,7 @@ def simulation(
     found = estimate(workload, system, plan, software, calibration)
     costs = stage_costs(workload, system, plan, software, calibration)
     p, v = int(plan.pipeline_parallel), int(plan.virtual_stages)
-    m = max(1, int(workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size)))
+    m = int(microbatches_of(workload, plan))
     layers, _, gather = stage_work(workload, system, plan, software, calibration, costs, m)
     order = order_of(Schedule(int(plan.schedule)), p, m, v)
     fullest = fullest_stage(costs.layer_count, p, v)

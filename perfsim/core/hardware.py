@@ -1,9 +1,11 @@
 """Cards and systems. Every number may be an array over systems, so that one formula costs a whole fleet."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from perfsim.core.arrays import Lookup
+import numpy as np
+
+from perfsim.core.arrays import Lookup, shape_of, stack
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.fabric import Network, Segment
 from perfsim.core.numbers import Bools, Floats, Ints
@@ -42,7 +44,8 @@ class System:
     `gpus_per_domain` GPUs form a domain (the node, or an NVLink rack): `within` says what a group inside it gets, by
     its ranks and their stride. Beyond it the network is `between`. host_link_bytes_per_s: one direction between a GPU
     and its host's memory while all GPUs of the node use theirs; host_memory_bytes_per_s: a GPU's share of that memory's
-    rate, reads and writes together.
+    rate, reads and writes together. number: which of several systems, where the numbers are arrays over plans on them
+    (`numbered`).
     """
 
     key: str
@@ -59,3 +62,14 @@ class System:
     usd_per_gpu_hour: Floats
     has_price: Bools
     price_basis: str
+    number: Ints = 0
+
+
+def numbered(systems: Sequence[System]) -> System:
+    """The systems as one record of arrays [systems] that tells them apart, to `take` one a plan from."""
+    return replace(stack(systems), number=np.arange(len(systems)))
+
+
+def is_told(system: System) -> bool:
+    """Whether `number` tells all that there is to know of the system: it is one, or rows of `numbered` ones."""
+    return shape_of(system) == np.shape(system.number)

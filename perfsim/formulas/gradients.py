@@ -7,7 +7,7 @@ import numpy as np
 from perfsim.core.arrays import once_each, shape_of
 from perfsim.core.calibration import Calibration
 from perfsim.core.fabric import Group
-from perfsim.core.hardware import System
+from perfsim.core.hardware import System, is_told
 from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
@@ -50,12 +50,12 @@ def _reductions(
 ) -> _Reductions:
     """The exchanges of all trained parameters, computed once for each distinct choice that they depend on."""
 
-    def compute(these: Plan, held: tuple[Held, Held]) -> _Reductions:
+    def compute(these: Plan, held: tuple[Held, Held], on: System) -> _Reductions:
         trained = trained_parameters(held)
         size = min(workload.precision.gradient_bytes, 4.0) * trained
         sums: list[Floats] = [0.0] * 5
         for share, group in _reduced_over(workload, these, held):
-            links, sent, weights = route(system, group), share * size, share * workload.precision.weight_bytes * trained
+            links, sent, weights = route(on, group), share * size, share * workload.precision.weight_bytes * trained
             bucket = np.maximum(software.gradient_bucket_bytes, software.gradient_bucket_rank_bytes * links.ranks)
             cut, cut_again = bucket_count(sent, bucket), bucket_count(weights, bucket)
             amounts = (
@@ -68,13 +68,13 @@ def _reductions(
             sums = [total + amount for total, amount in zip(sums, amounts, strict=True)]
         return _Reductions(*sums)
 
-    if shape_of(system, workload) != ():
-        return compute(plan, stages)
+    if shape_of(workload) != () or not is_told(system):
+        return compute(plan, stages, system)
     choices = (
-        plan.tensor_parallel, plan.context_parallel, plan.data_parallel, plan.expert_parallel, plan.pipeline_parallel,
-        plan.virtual_stages, plan.schedule, plan.placement,
+        system.number, plan.tensor_parallel, plan.context_parallel, plan.data_parallel, plan.expert_parallel,
+        plan.pipeline_parallel, plan.virtual_stages, plan.schedule, plan.placement,
     )  # fmt: skip
-    return once_each(choices, compute, plan, stages)
+    return once_each(choices, compute, plan, stages, system)
 
 
 def gradient_seconds(

@@ -10,12 +10,13 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.formulas.memory import updates_on_host
 from perfsim.formulas.offload import can_update_on_host
+from perfsim.formulas.pipeline import microbatches_of
 
 # compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
 ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
 
 
-def problems(workload: Workload, system: System, plan: Plan, software: Software, microbatches: Ints) -> Ints:
+def problems(workload: Workload, system: System, plan: Plan, software: Software) -> Ints:
     """Everything that stops a plan but for its memory, as bits of `Problem`; shape: what the numbers broadcast to."""
     model = workload.model
     t, p, v = (np.asarray(d) for d in (plan.tensor_parallel, plan.pipeline_parallel, plan.virtual_stages))
@@ -23,7 +24,7 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
     experts = model.moe.experts if model.moe else 1
     e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
     needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
-    schedule, m = np.asarray(plan.schedule), np.asarray(microbatches)
+    schedule, m = np.asarray(plan.schedule), np.asarray(microbatches_of(workload, plan))
     in_turns, is_h1, is_v, is_dual = (
         schedule == one for one in (Schedule.ONE_F_ONE_B, Schedule.ZB_H1, Schedule.ZB_V, Schedule.DUALPIPE)
     )

@@ -7,7 +7,8 @@ from functools import reduce
 import numpy as np
 
 from perfsim.core.numbers import Bools, Floats, Ints
-from perfsim.core.plan import Schedule
+from perfsim.core.plan import Plan, Schedule
+from perfsim.core.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Pipeline:
     def total_seconds(self) -> Floats:
         """All micro-batches, from the first forward pass to the last gradient."""
         return self.work_seconds + self.bubble_seconds + self.send_seconds
+
+
+def microbatches_of(workload: Workload, plan: Plan) -> Ints:
+    """Micro-batches of each replica in a step."""
+    found: Ints = np.maximum(1, workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
+    return found
 
 
 def pipeline(

@@ -7,7 +7,7 @@ from operator import add
 import numpy as np
 
 from perfsim.core.arrays import once_each, shape_of
-from perfsim.core.hardware import System
+from perfsim.core.hardware import System, is_told
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import Plan
 from perfsim.core.workload import Head, Task, Workload
@@ -34,10 +34,10 @@ def stage_holdings(workload: Workload, system: System, plan: Plan, costs: StageC
         first = _held(workload, these, found, layers[0], True, has_both)
         return first, _held(workload, these, found, layers[1], has_both, True)
 
-    if shape_of(system, workload) != ():
+    if shape_of(workload) != () or not is_told(system):
         return compute(plan, costs)
     return once_each(
-        (*cost_choices(plan), plan.pipeline_parallel, plan.virtual_stages, plan.schedule), compute, plan, costs
+        (*cost_choices(system, plan), plan.pipeline_parallel, plan.virtual_stages, plan.schedule), compute, plan, costs
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from perfsim.core.arrays import once_each, shape_of
 from perfsim.core.calibration import Calibration
-from perfsim.core.hardware import System
+from perfsim.core.hardware import System, is_told
 from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.plan import ContextExchange, Plan, Recompute
 from perfsim.core.software import Software
@@ -102,25 +102,25 @@ def stage_costs(
 ) -> StageCosts:
     """The costs of a plan's stages, computed once for each distinct choice that they depend on.
 
-    A long flat list of plans repeats few combinations of tensor, context and expert degrees, micro-batch and
+    A long flat list of plans repeats few combinations of system, tensor, context and expert degrees, micro-batch and
     recomputation: they are costed once and handed out by index, the same bits as costing every row. The seconds of
     single operations are those of one plan only.
     """
 
-    def compute(these: Plan) -> StageCosts:
-        costs = step_costs(workload, system, these, software, calibration)
-        return _put_together(costs, these, system, software, calibration)
+    def compute(these: Plan, on: System) -> StageCosts:
+        costs = step_costs(workload, on, these, software, calibration)
+        return _put_together(costs, these, on, software, calibration)
 
-    if shape_of(system, workload) != ():
-        return compute(plan)
-    return once_each(cost_choices(plan), compute, plan)
+    if shape_of(workload) != () or not is_told(system):
+        return compute(plan, system)
+    return once_each(cost_choices(system, plan), compute, plan, system)
 
 
-def cost_choices(plan: Plan) -> tuple[Ints | Bools, ...]:
+def cost_choices(system: System, plan: Plan) -> tuple[Ints | Bools, ...]:
     """The choices of a plan that the costs of one micro-batch depend on."""
     return (
-        plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size, plan.recompute,
-        plan.recompute_layers, plan.sequence_parallel, plan.context_exchange, data_group(plan).stride,
+        system.number, plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size,
+        plan.recompute, plan.recompute_layers, plan.sequence_parallel, plan.context_exchange, data_group(plan).stride,
     )  # fmt: skip
 
 

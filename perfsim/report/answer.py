@@ -74,11 +74,11 @@ def json_of(answers: Sequence[Answer]) -> str:
             "objective": answers[0].sweep.objective,
             "software": answers[0].sweep.software.key,
             "rows": [record for answer in answers for record in records(columns(answer.sweep, answer.rows))],
-            "considered": {str(answer.sweep.workload.task): answer.sweep.considered for answer in answers},
+            "considered": {str(answer.sweep.workload.task): answer.sweep.certificate.considered for answer in answers},
             "reasons": [
                 {"task": str(answer.sweep.workload.task), "plans": int(count), "reason": problem.text}
                 for answer in answers
-                for problem, count in answer.sweep.problems.items()
+                for problem, count in answer.sweep.certificate.problems.items()
                 if count
             ],
         }
@@ -104,7 +104,7 @@ def markdown_of(answers: Sequence[Answer]) -> str:
 
 
 def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
-    yield Text(f"Nothing fits: none of {sweep.considered:,} plans can run", style="bold")
+    yield Text(f"Nothing fits: none of {sweep.certificate.considered:,} plans can run", style="bold")
     yield Text(workload_text(sweep.workload))
     changes = sweep.nearest_fit()
     for change, system, plan, estimate in changes:
@@ -113,5 +113,5 @@ def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
         yield Text(f"would fit: {printable(change)}: {cards_text(row)}, {plan_text(row)}: {figures}")
     if not changes:
         yield Text("no single change makes it fit; try cards with more memory, more of them, or a shorter sequence")
-    for line in reason_lines(sweep.problems, most=4):
+    for line in reason_lines(sweep.certificate.problems, most=4):
         yield Text(line, style="dim")

@@ -103,7 +103,7 @@ def table_lines(sweep: "Sweep", rows: Sequence[int], left_out: int = 0) -> Itera
     yield SweepTable(shown, cells(sweep, shown))
     if left_out:
         yield _line(f"... {left_out} more: --top {len(rows) + left_out}; every plan: --all", "dim")
-    for line in [*reason_lines(sweep.problems, most=2), *basis_lines(sweep, shown)]:
+    for line in [*reason_lines(sweep.certificate.problems, most=2), *basis_lines(sweep, shown)]:
         yield _line(line, "dim")
 
 
@@ -148,7 +148,7 @@ def _verdict(sweep: "Sweep", shown: Sequence[Row]) -> Iterator[tuple[str, str]]:
     figures = f"{hours_text(best['job_hours'])}, {money_text(best['job_usd'])}, {memory_text(best)} a GPU"
     head = f"Nothing meets the limits; the first {miss}" if miss else _BEST[sweep.objective]
     yield f"{head}: {cards_text(best)}, {plan_text(best)}: {figures}", "bold"
-    yield f"{workload_text(sweep.workload)}; {sweep.considered:,} plans", ""
+    yield f"{workload_text(sweep.workload)}; {sweep.certificate.considered:,} plans", ""
     others = [
         f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}"
         for key, row in _winners(sweep).items()

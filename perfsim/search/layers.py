@@ -15,6 +15,7 @@ from perfsim.estimate import stage_work
 from perfsim.formulas.collectives import send_seconds
 from perfsim.formulas.groups import pipeline_group, route
 from perfsim.formulas.memory import Held, memory
+from perfsim.formulas.pipeline import microbatches_of
 from perfsim.formulas.stages import fullest_stage
 from perfsim.graphs.holdings import kinds_of_layers, unit_holdings
 from perfsim.graphs.stage import kind_seconds, stage_costs
@@ -49,7 +50,7 @@ def _unit_costs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """(seconds, kept, passing, fixed bytes of every unit, bytes of every stage)."""
     costs = stage_costs(workload, system, plan, software, calibration)
-    m = max(1, int(workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size)))
+    m = int(microbatches_of(workload, plan))
     work, _, _ = stage_work(workload, system, plan, software, calibration, costs, m)
     mean = float(work.total / fullest_stage(costs.layer_count, plan.pipeline_parallel, plan.virtual_stages))
     shares = np.array(kinds_of_layers(costs)) @ np.array(

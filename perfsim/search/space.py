@@ -1,6 +1,6 @@
 """Which plans a search considers: the values that each choice may take, and the open grid they span."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -79,66 +79,88 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
     return replace(space, **{name: tuple(values) for name, values in auto.items() if not getattr(space, name)})
 
 
-def blocks(space: Space, most: int) -> Iterator[tuple[tuple[int, ...], Space]]:
-    """(where it begins on each axis, a part of the space of at most `most` plans), cut along the longest choices."""
+def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
+    """(plans, counts) of a filled space as an open grid: each choice on an axis of its own, after one for systems."""
+    axes = np.ix_(np.zeros(1, dtype=np.int64), *(_values(space, name) for name in AXES))
+    values = dict(zip(AXES, axes[1:], strict=True))
+    return plans(values, software), values["counts"]
+
+
+def plans(values: Mapping[str, np.ndarray], software: Software) -> Plan:
+    """The plans with these values, by the names of a space's fields; what is not there has the plan's default.
+
+    data_parallel is what the degrees leave of the counts. Sequence parallelism goes with tensor parallelism in software
+    that splits norms (fused kernels).
+    """
+    given = {name: value for name, value in values.items() if name != "counts"}
+    tensor = values.get("tensor_parallel", np.asarray(1))
+    degrees = tensor * values.get("pipeline_parallel", 1) * values.get("context_parallel", 1)
+    if "hybrid_shard" in given:
+        given["hybrid_shard"] = np.where(given["zero_stage"] == 3, given["hybrid_shard"], 0)
+    if "recompute_layers" in given:
+        given["recompute_layers"] = np.where(given["recompute"] == Recompute.FULL, given["recompute_layers"], 0)
+    return Plan(
+        **given,
+        data_parallel=np.maximum(1, values["counts"] // degrees),
+        sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Plans, many or all of whose choices are made: of each, its system and the place of its values in the space.
+
+    systems [plans]; places: by the names of the space's fields [plans].
+    """
+
+    systems: np.ndarray
+    places: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.systems)
+
+    def at(self, index: np.ndarray) -> "Rows":
+        """The rows at an index or under a mask."""
+        return Rows(self.systems[index], {name: place[index] for name, place in self.places.items()})
+
+    def times(self, space: Space, names: Sequence[str]) -> "Rows":
+        """Every row with every combination of the choices `names`."""
+        lengths = [len(getattr(space, name)) for name in names]
+        each, n = int(np.prod(lengths)), len(self)
+        places = {name: np.repeat(place, each) for name, place in self.places.items()}
+        new = np.unravel_index(np.arange(each), lengths)
+        places |= {name: np.tile(place, n) for name, place in zip(names, new, strict=True)}
+        return Rows(np.repeat(self.systems, each), places)
+
+    def values(self, space: Space) -> dict[str, np.ndarray]:
+        """The values of the choices that are made."""
+        return {name: _values(space, name)[place] for name, place in self.places.items()}
+
+
+AXES = tuple(f.name for f in fields(Space))
+
+
+def _values(space: Space, name: str) -> np.ndarray:
+    return np.asarray(getattr(space, name), dtype=np.int64)
+
+
+def cut(space: Space, names: Sequence[str], most: int) -> Iterator[tuple[tuple[int, ...], Space]]:
+    """(where it begins on each axis, a part of the space of at most `most` plans), cut along the choices `names`.
+
+    The first of them that can be halved is; parts that are one value of each are as large as they are.
+    """
     parts = [(tuple(0 for _ in space.shape), space)]
     while parts:
         first, part = parts.pop()
-        if part.size <= most:
+        name = next((n for n in names if len(getattr(part, n)) > 1), None)
+        if part.size <= most or name is None:
             yield first, part
             continue
-        axis = int(np.argmax(part.shape))
-        name, half = fields(part)[axis].name, part.shape[axis] // 2
-        values = getattr(part, name)
+        values, axis = getattr(part, name), AXES.index(name)
+        half = len(values) // 2
         behind = tuple(at + half * (k == axis) for k, at in enumerate(first))
         parts.append((behind, replace(part, **{name: values[half:]})))
         parts.append((first, replace(part, **{name: values[:half]})))
-
-
-def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
-    """(plans, counts) of a filled space as an open grid: each choice on an axis of its own, after one for systems.
-
-    Sequence parallelism goes with tensor parallelism in software that splits norms (fused kernels).
-    """
-    axes = np.ix_(
-        np.zeros(1, dtype=np.int64), *(np.asarray(getattr(space, f.name), dtype=np.int64) for f in fields(space))
-    )
-    (
-        count,
-        tensor,
-        stages,
-        context,
-        expert,
-        micro,
-        virtual,
-        zero,
-        hybrid,
-        recompute,
-        some,
-        offload,
-        schedule,
-        place,
-        exchange,
-    ) = axes[1:]
-    plan = Plan(
-        tensor_parallel=tensor,
-        pipeline_parallel=stages,
-        data_parallel=np.maximum(1, count // (tensor * stages * context)),
-        context_parallel=context,
-        expert_parallel=expert,
-        micro_batch_size=micro,
-        virtual_stages=virtual,
-        sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
-        zero_stage=zero,
-        hybrid_shard=np.where(zero == 3, hybrid, 0),
-        recompute=recompute,
-        recompute_layers=np.where(recompute == Recompute.FULL, some, 0),
-        offload=offload,
-        schedule=schedule,
-        placement=place,
-        context_exchange=exchange,
-    )
-    return plan, count
 
 
 def _powers(most: int) -> list[int]:

@@ -1,41 +1,39 @@
-"""Every plan of a space on every system, costed on open grids; what cannot run is counted, the rest is ranked."""
+"""The best plans of a space on every system: searched piece by piece, ranked, with a certificate of the others."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from perfsim.core.arrays import concatenate, rows, stack, take
+from perfsim.core.arrays import take
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Bools
-from perfsim.core.plan import Plan, Problem
+from perfsim.core.plan import Plan
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
-from perfsim.formulas.fits import surely_fits
+from perfsim.search.branch import Found, examine, is_safe, pieces, together
+from perfsim.search.certificate import OBJECTIVES, Certificate
 from perfsim.search.pareto import pareto_front
-from perfsim.search.space import Space, blocks, filled, grid
+from perfsim.search.question import Question
+from perfsim.search.space import Space, filled
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Objective = Literal["time", "money", "energy"]
-OBJECTIVES: dict[Objective, str] = {"time": "job_hours", "money": "job_usd", "energy": "job_kwh"}
-PLANS_AT_ONCE = 400_000
-KEPT_PER_COUNT = 50  # of each system and count, the fastest
 
 
 @dataclass(frozen=True)
 class Sweep:
     """The plans of a space that can run, best first; arrays have one entry a kept plan.
 
-    considered counts all plans, problems how many each problem stops (a plan may have several). Kept are, of every
-    system and count, the fastest KEPT_PER_COUNT and all that no other beats in both time and energy.
+    The certificate counts all plans, and says of those that are not kept why not. Kept are, of every system and count,
+    the fastest KEPT_PER_COUNT and all that no other beats in both time and energy, of all plans and of those that
+    surely fit.
     """
 
     workload: Workload
@@ -45,9 +43,7 @@ class Sweep:
     objective: Objective
     systems: tuple[System, ...]
     space: Space
-    considered: int
-    runnable: int
-    problems: dict[Problem, int]
+    certificate: Certificate
     system_index: np.ndarray
     plans: Plan
     estimates: Estimate
@@ -128,111 +124,45 @@ class Sweep:
 def sweep(
     workload: Workload, software: Software, calibration: Calibration, systems: Sequence[System], space: Space,
     site: Site | None = None, objective: Objective = "time", progress: Callable[[int, int], None] | None = None,
+    has_headroom: bool = False,
 ) -> Sweep:  # fmt: skip
-    """Cost every plan of `space` on every system and rank those that run by `objective`.
+    """The plans of `space` on every system that are worth keeping, ranked by `objective`.
 
     Plans that leave memory to spare come before those that may not fit. progress(done, all) counts plans. Ties go to
-    fewer GPUs, then to the plan that comes first. However large the space, at most PLANS_AT_ONCE plans are in memory;
-    what is kept does not depend on how it is cut.
+    fewer GPUs, then to the plan that comes first. has_headroom: what no other beats in memory is kept as well.
     """
     site = site or Site()
-    space = filled(space, workload, systems)
-    found: list[tuple[np.ndarray, np.ndarray, Plan, Estimate]] = []
-    problems = dict.fromkeys(Problem, 0)
-    runnable = done = 0
-    for first, block in blocks(space, PLANS_AT_ONCE):
-        plan, count = grid(block, software)
-        for start, part in _chunks(systems, block.size):
-            shape, estimates, bits = _costed(workload, software, calibration, part, plan, count, site)
-            for problem in Problem:
-                problems[problem] += int(np.count_nonzero(bits & int(problem)))
-            runs = bits == 0
-            runnable += int(np.count_nonzero(runs))
-            place = np.unravel_index(np.flatnonzero(runs), shape)
-            keep = _kept(place[0], place[1], estimates, shape, place)
-            place = tuple(axis[keep] for axis in place)
-            position = np.ravel_multi_index([axis + at for axis, at in zip(place[1:], first, strict=True)], space.shape)
-            found.append((place[0] + start, position, rows(plan, place, shape), rows(estimates, place, shape)))
-            done += block.size * len(part)
-            if progress:
-                progress(done, space.size * len(systems))
-    of_system, of_position, of_plan, of_estimate = zip(*found, strict=True)
-    index, position = np.concatenate(of_system), np.concatenate(of_position)
-    order = np.lexsort((position, index))
-    index, plans, kept = index[order], take(concatenate(of_plan), order), take(concatenate(of_estimate), order)
-    again = _kept(index, np.asarray(plans.gpus), kept, index.shape, (np.arange(len(index)),))
-    index, plans, kept = index[again], take(plans, again), take(kept, again)
-    ranked, meets = _ranking(systems, index, plans, kept, site, objective)
+    question = Question(
+        workload, software, calibration, tuple(systems), filled(space, workload, systems), site, has_headroom
+    )
+    found, done, total = [], 0, question.space.size * len(systems)
+    for piece in pieces(question):
+        found.append(examine(question, piece))
+        done += found[-1].certificate.considered
+        if progress:
+            progress(done, total)
+    return ranked(question, together(question, found), objective)
+
+
+def ranked(question: Question, found: Found, objective: Objective) -> Sweep:
+    """What was found, best first."""
+    order, meets = _ranking(question, found, objective)
     return Sweep(
-        workload, software, calibration, site, objective, tuple(systems), space, space.size * len(systems), runnable,
-        {p: n for p, n in problems.items() if n}, index[ranked], take(plans, ranked), take(kept, ranked), meets[ranked],
+        question.workload, question.software, question.calibration, question.site, objective, question.systems,
+        question.space, found.certificate, found.systems[order], take(found.plans, order),
+        take(found.estimates, order), meets[order],
     )  # fmt: skip
 
 
-def is_safe(estimates: Estimate) -> Bools:
-    """Whether a plan leaves the memory that the prediction may be short of."""
-    return surely_fits(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
-
-
-def _chunks(systems: Sequence[System], size: int) -> Iterator[tuple[int, Sequence[System]]]:
-    at_once = max(1, PLANS_AT_ONCE // size)
-    for start in range(0, len(systems), at_once):
-        yield start, systems[start : start + at_once]
-
-
-def _costed(
-    workload: Workload, software: Software, calibration: Calibration, systems: Sequence[System], plan: Plan,
-    count: np.ndarray, site: Site,
-) -> tuple[tuple[int, ...], Estimate, np.ndarray]:  # fmt: skip
-    """(shape, estimates, problem bits of every plan) of a few systems on the first axis of the grid."""
-    stacked = stack(systems, (-1,) + (1,) * (len(fields(Space))))
-    estimates = replace(estimate(workload, stacked, plan, software, calibration, site), operations={})
-    misfit = np.where(plan.gpus != count, int(Problem.GPUS), 0)
-    choices = (np.shape(getattr(plan, f.name)) for f in fields(Plan))
-    shape = np.broadcast_shapes((len(systems),) + (1,) * len(fields(Space)), count.shape, *choices)
-    return shape, estimates, np.broadcast_to(estimates.problems | misfit, shape)
-
-
-def _kept(
-    system: np.ndarray, count: np.ndarray, estimates: Estimate, shape: tuple[int, ...], place: tuple[np.ndarray, ...]
-) -> np.ndarray:
-    """Which of the plans at `place` are worth keeping: of every system and count the best, of all and of the safe ones.
-
-    system, count: whole numbers that tell the groups apart. place: indices into arrays of `shape`, in order.
-    """
-
-    def at(values: Any) -> np.ndarray:
-        there: np.ndarray = np.broadcast_to(values, shape)[place]
-        return there
-
-    hours, joules = at(estimates.job_hours), at(estimates.job_kwh)
-    _, group = np.unique(np.stack([system, count]), axis=1, return_inverse=True)
-    keep = np.zeros(len(system), dtype=bool)
-    for chosen in (np.arange(len(system)), np.flatnonzero(at(is_safe(estimates)))):
-        keep[chosen[_best(hours[chosen], joules[chosen], np.ravel(group)[chosen])]] = True
-    return np.flatnonzero(keep)
-
-
-def _best(hours: np.ndarray, joules: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The fastest of each group, and the group's front of time and energy."""
-    if not len(hours):
-        return np.zeros(0, dtype=np.int64)
-    order = np.lexsort((joules, hours, group))
-    group, joules = group[order], joules[order]
-    starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
-    place = np.arange(len(group)) - np.repeat(starts, np.diff(np.append(starts, len(group))))
-    keep = place < KEPT_PER_COUNT
-    for start, end in zip(starts, np.append(starts[1:], len(group)), strict=True):
-        least = np.minimum.accumulate(joules[start:end])
-        keep[start:end] |= np.concatenate([[True], joules[start + 1 : end] < least[:-1]])
-    found: np.ndarray = order[keep]
-    return found
-
-
-def _ranking(
-    systems: Sequence[System], index: np.ndarray, plans: Plan, estimates: Estimate, site: Site, objective: Objective
-) -> tuple[np.ndarray, np.ndarray]:
+def _ranking(question: Question, found: Found, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
     """(order, whether each row meets deadline and budget): those that do first, then safe memory, objective, GPUs."""
+    index, plans, estimates, site, systems = (
+        found.systems,
+        found.plans,
+        found.estimates,
+        question.site,
+        question.systems,
+    )
     priced = np.array([bool(has_price(systems[int(i)], site)) for i in index], dtype=bool)
     hours, dollars = np.asarray(estimates.job_hours), np.asarray(estimates.job_usd)
     meets = np.ones(len(index), dtype=bool)

@@ -1,0 +1,113 @@
+"""The search against brute force: every plan of the open grid, costed and compared."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import perfsim as ps
+from perfsim.core.arrays import ravel, take
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
+from perfsim.core.site import Site
+from perfsim.estimate import estimate
+from perfsim.search import best, branch
+from perfsim.search.best import kept
+from perfsim.search.bounds import bounds
+from perfsim.search.pareto import pareto_front
+from perfsim.search.branch import examine, is_safe, pieces, together
+from perfsim.search.question import Question
+from perfsim.search.space import AXES, Rows, Space, filled, grid, plans
+
+MODELS = ("gpt2", "bert-large", "llama3.2-1b", "t5-base", "mixtral-8x7b", "llama3-8b")
+SOFTWARE = ("megatron-core", "torchtitan", "pytorch-2-eager")
+CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+SYSTEMS = ("dgx-h100", "dgx-a100-80gb", "gb200-nvl72", "aws-g5.48xlarge", "pcie-2x-rtx-3090")
+
+
+def among(*values: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """All of the values, or some."""
+    some = st.sets(st.sampled_from(values), min_size=1, max_size=2).map(lambda found: tuple(sorted(found)))
+    return st.one_of(st.just(values), some)
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Question:
+    """Small ones on cards that run the kernels, with memories small enough to matter."""
+    catalogue = ps.catalogue()
+    model = catalogue.model(draw(st.sampled_from(MODELS)))
+    workload = ps.workload(
+        model, task=draw(st.sampled_from(("finetune", "lora") if model.kind == "decoder" else ("finetune",))),
+        seq_len=draw(st.sampled_from((128, 512))), global_batch_size=draw(st.sampled_from((16, 48, 96))), steps=10,
+        precision=draw(st.sampled_from(("bf16", "amp-bf16", "bf16-mixed"))),
+        **({"decoder_seq_len": 128} if model.encoder_layers else {}),
+    )  # fmt: skip
+    space = Space(
+        counts=draw(st.sampled_from(((4,), (8,), (2, 8), (6, 12), (16,)))), tensor_parallel=draw(among(1, 2, 4)),
+        pipeline_parallel=draw(among(1, 2, 4, 5)), context_parallel=draw(among(1, 2)),
+        expert_parallel=draw(among(1, 2)) if model.moe else (1,), micro_batch_size=draw(among(1, 2, 3, 8)),
+        virtual_stages=draw(among(1, 2, 3)), zero_stage=draw(among(0, 1, 2, 3)), hybrid_shard=draw(among(0, 2)),
+        recompute=draw(among(*Recompute)), recompute_layers=draw(among(0, 4)),
+        offload=draw(st.sampled_from(((Offload.NONE,), tuple(Offload), (Offload.OPTIMIZER,)))),
+        schedule=draw(among(*Schedule)), placement=draw(among(*Placement)),
+        context_exchange=draw(among(*ContextExchange)),
+    )  # fmt: skip
+    systems = [catalogue.system(key) for key in draw(st.sets(st.sampled_from(SYSTEMS), min_size=1, max_size=2))]
+    size = draw(st.sampled_from((0.1, 0.5, 3.0)))
+    systems = [replace(s, gpu=replace(s.gpu, memory_bytes=size * float(s.gpu.memory_bytes))) for s in systems]
+    site = draw(st.sampled_from((Site(), Site(price="own", pue=1.3))))
+    software = catalogue.software(draw(st.sampled_from(SOFTWARE)))
+    return Question(workload, software, catalogue.calibration(), tuple(systems), space, site, draw(st.booleans()))
+
+
+def brute_force(question: Question):
+    """(figures, groups, safe) of every plan of the grid that can run, and how many there are."""
+    plan, count = grid(question.space, question.software)
+    shape = np.broadcast_shapes(count.shape, *(np.shape(getattr(plan, f.name)) for f in fields(Plan)))
+    flat, gpus = ravel(plan, shape), np.broadcast_to(count, shape).ravel()
+    figures, groups, safe = [], [], []
+    for i, system in enumerate(question.systems):
+        costs = estimate(question.workload, system, flat, question.software, question.calibration, question.site)
+        runs = np.broadcast_to((costs.problems == 0) & (flat.gpus == gpus), gpus.shape)
+        seconds, joules = costs.time.total_seconds, costs.energy.total_joules
+        amounts = (np.broadcast_to(x, gpus.shape)[runs] for x in (seconds, joules, costs.memory.total_bytes))
+        figures.append(question.figures(*amounts))
+        groups.append(branch.group_of(question, np.full(int(runs.sum()), i), gpus[runs]))
+        safe.append(np.broadcast_to(is_safe(costs), gpus.shape)[runs])
+    return np.concatenate(figures), np.concatenate(groups), np.concatenate(safe)
+
+
+def points(figures, groups) -> set[tuple[float, ...]]:
+    """Plans as points that do not tell second names of a plan apart, nor last bits."""
+    return {(int(g), *(float(f"{x:.9e}") for x in row)) for g, row in zip(groups, figures, strict=True)}
+
+
+def quick(point: tuple[float, ...]) -> tuple[float, ...]:
+    """Group, time and energy: plans without a pipeline stand for those with GPipe, which hold more for nothing."""
+    return point[:3]
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds at every step, batches of a few rows, few plans kept: everything that can go wrong does."""
+    for name, value in (("FEW", 0), ("FIRST_BATCH", 30), ("ROWS_AT_ONCE", 400), ("PLANS_A_PIECE", 20_000)):
+        monkeypatch.setattr(branch, name, value)
+    monkeypatch.setattr(best, "KEPT_PER_COUNT", 2)
+
+
+@given(questions())
+@settings(max_examples=200, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=CHECKS)
+def test_optimum_and_fronts_are_brute_forces(eager: None, question: Question) -> None:
+    found = together(question, [examine(question, piece) for piece in pieces(question)])
+    figures, groups, safe = brute_force(question)
+    keep = kept(figures, groups, safe)
+    mine = points(question.figures_of(found.estimates), branch.group_of(question, found.systems, found.plans.gpus))
+    assert mine <= points(figures, groups)
+    assert set(map(quick, points(figures[keep], groups[keep]))) <= set(map(quick, mine))
+    for group in np.unique(groups):
+        rows = groups == group
+        assert points(figures[rows][pareto_front(figures[rows])], groups[rows]) <= mine
+    told = found.certificate
+    assert told.considered == question.space.size * len(question.systems)
+    assert told.considered == told.illegal + told.repeated + told.too_large + told.beaten + told.costed
