@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Told:
-    """How a figure is told: its name, its axis in a picture, its unit's size, and an amount of it in words."""
+    """How a figure is told: its name, its axis in a picture, its unit's size, an amount of it and the unit in words."""
 
     noun: str
     axis: str
     size: float
-    text: Callable[[float], str]
+    unit: str
+    text: Callable[[float], str] = number_text
 
 
 TOLD = {
-    "step-time": Told("step time", "one step [ms]", MILLI, lambda x: f"{number_text(x)} ms"),
-    "time": Told("time", "the job's time [h]", 1.0, lambda x: f"{number_text(x)} h"),
-    "money": Told("money", "the job's price [USD]", 1.0, usd_text),
-    "energy": Told("energy", "the job's energy [kWh]", 1.0, lambda x: f"{number_text(x)} kWh"),
-    "gpus": Told("GPUs", "GPUs", 1.0, lambda x: f"{x:,.0f} GPU{'s' * (x != 1)}"),
-    "headroom": Told("free memory", "memory left of the fullest GPU [GiB]", GIB, lambda x: f"{number_text(x)} GiB"),
+    "step-time": Told("step time", "one step [ms]", MILLI, " ms"),
+    "time": Told("time", "the job's time [h]", 1.0, " h"),
+    "money": Told("money", "the job's price [USD]", 1.0, "", usd_text),
+    "energy": Told("energy", "the job's energy [kWh]", 1.0, " kWh"),
+    "gpus": Told("GPUs", "GPUs", 1.0, " GPUs", lambda count: f"{count:,.0f}"),
+    "headroom": Told("free memory", "memory left of the fullest GPU [GiB]", GIB, " GiB free"),
 }
 
 
@@ -48,8 +49,8 @@ def front_verdict(sweep: "Sweep", names: Sequence[str]) -> str:
     rows, ranges = sweep.pareto(*names), []
     for name in names:
         told, amounts = TOLD[name], figure(sweep, name)[rows] / TOLD[name].size
-        ends = [told.text(float(end)) for end in (amounts.min(), amounts.max())]
-        ranges.append(" to ".join(dict.fromkeys(ends)))
+        ends = dict.fromkeys(told.text(float(end)) for end in (amounts.min(), amounts.max()))
+        ranges.append(" to ".join(ends) + told.unit)
     plans = "1 plan" if len(rows) == 1 else f"{len(rows):,} plans"
     return f"{plans} that none beats in {nouns(names)}: {', '.join(ranges)}"
 

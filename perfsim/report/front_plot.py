@@ -5,7 +5,7 @@ Names lie on the side of the front where better plans would be: no plan is there
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from perfsim.report.front import TOLD, nouns
 from perfsim.report.picture import GREY, INK, style
 from perfsim.report.text import cards_text, workload_text
 from perfsim.search.front import LARGER_IS_BETTER, contenders, figure
-from perfsim.units import number_text, printable
+from perfsim.units import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,14 +38,14 @@ def front_picture(sweeps: Sequence["Sweep"], names: Sequence[str]) -> "Figure":
         picture = Figure(figsize=(8.4 * len(sweeps), 5.8), facecolor="white")
         FigureCanvasAgg(picture)  # which knows how wide a text is
         panels = picture.subplots(1, len(sweeps), squeeze=False)[0]
-        picture.subplots_adjust(left=0.09 / len(sweeps), right=1.0 - 0.03 / len(sweeps), top=0.86, bottom=0.11)
+        picture.subplots_adjust(left=0.09 / len(sweeps), right=1.0 - 0.03 / len(sweeps), top=0.865, bottom=0.11)
         for axes, sweep in zip(panels, sweeps, strict=True):
             _panel(axes, sweep, names)
         return picture
 
 
 def _panel(axes: "Axes", sweep: "Sweep", names: Sequence[str]) -> None:
-    axes.set_title(f"Plans that none beats in {nouns(names)}\n", loc="left", fontsize=12.0, fontweight="bold")
+    axes.set_title(f"Plans that none beats in {nouns(names)}", loc="left", fontsize=12.0, fontweight="bold", pad=32)
     axes.set_xlabel(TOLD[names[0]].axis)
     axes.set_ylabel(TOLD[names[1]].axis)
     front, rows = sweep.pareto(*names), contenders(sweep, names)
@@ -53,8 +53,8 @@ def _panel(axes: "Axes", sweep: "Sweep", names: Sequence[str]) -> None:
     if not len(front):
         return
     amounts = [figure(sweep, name) / TOLD[name].size for name in names]
-    for axis, name, amount in zip((axes.xaxis, axes.yaxis), names, amounts, strict=True):
-        _scale(axis, name, amount[front], amount[rows])
+    for letter, name, amount in zip("xy", names, amounts, strict=True):
+        _scale(axes, letter, name, amount[front], amount[rows])
     x, y = amounts
     axes.scatter(x[rows], y[rows], s=7, color=GREY, alpha=0.35, linewidth=0, rasterized=len(rows) > 2000)
     axes.step(x[front], y[front], where="post", color=FRONT, linewidth=1.2)
@@ -68,20 +68,20 @@ def _subtitle(sweep: "Sweep", others: int) -> str:
     return printable(workload_text(sweep.workload)) + behind
 
 
-def _scale(axis: Any, name: str, front: np.ndarray, others: np.ndarray) -> None:
+def _scale(axes: "Axes", letter: str, name: str, front: np.ndarray, others: np.ndarray) -> None:
     """An axis with the whole front, room for names on its better side, and of the others those not far behind."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-    low, high = float(front.min()), float(front.max())
+    axis, low, high = getattr(axes, f"{letter}axis"), float(front.min()), float(front.max())
     if name in LARGER_IS_BETTER:
-        low = max(float(others.min()), low - (high - low))
+        low = max(float(others.min()), low / SHOWN)
     else:
         high = min(float(others.max()), SHOWN * high)
     if low > 0.0 and high / low > LOGARITHMIC:
         margin = (high / low) ** 0.06
         ends, room = (low / margin, high * margin), (high / low) ** 0.16
         ends = (ends[0], ends[1] * room) if name in LARGER_IS_BETTER else (ends[0] / room, ends[1])
-        axis._set_axes_scale("log")
+        getattr(axes, f"set_{letter}scale")("log")
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_minor_locator(NullLocator())
     else:
@@ -90,61 +90,75 @@ def _scale(axis: Any, name: str, front: np.ndarray, others: np.ndarray) -> None:
         ends = (low - better[0] * span, high + better[1] * span)
     if name == "gpus":
         axis.set_major_locator(FixedLocator(sorted(set(others.tolist()))))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value, 3 if abs(value) >= 10 else 2)))
-    axis._set_lim(*ends, auto=False)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    getattr(axes, f"set_{letter}lim")(*ends)
 
 
 class _Names:
-    """Writes names beside the points of a front, where neither points nor names nor lines are; in pixels."""
+    """Writes names beside the points of a front, so that nothing hides another; boxes are in pixels.
+
+    Where there is no such place a name's leader may cross other leaders.
+    """
 
     def __init__(self, axes: "Axes", x: np.ndarray, y: np.ndarray, signs: Sequence[float]) -> None:
         self._axes, self._signs = axes, signs
         self._points = axes.transData.transform(np.column_stack([x, y]))
-        corners = np.column_stack([x[1:], y[:-1]])  # of the steps between them
-        line = (
-            np.insert(self._points, range(1, len(x)), axes.transData.transform(corners), axis=0) if len(x) > 1 else []
-        )
-        self._taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in self._points]
-        for start, end in zip(line[:-1], line[1:], strict=True):
-            self._taken += _along(start, end)
+        self._marks = [(px - 5, py - 5, px + 5, py + 5) for px, py in self._points]
+        corners = [(later[0], earlier[1]) for earlier, later in pairwise(self._points)]
+        self._leaders: list[Box] = []
+        self._steps = [
+            box
+            for earlier, corner, later in zip(self._points[:-1], corners, self._points[1:], strict=True)
+            for box in (*_along(earlier, corner), *_along(corner, later))
+        ]
 
     def put_all(self, names: Sequence[str]) -> None:
-        """A name for each run of points of the same cards, those at the ends of the front first."""
-        runs = [list(run) for _, run in groupby(range(len(names)), key=lambda i: names[i])]
-        inwards = sorted(range(len(runs)), key=lambda i: min(i, len(runs) - 1 - i))
-        for i in inwards:
-            run = runs[i]
-            self._put(self._points[run[len(run) // 2]], names[run[0]])
+        """A name for each run of points of the same cards."""
+        for _, group in groupby(range(len(names)), key=lambda i: names[i]):
+            run = list(group)
+            self._put(self._points[run[len(run) // 2]], printable(names[run[0]]))
 
     def _put(self, point: np.ndarray, name: str) -> None:
-        axes = self._axes
-        text = axes.text(0, 0, printable(name), fontsize=8.5, color=INK, transform=None, va="bottom", zorder=4)
-        size = text.get_window_extent(axes.figure.canvas.get_renderer())  # type: ignore[union-attr]
-        frame = axes.get_window_extent()
-        for box, end in self._places(point, size.width, size.height):
-            leader = _along(point + 0.3 * (end - point), end)
-            inside = frame.x0 < box[0] and box[2] < frame.x1 and frame.y0 < box[1] and box[3] < frame.y1
-            if inside and not any(_overlap(one, other) for one in [box, *leader[1:]] for other in self._taken):
-                break
-        else:
+        axes, canvas = self._axes, self._axes.figure.canvas
+        text = axes.text(0, 0, name, fontsize=8.5, color=INK, va="bottom", zorder=4)
+        size = text.get_window_extent(canvas.get_renderer())  # type: ignore[attr-defined]
+        places = list(self._places(point, size.width, size.height))
+        clear = (place for place in places if self._is_free(place, self._leaders))
+        crossing = (place for place in places if self._is_free(place, []))
+        found = next(clear, None) or next(crossing, None)
+        if found is None:
             text.remove()
             return
-        self._taken += [box, *leader]
+        box, leader = found
+        self._marks.append(box)
+        self._leaders += leader
         back = axes.transData.inverted()
-        text.set_transform(axes.transData)
         text.set_position(back.transform((box[0] + 1, box[1] + 1)))
-        ends = back.transform([point, end])
+        ends = back.transform([point, [(leader[-1][0] + leader[-1][2]) / 2, (leader[-1][1] + leader[-1][3]) / 2]])
         axes.plot(ends[:, 0], ends[:, 1], color=GREY, linewidth=0.6, zorder=2)
 
-    def _places(self, point: np.ndarray, width: float, height: float) -> Iterator[tuple[Box, np.ndarray]]:
-        """(box, where a line from the point meets it), the nearest first, towards what would be better."""
+    def _is_free(self, place: tuple[Box, list[Box]], leaders: Sequence[Box]) -> bool:
+        """The name lies inside the axes and on nothing, and its leader crosses at most leaders that are not `leaders`."""
+        box, leader = place
+        frame = self._axes.get_window_extent()
+        is_inside = frame.x0 < box[0] and box[2] < frame.x1 and frame.y0 < box[1] and box[3] < frame.y1
+        taken = (*self._marks, *self._steps)
+        return (
+            is_inside
+            and not any(_overlap(box, other) for other in (*taken, *self._leaders))
+            and not any(_overlap(one, other) for one in leader for other in (*taken, *leaders))
+        )
+
+    def _places(self, point: np.ndarray, width: float, height: float) -> Iterator[tuple[Box, list[Box]]]:
+        """(a name's box, its leader from the point), the nearest first, towards what would be better."""
         for distance in range(10, 260, 5):
             for turn in (45, 30, 60, 15, 75, 5, 85, -15, 105):
-                dx, dy = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-                x, y = point + distance * np.array([self._signs[0] * dx, self._signs[1] * dy])
+                ahead = np.array([math.cos(math.radians(turn)), math.sin(math.radians(turn))]) * self._signs
+                x, y = point + distance * ahead
                 left = x if self._signs[0] > 0 else x - width
-                low = y - height / 2 if abs(dy) < 0.5 else y if self._signs[1] > 0 else y - height
-                yield (left - 1, low - 1, left + width + 1, low + height + 1), np.array([x, y])
+                low = y - height / 2 if abs(ahead[1]) < 0.5 else y if self._signs[1] > 0 else y - height
+                box = (left - 1, low - 1, left + width + 1, low + height + 1)
+                yield box, _along(point + 8.0 * ahead, np.array([x, y]))
 
 
 def _along(start: Any, end: Any) -> list[Box]:

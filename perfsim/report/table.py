@@ -13,7 +13,6 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod,
 from rich.table import Table
 from rich.text import Text
 
-from perfsim.core.plan import Problem
 from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
@@ -28,6 +27,7 @@ from perfsim.report.text import (
     plan_text,
     reason_lines,
     search_line,
+    telling_lines,
     workload_text,
 )
 from perfsim.search.certificate import OBJECTIVES
@@ -36,7 +36,7 @@ from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, prin
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-CARDS_SHOWN = 13
+CARDS_SHOWN = 14
 WIDE = 100
 CARD_WIDTH = 22
 LIMIT_WIDTH = 9  # of a lowered power limit behind the card
@@ -112,12 +112,10 @@ def table_lines(
     if len(shown) < len(rows):
         every = "" if figures else "; every plan: --all"
         yield _line(f"... {len(rows) - len(shown)} more: --top {len(rows)}{every}", "dim")
-    told = sweep.certificate
-    others = {problem: count for problem, count in told.problems.items() if problem != Problem.MEMORY}
     for line in (
         *left_out_lines(sweep, figures),
-        search_line(told, sweep.objective),
-        *reason_lines(others, most=1),
+        search_line(sweep.certificate, sweep.objective),
+        *telling_lines(sweep.certificate.problems),
         *basis_lines(sweep, shown),
     ):
         yield _line(line, "dim")

@@ -149,6 +149,16 @@ def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
     return lines
 
 
+def telling_lines(problems: Mapping[Problem, int]) -> list[str]:
+    """The commonest reason that lies in the job and the cards, beside memory: degrees that come out uneven tell nothing.
+
+    >>> telling_lines({Problem.MEMORY: 7, Problem.GPUS: 5, Problem.PRECISION: 3})
+    ['3 plans cannot run: the card has no units for this precision']
+    """
+    telling = {problem: count for problem, count in problems.items() if problem not in _ARITHMETIC | Problem.MEMORY}
+    return reason_lines(telling, most=1)
+
+
 def search_line(told: Certificate, objective: str) -> str:
     """What became of all plans, and what those that were not costed are no better than."""
     least = told.least_left[objective]
