@@ -25,7 +25,6 @@ from perfsim.report.text import (
     miss_text,
     money_text,
     plan_text,
-    reason_lines,
     search_line,
     telling_lines,
     workload_text,
