@@ -127,7 +127,7 @@ def expected_regret(gap: float, spread: float) -> float:
     its mean by s². The same sum prices an option (Black and Scholes 1973).
 
     >>> round(expected_regret(0.04, 0.04), 4), expected_regret(0.04, 0.0)
-    (0.0036, 0.0)
+    (0.0034, 0.0)
     """
     if not spread:
         return 0.0

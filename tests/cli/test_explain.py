@@ -42,7 +42,8 @@ def test_options_and_files_say_the_same(tmp_path: Path) -> None:
     a = written(tmp_path, "a.json", "--gpu", "RTX 3090", "--mbs", "8")
     b = written(tmp_path, "b.json", "--gpu", "RTX 3090", "--mbs", "8", "--recompute", "full")
     by_file, by_options = explained(str(a), str(b)), explained(BERT, "--recompute full")
-    assert by_file.exit_code == by_options.exit_code == 0 and by_file.stdout == by_options.stdout
+    assert by_file.exit_code == by_options.exit_code == 0
+    assert by_options.stdout.startswith(by_file.stdout)  # what comes then, a file alone cannot tell
     assert "recompute" in by_file.stdout and "B - A" in by_file.stdout
 
 
@@ -95,7 +96,9 @@ def test_how_sure_a_choice_is() -> None:
 
 
 def test_nothing_is_said_of_a_choice_that_is_none(tmp_path: Path) -> None:
-    same, cannot = explained(BERT, "--mbs 8"), explained(BERT, "--gpu 'GTX 1080 Ti' --precision fp32 --seq-len 512 --mbs 32")
+    same = explained(BERT, "--mbs 8")
+    cannot = explained(BERT, "--gpu 'GTX 1080 Ti' --precision fp32 --seq-len 512 --mbs 32")
+    assert cannot.exit_code == 1
     file = written(tmp_path, "a.json", "--gpu", "RTX 3090", "--mbs", "8")
     assert "A and B take the same time." in same.stdout and "chance" not in same.stdout
     for result in (cannot, explained(str(file), BERT)):
