@@ -37,8 +37,7 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
         Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
         & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.split_heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
-        Problem.LAYERS: (p > layers)
-        | ((v > 1) & (layers % (p * v) != 0) & (is_v | (ends_counted(layers, p, v) == 0))),
+        Problem.LAYERS: (p > layers) | ((v > 1) & (layers % (p * v) != 0) & (is_v | (ends_counted(layers, p, v) == 0))),
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
         Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),
         Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),
