@@ -86,7 +86,7 @@ def _on_stages(order: Order, layers: Work, fullest: float, costs: StageCosts) ->
     share = {"forward": ends.forward, "backward": ends.backward - ends.weight, "weight": ends.weight}
     seconds = {name: np.zeros((order.chunks, order.stages)) for name in share}
     for route in routes(order.schedule, order.stages, order.chunks):
-        extra = ends_counted(count, order.stages, len(route) // order.stages)
+        extra = int(ends_counted(count, order.stages, len(route) // order.stages))
         runs = np.arange(len(route))
         there = layers_on_stage(extra, count, count + 2 * extra, runs, len(route), 1) / fullest
         chunk, stage = np.transpose(route)

@@ -6,7 +6,7 @@ from perfsim.core.numbers import Bools, Floats, Ints
 
 
 def layers_on_stage(
-    first: Ints, count: Ints, layers: Ints, stage: Ints, stages: Ints, virtual_stages: Ints,
+    first: Ints, count: Ints, layers: int, stage: Ints, stages: Ints, virtual_stages: Ints,
     is_mirrored: Bools = False,
 ) -> Floats:  # fmt: skip
     """How many of the `count` layers from layer `first` on a stage holds, of a model of `layers` layers [-].
@@ -57,7 +57,7 @@ def layers_on_stage(
     return there
 
 
-def ends_counted(layers: Ints, stages: Ints, virtual_stages: Ints) -> Ints:
+def ends_counted(layers: int, stages: Ints, virtual_stages: Ints) -> Ints:
     """How many layers embedding and head count as, each, when layers are cut into chunks: 0, or 1 where it helps [-].
 
     1 where layers + 2 divide by stages·virtual_stages and layers do not: Llama 3.1 405B's 126 on 16 stages of 8 chunks.
@@ -67,16 +67,19 @@ def ends_counted(layers: Ints, stages: Ints, virtual_stages: Ints) -> Ints:
     >>> [int(ends_counted(126, 16, v)) for v in (1, 4, 8)]
     [0, 1, 1]
     """
-    n, chunks = np.asarray(layers), np.asarray(stages) * np.asarray(virtual_stages)
-    return np.where((np.asarray(virtual_stages) > 1) & (n % chunks != 0) & ((n + 2) % chunks == 0), 1, 0)
+    most = layers + 3  # more chunks than this divide nothing
+    counts = np.array([k > 1 and layers % k > 0 and (layers + 2) % k == 0 for k in range(1, most + 1)], dtype=np.int64)
+    chunks = np.asarray(stages) * np.asarray(virtual_stages)
+    return np.where(np.asarray(virtual_stages) > 1, counts[np.minimum(chunks, most) - 1], 0)
 
 
-def fullest_stage(layers: Ints, stages: Ints, virtual_stages: Ints) -> Floats:
+def fullest_stage(layers: int, stages: Ints, virtual_stages: Ints) -> Floats:
     """Layers of the stage that has most [-]; of two stages with an end each, both have less.
 
     >>> float(fullest_stage(10, 4, 1)), float(fullest_stage(12, 4, 3)), float(fullest_stage(126, 16, 8))
     (3.0, 3.0, 8.0)
     """
     mean = 1.0 * np.asarray(layers) / stages
-    most = mean + np.where(np.asarray(stages) > 2, 2.0 * ends_counted(layers, stages, virtual_stages) / stages, 0.0)
+    ends = ends_counted(layers, stages, virtual_stages)
+    most = mean + np.where(np.asarray(stages) > 2, 2.0 * ends / stages, 0.0) if np.any(ends) else mean
     return np.where(np.asarray(virtual_stages) > 1, most, np.ceil(mean))
