@@ -1,5 +1,7 @@
 """Which layers a pipeline stage holds."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from perfsim.core.numbers import Bools, Floats, Ints
@@ -67,10 +69,15 @@ def ends_counted(layers: int, stages: Ints, virtual_stages: Ints) -> Ints:
     >>> [int(ends_counted(126, 16, v)) for v in (1, 4, 8)]
     [0, 1, 1]
     """
-    most = layers + 3  # more chunks than this divide nothing
-    counts = np.array([k > 1 and layers % k > 0 and (layers + 2) % k == 0 for k in range(1, most + 1)], dtype=np.int64)
+    counts = _counts_of(layers)
     chunks = np.asarray(stages) * np.asarray(virtual_stages)
-    return np.where(np.asarray(virtual_stages) > 1, counts[np.minimum(chunks, most) - 1], 0)
+    return np.where(np.asarray(virtual_stages) > 1, counts[np.minimum(chunks, len(counts)) - 1], 0)
+
+
+@lru_cache
+def _counts_of(layers: int) -> np.ndarray:
+    """The same by the number of chunks, from 1 to one more than divide anything."""
+    return np.array([layers % k > 0 and (layers + 2) % k == 0 for k in range(1, layers + 4)], dtype=np.int64)
 
 
 def fullest_stage(layers: int, stages: Ints, virtual_stages: Ints) -> Floats:

@@ -94,10 +94,10 @@ def _least_time(
 
 
 def _most_virtual(plan: Plan, costs: StageCosts, space: Space) -> Plan:
-    """The plan with as many virtual stages as are offered and have a layer each; one where layers do not divide."""
+    """The plan with as many virtual stages as are offered and have a layer each, whether or not layers divide."""
     p = np.asarray(plan.pipeline_parallel)
     chunks = np.clip(costs.layer_count // p, 1, max(space.virtual_stages))
-    return replace(plan, virtual_stages=np.where((p > 1) & (costs.layer_count % p == 0), chunks, 1))
+    return replace(plan, virtual_stages=np.where(p > 1, chunks, 1))
 
 
 def _least_bytes(question: Question, plan: Plan, stages: tuple[Held, Held], space: Space) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 
 from perfsim.core.arrays import concatenate, take
 from perfsim.core.arrays import rows as rows_of
-from perfsim.core.numbers import Bools, Ints
+from perfsim.core.numbers import Ints
 from perfsim.core.plan import ContextExchange, Placement, Plan, Problem, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.estimate import estimate
@@ -122,7 +122,7 @@ def group_of(question: Question, systems: np.ndarray, gpus: Ints) -> np.ndarray:
     return groups
 
 
-def is_safe(estimates: Estimate) -> Bools:
+def is_safe(estimates: Estimate) -> np.ndarray:
     """Whether a plan leaves the memory that the prediction may be short of."""
     return surely_fits(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
@@ -132,6 +132,8 @@ class _Search:
 
     def __init__(self, question: Question, piece: Piece) -> None:
         self._question, self._piece, self._space = question, piece, piece.space
+        self._memory_bytes = np.array([float(system.gpu.memory_bytes) for system in question.systems])
+        self._is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])
         self._incumbents = Incumbents()
         self._found = _nothing(question)
         self._counts = dict.fromkeys(("illegal", "repeated", "too_large", "beaten", "costed", "runnable"), 0)
@@ -204,8 +206,8 @@ class _Search:
         wins = self._incumbents.may_win(figures, self._groups(rows), may_be_safe)
         self._count(rows, beaten=~wins)
         left = ~wins & may_be_safe
-        is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])[rows.systems]
-        amounts = {"time": least.seconds / HOUR, "money": np.where(is_priced, least.usd, np.inf)}
+        usd = np.where(self._is_priced[rows.systems], least.usd, np.inf)
+        amounts = {"time": least.seconds / HOUR, "money": usd}
         for name, amount in (amounts | {"energy": least.joules / JOULES_PER_KWH}).items():
             smallest = float(np.min(workload.steps * amount[left], initial=np.inf))
             self._least_left[name] = min(self._least_left[name], smallest)
@@ -235,8 +237,9 @@ class _Search:
         return group_of(self._question, rows.systems, rows.values(self._space)["counts"])
 
     def _capacity(self, rows: Rows) -> np.ndarray:
-        size = np.broadcast_to(self._question.fleet.gpu.memory_bytes, (len(self._question.systems),))
-        return self._question.calibration.visible_memory_share * size[rows.systems]
+        """Memory that each row's card lets a process have [B]."""
+        capacity: np.ndarray = self._question.calibration.visible_memory_share * self._memory_bytes[rows.systems]
+        return capacity
 
     def _width(self, step: Step) -> int:
         """Combinations of a step's choices."""

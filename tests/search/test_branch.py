@@ -8,17 +8,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import perfsim as ps
-from perfsim.core.arrays import ravel, take
+from perfsim.core.arrays import ravel
 from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.site import Site
 from perfsim.estimate import estimate
 from perfsim.search import best, branch
 from perfsim.search.best import kept
-from perfsim.search.bounds import bounds
-from perfsim.search.pareto import pareto_front
 from perfsim.search.branch import examine, is_safe, pieces, together
+from perfsim.search.pareto import pareto_front
 from perfsim.search.question import Question
-from perfsim.search.space import AXES, Rows, Space, filled, grid, plans
+from perfsim.search.space import Space, grid
 
 MODELS = ("gpt2", "bert-large", "llama3.2-1b", "t5-base", "mixtral-8x7b", "llama3-8b")
 SOFTWARE = ("megatron-core", "torchtitan", "pytorch-2-eager")
