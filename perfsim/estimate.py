@@ -47,15 +47,17 @@ def estimate(
     software: Software,
     calibration: Calibration,
     site: Site | None = None,
+    costs: StageCosts | None = None,
 ) -> Estimate:
     """Predict one optimizer step, and the job of `workload.steps` of them, for one plan or an array of plans.
 
     All numbers of workload, system and plan broadcast; the result's parts have the broadcast shape of what they
     depend on. What a plan cannot do is a bit of `Estimate.problems`; its numbers are then meaningless but finite.
+    costs: of the plan's stages, where they are known already.
     Raises: nothing on plans; KeyError for an optimizer that formulas do not know (inputs refuse it before).
     """
     site = site or Site()
-    costs = stage_costs(workload, system, plan, software, calibration)
+    costs = costs or stage_costs(workload, system, plan, software, calibration)
     microbatches = microbatches_of(workload, plan)
     stages = stage_holdings(workload, system, plan, costs)
     used = memory(*stages, plan, software, workload, microbatches)

@@ -44,9 +44,15 @@ def made() -> Callable[..., Sweep]:
             systems=tuple(system(known, name) for name in CARDS),
             space=Space(counts=(1, 2, 4)),
             certificate=Certificate(
-                considered=12_345, illegal=10_006, repeated=100, too_large=1_234, beaten=1_001, costed=4, runnable=4,
+                considered=12_345,
+                illegal=10_006,
+                repeated=100,
+                too_large=1_234,
+                beaten=1_001,
+                costed=4,
+                runnable=4,
                 problems={Problem.MEMORY: 1_234, Problem.GPUS: 9_999, Problem.PRECISION: 7},
-            ),  # fmt: skip
+            ),
             system_index=SYSTEM_OF_ROW,
             plans=Plan(
                 tensor_parallel=np.array([1, 1, 2, 1]),
