@@ -30,7 +30,7 @@ from perfsim.formulas.offload import evicted_bytes, offload_seconds
 from perfsim.formulas.overlap import beside_seconds
 from perfsim.formulas.pipeline import Work, layer_copies, microbatches_of, pipeline
 from perfsim.formulas.roofline import kernel_seconds, peak_flops_per_s, stretch_seconds
-from perfsim.formulas.stages import fullest_stage, layers_on_stage
+from perfsim.formulas.stages import ends_counted, fullest_stage, layers_on_stage
 from perfsim.formulas.stragglers import straggling
 from perfsim.graphs.holdings import stage_holdings
 from perfsim.graphs.stage import StageCosts, stage_costs
@@ -47,15 +47,17 @@ def estimate(
     software: Software,
     calibration: Calibration,
     site: Site | None = None,
+    costs: StageCosts | None = None,
 ) -> Estimate:
     """Predict one optimizer step, and the job of `workload.steps` of them, for one plan or an array of plans.
 
     All numbers of workload, system and plan broadcast; the result's parts have the broadcast shape of what they
     depend on. What a plan cannot do is a bit of `Estimate.problems`; its numbers are then meaningless but finite.
+    costs: of the plan's stages, where they are known already.
     Raises: nothing on plans; KeyError for an optimizer that formulas do not know (inputs refuse it before).
     """
     site = site or Site()
-    costs = stage_costs(workload, system, plan, software, calibration)
+    costs = costs or stage_costs(workload, system, plan, software, calibration)
     microbatches = microbatches_of(workload, plan)
     stages = stage_holdings(workload, system, plan, costs)
     used = memory(*stages, plan, software, workload, microbatches)
@@ -168,17 +170,17 @@ def step_parts(
 def ends_seconds(plan: Plan, costs: StageCosts, stage_seconds: Floats) -> tuple[Floats, Floats]:
     """What the embedding and the head add to a micro-batch on the first and the last stage, beyond the fullest's [s].
 
-    Where layers do not divide, the middle stages have one more, and the ends lie where there is room.
+    Where layers do not divide, the middle stages have one more, or embedding and head count as one; there is room then.
     """
     p, v, count = plan.pipeline_parallel, plan.virtual_stages, costs.layer_count
     front, back = costs.ends.total - costs.head_seconds, costs.head_seconds
     most = fullest_stage(count, p, v)
-    is_even = (np.asarray(v) > 1) | (most * p == count)
+    is_even = np.where(np.asarray(v) > 1, ends_counted(count, p, v) == 0, most * p == count)
     if np.all(is_even):
         return front, back
 
     def room(stage: Ints) -> Floats:
-        fewer = most - layers_on_stage(0, count, count, stage, p, 1)
+        fewer = most - layers_on_stage(0, count, count, stage, p, v)
         return np.where(is_even, 0.0, fewer * stage_seconds / most)
 
     return np.maximum(front - room(0), 0.0), np.maximum(back - room(np.asarray(p) - 1), 0.0)

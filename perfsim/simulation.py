@@ -6,16 +6,15 @@ import numpy as np
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats
 from perfsim.core.plan import Plan, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate, stage_work
 from perfsim.formulas.pipeline import Work, microbatches_of
-from perfsim.formulas.stages import fullest_stage, layers_on_stage
+from perfsim.formulas.stages import ends_counted, fullest_stage, layers_on_stage
 from perfsim.graphs.schedule import Order, Timeline, held, order_of, peak_held, routes, simulate
-from perfsim.graphs.stage import Passes, stage_costs
+from perfsim.graphs.stage import StageCosts, stage_costs
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ def simulation(
     layers, _, gather = stage_work(workload, system, plan, software, calibration, costs, m)
     order = order_of(Schedule(int(plan.schedule)), p, m, v)
     fullest = fullest_stage(costs.layer_count, p, v)
-    shares = layers_on_stage(0, costs.layer_count, costs.layer_count, np.arange(p), p, v) / fullest
-    timeline = simulate(order, _on_stages(order, layers, shares, costs.ends, float(costs.head_seconds)))
+    timeline = simulate(order, _on_stages(order, layers, float(fullest), costs))
     used = found.memory.backward
     each = float(used.activations_bytes) / peak_held(order)[0]
     outside = float(found.memory.context_bytes + found.memory.collective_bytes)
@@ -78,19 +76,23 @@ def simulation(
     return Simulation(timeline, float(layers.send), base + each * held(order), base, after, found)
 
 
-def _on_stages(order: Order, layers: Work, shares: Floats, ends: Passes, head_seconds: float) -> Work:
-    """Seconds [chunks, stages]: a stage's layers in equal chunks, the ends where micro-batches enter and leave.
+def _on_stages(order: Order, layers: Work, fullest: float, costs: StageCosts) -> Work:
+    """Seconds [chunks, stages]: each chunk's run of layers, the ends where micro-batches enter and leave.
 
-    shares [stages]: of the fullest stage's layers, which `layers` are of.
-
-    Both ends are forward, backward and weights' gradients in the proportions of their kernels together.
+    layers: of the fullest stage, which has `fullest` of them. Both ends are forward, backward and weights' gradients in
+    the proportions of their kernels together.
     """
-    chunks = 1 if order.schedule is Schedule.DUALPIPE else order.chunks
+    ends, head, count = costs.ends, float(costs.head_seconds), costs.layer_count
     share = {"forward": ends.forward, "backward": ends.backward - ends.weight, "weight": ends.weight}
-    seconds = {name: np.tile(shares * getattr(layers, name) / chunks, (order.chunks, 1)) for name in share}
+    seconds = {name: np.zeros((order.chunks, order.stages)) for name in share}
     for route in routes(order.schedule, order.stages, order.chunks):
+        extra = int(ends_counted(count, order.stages, len(route) // order.stages))
+        runs = np.arange(len(route))
+        there = layers_on_stage(extra, count, count + 2 * extra, runs, len(route), 1) / fullest
+        chunk, stage = np.transpose(route)
         for name, kernels in share.items():
             of_ends = kernels / (ends.forward + ends.backward)
-            seconds[name][route[0]] += of_ends * (ends.total - head_seconds)
-            seconds[name][route[-1]] += of_ends * head_seconds
+            seconds[name][chunk, stage] += there * getattr(layers, name)
+            seconds[name][route[0]] += of_ends * (ends.total - head)
+            seconds[name][route[-1]] += of_ends * head
     return Work(**seconds, send=layers.send, saved=layers.saved)

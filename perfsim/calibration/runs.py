@@ -9,6 +9,7 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 
 NO_RECOMPUTATION = "no recomputation"  # assumed of a run whose source does not say
+UNSTATED_MICRO_BATCH = "micro-batch of 1"  # likewise
 
 
 @dataclass(frozen=True)

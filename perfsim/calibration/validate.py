@@ -85,6 +85,14 @@ class Replayed:
         return chance > HARDLY_CHANCE if self.run.outcome == "ok" else chance < SURE_CHANCE
 
 
+NAMES: dict[By, Callable[[Replayed], str]] = {  # of the groups that an account is made up by
+    "gpu": lambda r: r.run.gpu_key,
+    "source": lambda r: r.run.collection,
+    "model": lambda r: r.run.model_key,
+    "software": lambda r: r.run.software.key if r.run.software else "none",
+}
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """Shares of one: how far predictions lie from measurements. None stands for "nothing to compare"."""
@@ -140,15 +148,9 @@ def replay_one(run: MeasuredRun, calibration: Calibration, estimate: Estimator =
 
 def summary(replayed: Sequence[Replayed], by: By = "source") -> list[Group]:
     """The accuracy of each group, most runs first, after that of all runs, called "all"."""
-    name_of: dict[str, Callable[[Replayed], str]] = {
-        "gpu": lambda r: r.run.gpu_key,
-        "source": lambda r: r.run.collection,
-        "model": lambda r: r.run.model_key,
-        "software": lambda r: r.run.software.key if r.run.software else "none",
-    }
     groups: dict[str, list[Replayed]] = defaultdict(list)
     for one in replayed:
-        groups[name_of[by](one)].append(one)
+        groups[NAMES[by](one)].append(one)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     return [_group("all", replayed), *(_group(name, members) for name, members in ordered)]
 

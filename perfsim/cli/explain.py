@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from perfsim.inputs.catalogue import Catalogue
     from perfsim.report.case import Case
     from perfsim.search.changes import Changed
+    from perfsim.search.sensitivity import Knob
 
 SETTINGS = {"ignore_unknown_options": True, "help_option_names": ["--help"]}  # A and B begin with options
 
@@ -35,12 +36,15 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
     """  # noqa: D301  click reads the backspace
     from perfsim.core.site import Site
     from perfsim.errors import InputError
+    from perfsim.inputs.knobs import knobs_of
     from perfsim.inputs.plan_record import read_plan_record
     from perfsim.report.breakdown import case_record, verdict
     from perfsim.report.changes import change_lines
     from perfsim.report.picture import check_picture, write_picture
+    from perfsim.report.sensitivity import sensitivity_lines
     from perfsim.report.table import show
     from perfsim.report.waterfall import waterfall_lines, waterfall_picture
+    from perfsim.search.sensitivity import Inputs, sensitivity
 
     if plot:
         if b is None:
@@ -49,6 +53,7 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
     site = Site(deadline_hours=deadline or 0.0)
     records: list[dict[str, Any]] = []
     lines: list[RenderableType] = []
+    sides: list[tuple[Inputs, list[Knob]]] = []
     fits = True
     for letter, text in zip("AB", (a, b), strict=True):
         if text is None:
@@ -65,9 +70,15 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
             lines += list(verdict(case))
         changes = _changes(known, case, calibration, site)
         fits &= not case.problems
+        inputs = Inputs(case.workload, case.system, case.plan, case.software, calibration)
+        sides.append((inputs, knobs_of(inputs, known)))
         lines += list(change_lines(letter, case, changes, site))
     if len(records) == 2:
-        show([*waterfall_lines(*records), *lines])
+        falls = list(waterfall_lines(*records))
+        if len(sides) == 2 and fits:
+            (one, knobs), (other, others) = sides
+            falls += sensitivity_lines(sensitivity(one, other, knobs, others))
+        show([*falls, *lines])
     elif not lines:
         raise InputError(f"{a}: a file alone has nothing to be compared with; name a second plan")
     else:

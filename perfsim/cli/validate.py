@@ -17,7 +17,7 @@ class RunsUnlessNamed(click.Group):
 
 @click.group(cls=RunsUnlessNamed, context_settings={"help_option_names": ["-h", "--help"]})
 def validate() -> None:
-    """Hold predictions against measurements: of whole steps (runs, the default), kernels or collectives."""
+    """Hold predictions against measurements: of whole steps (runs, the default), their order, kernels, collectives."""
 
 
 @validate.command()
@@ -76,6 +76,38 @@ def collectives(ctx: click.Context, tables: tuple[Path, ...], json_file: str | N
         write(json_file, study_json(studied))
     if json_file != "-":
         show([*override_lines(known.overrides()), *study_lines(studied)])
+
+
+@validate.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.option("--by", type=click.Choice(["gpu", "source", "model", "software"]), default="source", show_default=True)
+@click.pass_context
+def ranking(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, by: str) -> None:
+    """Whether the best by prediction is the best by measurement, among runs of FILES that differ by one choice.
+
+    The choices: plan or batch on the same GPUs; how many GPUs of a card; which card. By default of perfsim's own runs.
+    """
+    from perfsim.calibration.ranking import CHOICES, alternatives
+    from perfsim.calibration.ranking import ranking as ranked
+    from perfsim.calibration.validate import replay
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.runs import read_runs
+    from perfsim.paths import builtin
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+    from perfsim.report.ranking import ranking_json, ranking_lines
+    from perfsim.report.table import override_lines, show
+
+    known = catalogue(tuple(ctx.obj or ()))
+    read = read_runs(list(files) or [builtin("scenarios") / "validation" / "runs.csv"], known)
+    with progress("replaying measured runs") as report:
+        replayed = replay(read, known.calibration(), report=report)
+    found = {choice: ranked(alternatives(replayed, choice), by) for choice in CHOICES}  # type: ignore[arg-type]
+    if json_file:
+        write(json_file, ranking_json(found, by))
+    if json_file != "-":
+        show([*override_lines(known.overrides()), *ranking_lines(found, by)])
 
 
 @validate.command()

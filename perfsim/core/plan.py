@@ -64,7 +64,7 @@ class Problem(IntFlag):
     remedy: str
 
     HEADS = 1, "tensor_parallel does not divide the attention heads", "choose a divisor of the heads"
-    LAYERS = 2, "virtual_stages x pipeline_parallel does not divide the layers, or exceeds them", "use fewer of both"
+    LAYERS = 2, "virtual_stages x pipeline_parallel divides neither layers nor layers + 2, or exceeds them", "use fewer"
     BATCH = 4, "data_parallel x micro_batch_size does not divide the global batch", "change the batch or the degrees"
     GPUS = 8, "the degrees do not multiply to the number of GPUs", "let data_parallel be what is left"
     MEMORY = 16, "does not fit in GPU memory", "more GPUs, recompute, ZeRO or a smaller micro-batch"

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from perfsim.core.numbers import Bools, Floats
+from perfsim.core.numbers import Floats
 
 SURE_CHANCE, HARDLY_CHANCE = 0.95, 0.01  # from which a plan "fits", and up to which it "cannot run"
 _SURE, _HARDLY = (NormalDist().inv_cdf(chance) for chance in (SURE_CHANCE, 1.0 - HARDLY_CHANCE))
@@ -31,11 +31,11 @@ def safe_bytes(capacity_bytes: Floats, spread: float) -> Floats:
     return most
 
 
-def surely_fits(total_bytes: Floats, capacity_bytes: Floats, spread: float) -> Bools:
+def surely_fits(total_bytes: Floats, capacity_bytes: Floats, spread: float) -> np.ndarray:
     """The chance is SURE_CHANCE or more."""
     return np.asarray(total_bytes <= safe_bytes(capacity_bytes, spread))
 
 
-def hardly_fits(total_bytes: Floats, capacity_bytes: Floats, spread: float) -> Bools:
+def hardly_fits(total_bytes: Floats, capacity_bytes: Floats, spread: float) -> np.ndarray:
     """The chance is less than HARDLY_CHANCE."""
     return np.asarray(total_bytes > capacity_bytes * np.exp(_HARDLY * spread))

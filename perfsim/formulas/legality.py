@@ -12,6 +12,7 @@ from perfsim.formulas.energy import machine_watts
 from perfsim.formulas.memory import updates_on_host
 from perfsim.formulas.offload import can_update_on_host
 from perfsim.formulas.pipeline import microbatches_of
+from perfsim.formulas.stages import ends_counted
 
 # compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
 ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
@@ -41,7 +42,7 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
         Problem.CONTEXT_HEADS: (np.asarray(plan.context_exchange) == ContextExchange.ALL_TO_ALL)
         & ((model.heads % (t * plan.context_parallel) != 0) | (model.kv_heads % (t * plan.context_parallel) != 0)),
         Problem.HEADS: (model.split_heads % t != 0) | ((model.kv_heads % t != 0) & (t % model.kv_heads != 0)),
-        Problem.LAYERS: (p > layers) | ((v > 1) & (layers % (p * v) != 0)),
+        Problem.LAYERS: (p > layers) | ((v > 1) & (layers % (p * v) != 0) & (is_v | (ends_counted(layers, p, v) == 0))),
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
         Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),
         Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),

@@ -107,20 +107,27 @@ def stage_costs(
     single operations are those of one plan only.
     """
 
+    def graphs(these: Plan, on: System) -> StepCosts:
+        return step_costs(workload, on, these, software, calibration)
+
     def compute(these: Plan, on: System) -> StageCosts:
-        costs = step_costs(workload, on, these, software, calibration)
+        costs = graphs(these, on) if is_apart else once_each(_graph_choices(on, these), graphs, these, on)
         return _put_together(costs, these, on, software, calibration)
 
-    if shape_of(workload) != () or not is_told(system):
-        return compute(plan, system)
-    return once_each(cost_choices(system, plan), compute, plan, system)
+    is_apart = shape_of(workload) != () or not is_told(system)
+    return compute(plan, system) if is_apart else once_each(cost_choices(system, plan), compute, plan, system)
 
 
 def cost_choices(system: System, plan: Plan) -> tuple[Ints | Bools, ...]:
     """The choices of a plan that the costs of one micro-batch depend on."""
+    return (*_graph_choices(system, plan), plan.recompute, plan.recompute_layers)
+
+
+def _graph_choices(system: System, plan: Plan) -> tuple[Ints | Bools, ...]:
+    """Those that the costs of the graphs depend on: recomputation runs parts of them again."""
     return (
         system.number, plan.tensor_parallel, plan.context_parallel, plan.expert_parallel, plan.micro_batch_size,
-        plan.recompute, plan.recompute_layers, plan.sequence_parallel, plan.context_exchange, data_group(plan).stride,
+        plan.sequence_parallel, plan.context_exchange, data_group(plan).stride,
     )  # fmt: skip
 
 

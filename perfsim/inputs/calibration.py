@@ -19,6 +19,7 @@ Elements = Annotated[float, Field(ge=0, le=10_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Gain = Annotated[float, Field(ge=0, le=100)]
 Micro = Annotated[float, Field(ge=0, le=1e6)]
+Percent = Annotated[float, Field(ge=0, le=1000)]
 Basis = Literal["measured", "fitted", "rule"]
 _WEAKNESS: tuple[Basis, ...] = ("measured", "fitted", "rule")
 # what shapes a product's time besides its share of the peak
@@ -65,6 +66,7 @@ class Rule(Spec):
     attention_fraction: Fraction | None = None
     kernel_us: Micro | None = None
     basis: Basis
+    error_percent: Percent | None = None  # of a fit, on what it has not seen
     source: Line
 
 

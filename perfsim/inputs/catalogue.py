@@ -20,7 +20,7 @@ from perfsim.inputs.files import NAME, Sourced, load, problem, raise_problems, r
 from perfsim.inputs.gpu import GpuSpec, to_gpu
 from perfsim.inputs.names import matching
 from perfsim.inputs.power import PowerRules
-from perfsim.inputs.software import to_software
+from perfsim.inputs.software import SoftwareSpec, to_software
 from perfsim.inputs.system import SystemSpec, box_spec, load_system, price_basis, to_system
 from perfsim.units import printable
 
@@ -112,7 +112,7 @@ class Catalogue:
         return self._once("systems", key, lambda: self._system(key, self.system_spec(key)))
 
     def system_spec(self, key: str) -> SystemSpec:
-        """The system's file as it is written."""
+        """The system's file as it is written; of a `box` that was built, what was assumed."""
         return self._once("system file", key, lambda: load_system(self.path("systems", key), self._table("gpus")))
 
     def systems_with(self, gpu_key: str) -> list[str]:
@@ -134,7 +134,8 @@ class Catalogue:
                 f"{count} GPUs in one machine; a plain machine holds 1 to {MAX_BOX_GPUS}: name a system instead"
             )
         box_key = f"box-{count}x-{key}"
-        return self._once("box", box_key, lambda: self._system(box_key, box_spec(key, self.gpu_spec(key), count)))
+        spec = self._once("system file", box_key, lambda: box_spec(key, self.gpu_spec(key), count))
+        return self._once("box", box_key, lambda: self._system(box_key, spec))
 
     def cheapest_price(self, gpu_key: str) -> tuple[float, str] | None:
         """The lowest rent of this card [USD per GPU hour] among the listed systems and where it was asked."""
@@ -169,6 +170,10 @@ class Catalogue:
         """
         key = self.find("software", name)
         return self._once("software", key, lambda: to_software(key, read_toml(self.path("software", key))))
+
+    def software_spec(self, key: str) -> Sourced:
+        """The software's file as it is written, with the basis of each number."""
+        return self._once("software file", key, lambda: load(self.path("software", key), SoftwareSpec))
 
     def calibration(self) -> Calibration:
         """The measured numbers that all cards share."""

@@ -11,7 +11,7 @@ from perfsim.formulas.nccl import link_bytes_per_s, ring_bytes_per_s, switch_byt
 from perfsim.graphs import interconnect
 from perfsim.graphs.interconnect import NVLINKS, GroupRates
 from perfsim.graphs.wiring import Domain
-from perfsim.inputs.collectives import Preset, Presets
+from perfsim.inputs.collectives import NetworkPreset, Preset, Presets
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.wiring import slot_bytes_per_s
 from perfsim.units import BITS_PER_BYTE, GIGA
@@ -49,8 +49,7 @@ def segments(spec: "SystemSpec", domain: Domain, card: GpuSpec, collectives: Pre
 def network(spec: "SystemSpec", domain: Domain, collectives: Presets) -> Network:
     """A GPU's share of its node's NICs, the tree above them, and how NCCL does on such a network."""
     node = spec.nics * (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE or ETHERNET_BYTES_PER_S
-    words = (name for word, name in NETWORK_WORDS.items() if word in (spec.fabric or ""))
-    preset = collectives.network(next(words, "ethernet"))
+    preset = network_preset(spec, collectives)
     share, nic = node / spec.gpus_per_node, (spec.nic_gbit_per_s or 0.0) * GIGA / BITS_PER_BYTE
     slot = slot_bytes_per_s(domain)
     return preset.to_network(
@@ -61,6 +60,20 @@ def network(spec: "SystemSpec", domain: Domain, collectives: Presets) -> Network
         pod_nodes=spec.pod_nodes or 1,
         pod_oversubscription=spec.pod_oversubscription,
     )
+
+
+def link_presets(spec: "SystemSpec", domain: Domain, card: GpuSpec, collectives: Presets) -> list[Preset]:
+    """The presets that `segments` takes: the one that the system names, else those of its kinds of links."""
+    if spec.collectives:
+        return [collectives.preset(spec.collectives)]
+    transports = sorted({rates.transport for rates in interconnect.group_rates(domain).values()})
+    return [collectives.preset(preset_name(one, float(card.compute_capability))) for one in transports]
+
+
+def network_preset(spec: "SystemSpec", collectives: Presets) -> NetworkPreset:
+    """The preset of what joins the nodes."""
+    words = (name for word, name in NETWORK_WORDS.items() if word in (spec.fabric or ""))
+    return collectives.network(next(words, "ethernet"))
 
 
 def preset_name(transport: str, compute_capability: float) -> str:

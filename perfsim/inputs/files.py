@@ -44,11 +44,13 @@ class Spec(BaseModel):
 class Sourced(Spec):
     """A spec in which every number has a source: `[sources]` names the key, its table, or "*" for all.
 
-    `[basis]` says of a key what its number rests on where that is less than the source: assumed, fitted.
+    `[basis]` says of a key what its number rests on where that is less than the source: assumed, fitted. `[spread]`
+    says how well it is known where more is known than the basis: the standard deviation of its log.
     """
 
     sources: Sources = {}
     basis: Sources = {}
+    spread: dict[str, Annotated[float, Field(ge=0, le=3)]] = {}
     notes: Annotated[str, Field(max_length=4000)] = ""
 
 

@@ -13,6 +13,7 @@ from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
 from perfsim.formulas.fits import surely_fits
+from perfsim.formulas.stages import ends_counted
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import divisors_text, systems_for, with_price
 
@@ -198,8 +199,8 @@ def _stage_problems(layers: int, degrees: Mapping[str, int], is_net: bool) -> It
         yield f"--pipeline-parallel: {stages} cannot split a model of which ranks share nothing but the batch; write 1"
     elif stages > layers:
         yield f"--pipeline-parallel: {stages} stages for {layers:,} layers; write at most {layers:,}"
-    elif chunks > 1 and stages >= 1 and layers % (stages * chunks):
+    elif chunks > 1 and stages >= 1 and layers % (stages * chunks) and not ends_counted(layers, stages, chunks):
         yield (
             f"--virtual-stages: {stages} stages of {chunks} chunks do not divide the {layers:,} layers;"
-            f" make their product {divisors_text(layers)}"
+            f" make their product {divisors_text(layers)}, or a divisor of {layers + 2:,} (ends count as layers)"
         )

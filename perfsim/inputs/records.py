@@ -37,7 +37,7 @@ def _keys(record: type, changed: Mapping[str, Any], without: tuple[str, ...]) ->
 
 def values_of(spec: Sourced) -> dict[str, Any]:
     """The values of such a schema, without what only the file has."""
-    return spec.model_dump(exclude={"sources", "basis", "notes"})
+    return spec.model_dump(exclude={"sources", "basis", "spread", "notes"})
 
 
 def _bounded(name: str, kind: Any) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from perfsim.calibration.runs import NO_RECOMPUTATION
+from perfsim.calibration.runs import NO_RECOMPUTATION, UNSTATED_MICRO_BATCH
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
 from perfsim.core.optimizer import OPTIMIZERS
@@ -83,7 +83,7 @@ def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) ->
     micro_batch = row.micro_batch
     if not micro_batch:
         micro_batch = 1
-        assumptions.append("micro-batch of 1")
+        assumptions.append(UNSTATED_MICRO_BATCH)
     if row.recompute == "unknown":
         assumptions.append(NO_RECOMPUTATION)
     if not row.sharding and row.dp > 1:

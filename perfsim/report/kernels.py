@@ -65,8 +65,9 @@ def rules_text(studied: Sequence[Studied], gpus: Mapping[str, Gpu], command: str
             error = _accuracy(one.cross_validated, one.measured, one.measured.gpu == card) or {"mape": 0.0}
             lines += ["", f"[[rule]]  # {one.name}", f'match = {{ keys = ["{card}"] }}']
             lines += [f"{name} = {value:.3g}  # +- {spread:.1g}" for name, value, spread in values]
-            note = f"{printable(sources)}: {len(mine)} kernels, {100 * error['mape']:.1f} % on shapes left out"
-            lines += ['basis = "fitted"', f'source = "{note}"']
+            percent = f"{100 * error['mape']:.1f}"
+            note = f"{printable(sources)}: {len(mine)} kernels, {percent} % on shapes left out"
+            lines += ['basis = "fitted"', f"error_percent = {percent}", f'source = "{note}"']
     shared = [(n, v, e) for s in studied for n, v, e in _shared(s.fit)]
     if shared:
         lines += ["", "# shared by all cards, for calibration/shared.toml:"]

@@ -189,7 +189,7 @@ _FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
 
 def _winners(sweep: "Sweep") -> dict[str, Row]:
     """The rows with the least hours, dollars and kWh of all plans inside the site's limits, safe ones where any is."""
-    from perfsim.search.sweep import is_safe
+    from perfsim.search.branch import is_safe
 
     safe = is_safe(sweep.estimates)
     winners = {}

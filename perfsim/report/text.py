@@ -145,7 +145,7 @@ def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
     lines = [f"{count:,} plans cannot run: {problem.text}" for problem, count in counted[:most]]
     if len(counted) > most:
         rest = len(counted) - most
-        lines[-1] += f"; {rest} more {'reason' if rest == 1 else 'reasons'} in --json"
+        lines[-1] += f"; {rest} more in --json"
     return lines
 
 

@@ -29,7 +29,7 @@ from perfsim.formulas.gradients import trained_parameters
 from perfsim.formulas.memory import Held, memory
 from perfsim.formulas.pipeline import microbatches_of
 from perfsim.graphs.holdings import stage_holdings
-from perfsim.graphs.stage import StageCosts, stage_costs
+from perfsim.graphs.stage import StageCosts
 from perfsim.search.question import Question
 from perfsim.search.space import Space
 
@@ -46,13 +46,15 @@ class Bounds:
     memory_bytes: np.ndarray
 
 
-def bounds(question: Question, system: System, plan: Plan, space: Space, has_schedule: bool) -> Bounds:
+def bounds(
+    question: Question, system: System, plan: Plan, costs: StageCosts, space: Space, has_schedule: bool
+) -> Bounds:
     """Bounds of plans whose ZeRO stage, hybrid shard and offload are open, and without `has_schedule` the schedule too.
 
-    system, plan: arrays [plans], with defaults for what is open; space: the values that this may take.
+    system, plan: arrays [plans], with defaults for what is open; costs: of their stages; space: the values that what is
+    open may take.
     """
-    workload, software, site = question.workload, question.software, question.site
-    costs = stage_costs(workload, system, plan, software, question.calibration)
+    workload, site = question.workload, question.site
     ranges = [plan] if has_schedule else [replace(plan, schedule=schedule) for schedule in space.schedule]
     figures: list[tuple[Floats, ...]] = []
     for one in ranges:
@@ -94,10 +96,10 @@ def _least_time(
 
 
 def _most_virtual(plan: Plan, costs: StageCosts, space: Space) -> Plan:
-    """The plan with as many virtual stages as are offered and have a layer each; one where layers do not divide."""
+    """The plan with as many virtual stages as are offered and have a layer each, whether or not layers divide."""
     p = np.asarray(plan.pipeline_parallel)
     chunks = np.clip(costs.layer_count // p, 1, max(space.virtual_stages))
-    return replace(plan, virtual_stages=np.where((p > 1) & (costs.layer_count % p == 0), chunks, 1))
+    return replace(plan, virtual_stages=np.where(p > 1, chunks, 1))
 
 
 def _least_bytes(question: Question, plan: Plan, stages: tuple[Held, Held], space: Space) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 
 from perfsim.core.arrays import concatenate, take
 from perfsim.core.arrays import rows as rows_of
-from perfsim.core.numbers import Bools, Ints
+from perfsim.core.numbers import Ints
 from perfsim.core.plan import ContextExchange, Placement, Plan, Problem, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.estimate import estimate
@@ -23,6 +23,7 @@ from perfsim.formulas.cost import has_price
 from perfsim.formulas.fits import hardly_fits, surely_fits
 from perfsim.formulas.groups import data_group
 from perfsim.formulas.legality import problems
+from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.search.best import Incumbents, kept
 from perfsim.search.bounds import Bounds, bounds
 from perfsim.search.certificate import OBJECTIVES, Certificate
@@ -54,7 +55,6 @@ DEGREES = (
 MICRO_BATCH = Step(("micro_batch_size", "recompute", "recompute_layers", "placement"), P.BATCH)
 SCHEDULE = Step(("virtual_stages", "schedule"), P.LAYERS | P.INTERLEAVE | P.SCHEDULE | P.SOFTWARE_SCHEDULE)
 STATES = Step(("zero_stage", "hybrid_shard", "offload"), P.HYBRID | P.OFFLOAD | P.IN_BACKWARD)
-STEPS = (MICRO_BATCH, SCHEDULE, STATES)
 CUT = ("counts", "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel", "micro_batch_size")
 
 
@@ -122,7 +122,7 @@ def group_of(question: Question, systems: np.ndarray, gpus: Ints) -> np.ndarray:
     return groups
 
 
-def is_safe(estimates: Estimate) -> Bools:
+def is_safe(estimates: Estimate) -> np.ndarray:
     """Whether a plan leaves the memory that the prediction may be short of."""
     return surely_fits(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
@@ -132,6 +132,8 @@ class _Search:
 
     def __init__(self, question: Question, piece: Piece) -> None:
         self._question, self._piece, self._space = question, piece, piece.space
+        self._memory_bytes = np.array([float(system.gpu.memory_bytes) for system in question.systems])
+        self._is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])
         self._incumbents = Incumbents()
         self._found = _nothing(question)
         self._counts = dict.fromkeys(("illegal", "repeated", "too_large", "beaten", "costed", "runnable"), 0)
@@ -142,37 +144,51 @@ class _Search:
         """The whole piece."""
         degrees = Rows(np.arange(self._piece.start, self._piece.stop), {})
         for step in DEGREES:
-            degrees = self._taken(degrees, step)
+            degrees, _ = self._taken(degrees, step)
         at_once = max(1, ROWS_AT_ONCE // self._width(MICRO_BATCH))
         for start in range(0, len(degrees), at_once):
-            self._grow(degrees.at(np.arange(start, min(start + at_once, len(degrees)))), STEPS)
+            rows, _ = self._taken(degrees.at(np.arange(start, min(start + at_once, len(degrees)))), MICRO_BATCH)
+            if len(rows):
+                self._narrow(rows, self._costs(rows), (SCHEDULE, STATES))
         certificate = Certificate(
             considered=self._space.size * (self._piece.stop - self._piece.start), **self._counts,
             problems={p: n for p, n in self._problems.items() if n}, least_left=self._least_left,
         )  # fmt: skip
         return replace(self._found, certificate=certificate)
 
-    def _grow(self, rows: Rows, steps: Sequence[Step]) -> None:
-        """Make the rows' next choices, then those that follow of what may still win."""
-        step, *then = steps
-        rows = self._taken(rows, step)
+    def _narrow(self, rows: Rows, costs: StageCosts, steps: Sequence[Step]) -> None:
+        """Cost the rows' completions by the choices of `steps`, but for those that cannot win."""
+        if not steps or len(rows) * self._open(rows) <= FEW:
+            self._grow(rows, costs, steps)
+            return
+        rows, costs, least = self._bounded(rows, costs, has_schedule=SCHEDULE not in steps)
+        first, most = FIRST_BATCH // self._open(rows), ROWS_AT_ONCE // self._width(steps[0])
+        for batch in _growing(len(rows), max(1, first), max(1, most)):
+            chosen = batch[self._may_win(rows.at(batch), take(least, batch))]
+            self._grow(rows.at(chosen), take(costs, chosen, (len(rows),)), steps)
+
+    def _grow(self, rows: Rows, costs: StageCosts, steps: Sequence[Step]) -> None:
+        """Make the next choices; when all are made, cost the rows."""
         if not len(rows):
             return
-        if not then:
-            self._cost(rows)
-        elif len(rows) * self._open(rows) <= FEW:
-            self._grow(rows, then)
-        else:
-            rows, least = self._bounded(rows, has_schedule=step is SCHEDULE)
-            first, most = FIRST_BATCH // self._open(rows), ROWS_AT_ONCE // self._width(then[0])
-            for batch in _growing(len(rows), max(1, first), max(1, most)):
-                self._grow(self._winners(rows.at(batch), take(least, batch)), then)
+        if not steps:
+            self._cost(rows, costs)
+            return
+        grown, parents = self._taken(rows, steps[0])
+        self._narrow(grown, take(costs, parents, (len(rows),)), steps[1:])
 
-    def _taken(self, rows: Rows, step: Step) -> Rows:
-        """The rows with every combination of the step's choices that is legal and has no other name."""
+    def _costs(self, rows: Rows) -> StageCosts:
+        """What a micro-batch costs, which the later choices do not change."""
+        question, system = self._question, take(self._question.fleet, rows.systems)
+        plan = plans(rows.values(self._space), question.software)
+        return stage_costs(question.workload, system, plan, question.software, question.calibration)
+
+    def _taken(self, rows: Rows, step: Step) -> tuple[Rows, np.ndarray]:
+        """The rows with every legal combination of the step's choices that has no other name, and which row each is of."""
+        number = len(rows)
         rows = rows.times(self._space, step.names)
-        if not len(rows):
-            return rows
+        if not number:
+            return rows, np.arange(0)
         values, software = rows.values(self._space), self._question.software
         plan = plans(values, software)
         system, socket_watts = take(self._question.fleet, rows.systems), self._question.site.socket_watts
@@ -181,43 +197,45 @@ class _Search:
         is_first = ~_is_repeated(self._space, rows, plan)
         self._count(rows, illegal=bits != 0, repeated=(bits == 0) & ~is_first)
         self._stop(rows, bits)
-        return rows.at((bits == 0) & is_first)
+        chosen = np.flatnonzero((bits == 0) & is_first)
+        return rows.at(chosen), chosen // (len(rows) // number)
 
-    def _bounded(self, rows: Rows, has_schedule: bool) -> tuple[Rows, Bounds]:
+    def _bounded(self, rows: Rows, costs: StageCosts, has_schedule: bool) -> tuple[Rows, StageCosts, Bounds]:
         """The rows that are not too large, with their bounds: the best of each group first, then the second best ..."""
         question, system = self._question, take(self._question.fleet, rows.systems)
-        least = bounds(question, system, plans(rows.values(self._space), question.software), self._space, has_schedule)
+        plan = plans(rows.values(self._space), question.software)
+        least = bounds(question, system, plan, costs, self._space, has_schedule)
         too_large = hardly_fits(least.memory_bytes, self._capacity(rows), question.software.memory_spread)
         self._count(rows, too_large=too_large)
         self._stop(rows, np.where(too_large, int(P.MEMORY), 0))
-        rows, least = rows.at(~too_large), take(least, ~too_large)
-        groups = self._groups(rows)
-        order = np.lexsort((least.seconds, groups))
-        rank = np.arange(len(rows)) - np.searchsorted(groups[order], groups[order])
-        order = order[np.argsort(rank, kind="stable")]
-        return rows.at(order), take(least, order)
+        fits = np.flatnonzero(~too_large)
+        groups = self._groups(rows)[fits]
+        order = np.lexsort((least.seconds[fits], groups))
+        rank = np.arange(len(order)) - np.searchsorted(groups[order], groups[order])
+        order = fits[order[np.argsort(rank, kind="stable")]]
+        return rows.at(order), take(costs, order, (len(rows),)), take(least, order)
 
-    def _winners(self, rows: Rows, least: Bounds) -> Rows:
-        """The rows that what was found so far does not beat."""
+    def _may_win(self, rows: Rows, least: Bounds) -> np.ndarray:
+        """Indices of the rows that what was found so far does not beat."""
         question, workload = self._question, self._question.workload
         may_be_safe = surely_fits(least.memory_bytes, self._capacity(rows), question.software.memory_spread)
         figures = question.figures(least.seconds, least.joules, least.memory_bytes)
         wins = self._incumbents.may_win(figures, self._groups(rows), may_be_safe)
         self._count(rows, beaten=~wins)
         left = ~wins & may_be_safe
-        is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])[rows.systems]
-        amounts = {"time": least.seconds / HOUR, "money": np.where(is_priced, least.usd, np.inf)}
+        usd = np.where(self._is_priced[rows.systems], least.usd, np.inf)
+        amounts = {"time": least.seconds / HOUR, "money": usd}
         for name, amount in (amounts | {"energy": least.joules / JOULES_PER_KWH}).items():
             smallest = float(np.min(workload.steps * amount[left], initial=np.inf))
             self._least_left[name] = min(self._least_left[name], smallest)
-        return rows.at(wins)
+        return np.flatnonzero(wins)
 
-    def _cost(self, rows: Rows) -> None:
+    def _cost(self, rows: Rows, costs: StageCosts) -> None:
         """Cost the rows, all of whose choices are made, and keep what is worth it."""
         question, shape = self._question, (len(rows),)
         plan = plans(rows.values(self._space), question.software)
         system = take(question.fleet, rows.systems)
-        found = estimate(question.workload, system, plan, question.software, question.calibration, question.site)
+        found = estimate(question.workload, system, plan, question.software, question.calibration, question.site, costs)
         bits = np.broadcast_to(found.problems, shape)
         self._count(rows, costed=np.ones(shape, dtype=bool), runnable=bits == 0)
         self._stop(rows, bits)
@@ -236,8 +254,9 @@ class _Search:
         return group_of(self._question, rows.systems, rows.values(self._space)["counts"])
 
     def _capacity(self, rows: Rows) -> np.ndarray:
-        size = np.broadcast_to(self._question.fleet.gpu.memory_bytes, (len(self._question.systems),))
-        return self._question.calibration.visible_memory_share * size[rows.systems]
+        """Memory that each row's card lets a process have [B]."""
+        capacity: np.ndarray = self._question.calibration.visible_memory_share * self._memory_bytes[rows.systems]
+        return capacity
 
     def _width(self, step: Step) -> int:
         """Combinations of a step's choices."""

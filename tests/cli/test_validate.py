@@ -82,3 +82,18 @@ def test_validation_page_lists_every_needed_column():
         from perfsim.inputs.run_row import REQUIRED
 
         assert all(f"`{column}`" in page.read_text() for column in REQUIRED)
+
+
+def test_ranking_of_the_shipped_runs():
+    result = validate("ranking", "--json", "-")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    everything = [found[choice][0] for choice in ("plan", "gpus", "card")]
+    assert all(one["groups"] >= one["near_best_chosen"] >= one["best_chosen"] > 0 for one in everything)
+    assert all(one["mean_tau"] > 0.5 and one["mean_regret"] < 0.03 for one in everything)
+
+
+def test_nothing_to_rank(table):
+    result = validate("ranking", table)
+    assert result.exit_code == 0
+    assert result.stdout.count("no 3 runs differ by that alone") == 3

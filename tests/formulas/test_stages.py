@@ -1,13 +1,16 @@
 """Layers on stages: all of them, once, the middle ones fuller where they do not divide."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import perfsim as ps
-from perfsim.core.plan import Plan, Problem
+from perfsim.core.plan import Plan, Problem, Schedule
 from perfsim.estimate import estimate
-from perfsim.formulas.stages import fullest_stage, layers_on_stage
+from perfsim.formulas.stages import ends_counted, fullest_stage, layers_on_stage
 from perfsim.simulation import simulation
 
 
@@ -19,6 +22,18 @@ def test_every_layer_lies_on_one_stage(layers: int, stages: int, chunks: int, fi
     whole = layers_on_stage(0, layers, layers, np.arange(stages), stages, 1)
     assert np.max(whole) == fullest_stage(layers, stages, 1) and np.ptp(whole) <= 1.0
     assert whole[0] <= np.max(whole[:-1], initial=whole[0]) and whole[-1] == np.min(whole)
+
+
+@given(st.integers(1, 9), st.integers(2, 16), st.integers(2, 8))
+def test_chunks_that_count_the_ends_add_up(run: int, stages: int, chunks: int) -> None:
+    """Only the first and the last stage have less, a layer each."""
+    layers = run * stages * chunks - 2
+    assert ends_counted(layers, stages, chunks) == 1
+    there = layers_on_stage(0, layers, layers, np.arange(stages), stages, chunks)
+    assert np.allclose(there, run * chunks - np.isin(np.arange(stages), (0, stages - 1)))
+    assert np.max(there) == fullest_stage(layers, stages, chunks)
+    halves = [layers_on_stage(f, layers // 2, layers, np.arange(stages), stages, chunks) for f in (0, layers // 2)]
+    assert np.allclose(np.sum(halves), 2 * (layers // 2))
 
 
 def test_uneven_stages_cost_between_their_neighbours_and_as_simulated() -> None:
@@ -36,6 +51,22 @@ def test_uneven_stages_cost_between_their_neighbours_and_as_simulated() -> None:
     assert fewer.time.total_seconds > uneven.time.total_seconds > more.time.total_seconds
     assert abs(simulated.difference_seconds) < 0.04 * uneven.time.total_seconds
     assert not int(uneven.problems) & Problem.LAYERS
+
+
+@pytest.mark.parametrize(("stages", "chunks"), [(16, 8), (16, 4), (16, 2), (4, 4), (2, 4)])
+def test_llama_405b_interleaves_where_its_ends_count_as_layers(stages: int, chunks: int) -> None:
+    """Meta's own plan among them: 126 layers, embedding and head on 16 stages of 8 chunks (arXiv 2407.21783)."""
+    known = ps.catalogue()
+    workload = ps.workload(
+        known.model("llama3.1-405b"), task="pretrain", seq_len=8192, global_batch_size=128, precision="bf16-mixed"
+    )
+    plan = Plan(tensor_parallel=8, pipeline_parallel=stages, virtual_stages=chunks, sequence_parallel=True)
+    rest = known.system("dgx-h100"), plan, known.software("megatron-core"), known.calibration()
+    found, simulated = estimate(workload, *rest), simulation(workload, *rest)
+    assert not int(found.problems) & Problem.LAYERS
+    assert abs(simulated.difference_seconds) < 0.02 * simulated.step_seconds
+    mirrored = estimate(workload, rest[0], replace(plan, schedule=Schedule.ZB_V), *rest[2:])
+    assert int(mirrored.problems) & Problem.LAYERS
 
 
 def test_chunks_must_divide() -> None:

@@ -14,6 +14,7 @@ from perfsim.core.site import Site
 from perfsim.inputs.catalogue import Catalogue, catalogue
 from perfsim.inputs.choice import systems_for
 from perfsim.inputs.workload import make_workload
+from perfsim.search.certificate import Certificate
 from perfsim.search.space import Space
 from perfsim.search.sweep import Sweep
 from perfsim.units import GIB
@@ -42,9 +43,16 @@ def made() -> Callable[..., Sweep]:
             objective="time",
             systems=tuple(system(known, name) for name in CARDS),
             space=Space(counts=(1, 2, 4)),
-            considered=12_345,
-            runnable=4,
-            problems={Problem.MEMORY: 1_234, Problem.GPUS: 9_999, Problem.PRECISION: 7},
+            certificate=Certificate(
+                considered=12_345,
+                illegal=10_006,
+                repeated=100,
+                too_large=1_234,
+                beaten=1_001,
+                costed=4,
+                runnable=4,
+                problems={Problem.MEMORY: 1_234, Problem.GPUS: 9_999, Problem.PRECISION: 7},
+            ),
             system_index=SYSTEM_OF_ROW,
             plans=Plan(
                 tensor_parallel=np.array([1, 1, 2, 1]),

@@ -112,7 +112,7 @@ def test_reasons_of_the_job_come_before_arithmetic() -> None:
     lines = reason_lines({Problem.GPUS: 9, Problem.MEMORY: 5, Problem.HEADS: 6, Problem.NODE: 1}, most=2)
     assert lines == [
         f"6 plans cannot run: {Problem.HEADS.text}",
-        f"5 plans cannot run: {Problem.MEMORY.text}; 2 more reasons in --json",
+        f"5 plans cannot run: {Problem.MEMORY.text}; 2 more in --json",
     ]
 
 

@@ -10,9 +10,11 @@ from perfsim.core.arrays import ravel
 from perfsim.core.plan import Plan, Problem
 from perfsim.core.site import Site
 from perfsim.estimate import estimate
+from perfsim.search.branch import is_safe
+from perfsim.search.certificate import OBJECTIVES
 from perfsim.search.pareto import pareto_front
-from perfsim.search.space import Space, blocks, filled, grid
-from perfsim.search.sweep import OBJECTIVES, is_safe, sweep
+from perfsim.search.space import AXES, Space, cut, filled, grid
+from perfsim.search.sweep import sweep
 
 
 def job(model: str = "bert-large", batch: int = 64, **keys: object):
@@ -48,9 +50,11 @@ def test_best_is_brute_forces(objective) -> None:
 
 def test_every_plan_is_counted_once_as_runnable_or_not() -> None:
     found = search(job(), [ps.catalogue().box("gtx-1060-6gb", 2)], Space(counts=(1, 2, 4)))
-    assert found.considered == found.space.size
-    assert 0 < found.runnable < found.considered
-    assert found.problems[Problem.SYSTEM] > 0 and found.problems[Problem.MEMORY] > 0
+    told = found.certificate
+    assert told.considered == found.space.size
+    assert told.considered == told.illegal + told.repeated + told.too_large + told.beaten + told.costed
+    assert 0 < told.runnable < told.considered
+    assert told.problems[Problem.SYSTEM] > 0 and told.problems[Problem.MEMORY] > 0
 
 
 def test_kept_rows_run_fit_and_are_in_order() -> None:
@@ -107,17 +111,18 @@ def test_pareto_front_is_brute_forces(points: list[tuple[int, int, int]]) -> Non
 
 
 @given(st.lists(st.integers(1, 5), min_size=3, max_size=3), st.integers(1, 40))
-def test_blocks_cover_a_space_once(lengths: list[int], most: int) -> None:
+def test_parts_cover_a_space_once(lengths: list[int], most: int) -> None:
     tensor, stages, micro = (tuple(2**i for i in range(n)) for n in lengths)
     space = Space((8,), tensor, stages, micro_batch_size=micro, zero_stage=(0, 1), recompute=(0,), schedule=(1,),
                   expert_parallel=(1,), virtual_stages=(1,))  # fmt: skip
     seen = np.zeros(space.shape, dtype=int)
-    for first, part in blocks(space, most):
-        assert part.size <= most
+    names = ("tensor_parallel", "micro_batch_size")
+    for first, part in cut(space, names, most):
+        assert part.size <= most or all(len(getattr(part, name)) == 1 for name in names)
         where = tuple(slice(at, at + n) for at, n in zip(first, part.shape, strict=True))
         seen[where] += 1
-        for f, at, n in zip(fields(Space), first, part.shape, strict=True):
-            assert getattr(part, f.name) == getattr(space, f.name)[at : at + n]
+        for name, at, n in zip(AXES, first, part.shape, strict=True):
+            assert getattr(part, name) == getattr(space, name)[at : at + n]
     assert np.all(seen == 1)
 
 
@@ -130,9 +135,10 @@ def test_what_is_found_does_not_depend_on_how_the_space_is_cut(at_once: int, mon
         virtual_stages=(1, 2), placement=(0,),
     )  # fmt: skip
     whole = search(job(), systems, space)
-    monkeypatch.setattr("perfsim.search.sweep.PLANS_AT_ONCE", at_once)
+    monkeypatch.setattr("perfsim.search.branch.PLANS_A_PIECE", at_once)
     cut = search(job(), systems, space)
-    assert (cut.considered, cut.runnable, cut.problems) == (whole.considered, whole.runnable, whole.problems)
+    for count in ("considered", "illegal", "repeated"):
+        assert getattr(cut.certificate, count) == getattr(whole.certificate, count)
     assert np.array_equal(cut.system_index, whole.system_index)
     for f in fields(Plan):
         assert np.array_equal(getattr(cut.plans, f.name), getattr(whole.plans, f.name)), f.name
