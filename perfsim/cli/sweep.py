@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
-PARETO = """The plans that none beats in all of these figures, two or more of step-time, time, money, energy, gpus,
-headroom (memory left of a card); by the first of them."""
+PARETO = (
+    "The plans that none beats in all of these figures, two or more of step-time, time, money, energy, gpus,"
+    " headroom (memory left of a card)."
+)
 
 
 @click.command()
@@ -32,7 +34,8 @@ def sweep(
     """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
 
     The table holds the best plan of each card (of each count where there is one card), best first by the scenario's
-    objective; with --pareto a front of plans over all cards and counts. Exit code 1 says that nothing fits, or that nothing that fits meets the deadline and the budget.
+    objective; with --pareto the front of all cards and counts. Exit code 1 says that nothing fits, or that nothing
+    that fits meets the deadline and the budget.
     """
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.scenario import scenarios

@@ -118,7 +118,7 @@ def markdown_of(answers: Sequence[Answer]) -> str:
 
 
 def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
-    if len(sweep):  # so a front is asked for, over money
+    if len(sweep.system_index):  # so a front is asked for, over money
         yield Text("No price is known of anything that runs: leave money out of --pareto, or add prices", style="bold")
         return
     yield Text(f"Nothing fits: none of {sweep.certificate.considered:,} plans can run", style="bold")

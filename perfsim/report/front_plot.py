@@ -60,7 +60,9 @@ def _panel(axes: "Axes", sweep: "Sweep", names: Sequence[str]) -> None:
     axes.step(x[front], y[front], where="post", color=FRONT, linewidth=1.2)
     axes.scatter(x[front], y[front], s=34, color=FRONT, edgecolor="white", linewidth=0.8, zorder=3)
     signs = [1.0 if name in LARGER_IS_BETTER else -1.0 for name in names]
-    _Names(axes, x[front], y[front], signs).put_all([cards_text(row) for row in records(columns(sweep, front))])
+    _Names(axes, x[front], y[front], signs).put_all(
+        [cards_text(row) for row in records(columns(sweep, front.tolist()))]
+    )
 
 
 def _subtitle(sweep: "Sweep", others: int) -> str:
@@ -133,12 +135,13 @@ class _Names:
         self._marks.append(box)
         self._leaders += leader
         back = axes.transData.inverted()
-        text.set_position(back.transform((box[0] + 1, box[1] + 1)))
-        ends = back.transform([point, [(leader[-1][0] + leader[-1][2]) / 2, (leader[-1][1] + leader[-1][3]) / 2]])
+        x, y = back.transform((box[0] + 1, box[1] + 1))
+        text.set_position((x, y))
+        ends = back.transform(np.array([point, np.add(leader[-1][:2], leader[-1][2:]) / 2]))
         axes.plot(ends[:, 0], ends[:, 1], color=GREY, linewidth=0.6, zorder=2)
 
     def _is_free(self, place: tuple[Box, list[Box]], leaders: Sequence[Box]) -> bool:
-        """The name lies inside the axes and on nothing, and its leader crosses at most leaders that are not `leaders`."""
+        """The name lies inside the axes and on nothing, and its leader crosses at most leaders beside `leaders`."""
         box, leader = place
         frame = self._axes.get_window_extent()
         is_inside = frame.x0 < box[0] and box[2] < frame.x1 and frame.y0 < box[1] and box[3] < frame.y1

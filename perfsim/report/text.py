@@ -150,7 +150,7 @@ def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
 
 
 def telling_lines(problems: Mapping[Problem, int]) -> list[str]:
-    """The commonest reason that lies in the job and the cards, beside memory: degrees that come out uneven tell nothing.
+    """The commonest reason beside memory that lies in the job and the cards, if any; uneven degrees tell nothing.
 
     >>> telling_lines({Problem.MEMORY: 7, Problem.GPUS: 5, Problem.PRECISION: 3})
     ['3 plans cannot run: the card has no units for this precision']

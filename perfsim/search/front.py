@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perfsim.core.numbers import Floats
 from perfsim.errors import UnknownNameError
 from perfsim.search.branch import is_safe
 from perfsim.search.pareto import pareto_front
@@ -14,7 +13,7 @@ from perfsim.search.pareto import pareto_front
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-FIGURES: dict[str, Callable[["Sweep"], Floats]] = {
+FIGURES: dict[str, Callable[["Sweep"], Any]] = {
     "step-time": lambda sweep: sweep.estimates.time.total_seconds,
     "time": lambda sweep: sweep.estimates.job_hours,
     "money": lambda sweep: sweep.estimates.job_usd,

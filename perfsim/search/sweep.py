@@ -77,7 +77,8 @@ class Sweep:
     @property
     def has_price(self) -> np.ndarray:
         """Of every row whether its price is known."""
-        return _has_price(self.systems, self.site)[self.system_index]
+        of_row: np.ndarray = _has_price(self.systems, self.site)[self.system_index]
+        return of_row
 
     def pareto(self, *figures: str) -> np.ndarray:
         """Indices of the plans that no other beats in all of `figures`, by the first (default time, money, energy).
