@@ -184,7 +184,7 @@ class _Search:
         return stage_costs(question.workload, system, plan, question.software, question.calibration)
 
     def _taken(self, rows: Rows, step: Step) -> tuple[Rows, np.ndarray]:
-        """The rows with every legal combination of the step's choices that has no other name, and which row each is of."""
+        """The rows with every legal combination of the step's choices that has no other name, and whose each is."""
         number = len(rows)
         rows = rows.times(self._space, step.names)
         if not number:

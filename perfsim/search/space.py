@@ -9,6 +9,7 @@ from perfsim.core.hardware import System
 from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
+from perfsim.formulas.stages import ends_counted
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,26 @@ class Space:
 def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space:
     """The space with its empty choices filled in from what the model, the batch and the systems allow.
 
-    Tensor parallel: powers of two that divide the heads, inside a node. Pipeline parallel: divisors of the layers.
-    Micro-batches: divisors of the global batch up to 64 (powers of two beyond). Anything legal beyond that is had by
-    naming it.
+    Degrees: all that divide one of the counts, and the heads or experts; tensor parallel inside a domain of up to 16,
+    stages up to one a layer, whether or not they divide the layers. Virtual stages: up to 16, where chunks come out
+    even. Micro-batches: divisors of the global batch up to 64, powers of two up to 1,024. Context parallelism, hybrid
+    shards, partial recomputation and other schedules are had by naming them.
     """
     model, most = workload.model, max(space.counts)
     layers = model.split_layers
     domain = max(int(np.max(system.gpus_per_domain)) for system in systems)
-    tensor = [t for t in _powers(min(most, domain, 16)) if model.split_heads % t == 0]
-    stages = [p for p in range(1, min(most, layers) + 1) if layers % p == 0]
+
+    def degrees(largest: int, whole: int) -> list[int]:
+        upto = range(1, min(most, largest) + 1)
+        return [n for n in upto if whole % n == 0 and any(count % n == 0 for count in space.counts)]
+
+    tensor = degrees(min(domain, 16), model.split_heads)
+    stages = [p for p in range(1, min(most, layers) + 1) if any(count % p == 0 for count in space.counts)]
     batch = int(np.max(workload.global_batch_size))
-    micro = [b for b in range(1, min(batch, 64) + 1) if batch % b == 0 and (b & (b - 1) == 0 or b % 3 == 0)]
-    micro += [b for b in _powers(min(batch, 1024)) if b > 64 and batch % b == 0]
-    experts = [e for e in _powers(min(most, model.moe.experts)) if model.moe.experts % e == 0] if model.moe else [1]
-    has_stages = max(space.pipeline_parallel or tuple(stages)) > 1
-    virtual = [v for v in (1, 2, 3, 4, 6, 8) if layers % v == 0 and v <= layers] if has_stages else [1]
+    micro = [b for b in range(1, min(batch, 1024) + 1) if batch % b == 0 and (b <= 64 or b & (b - 1) == 0)]
+    experts = degrees(model.moe.experts, model.moe.experts) if model.moe else [1]
+    pipelines = [p for p in space.pipeline_parallel or stages if p > 1]
+    virtual = [v for v in range(1, 17) if v == 1 or any(_has_chunks(layers, p, v) for p in pipelines)]
     auto: dict[str, list[int]] = {
         "tensor_parallel": tensor,
         "pipeline_parallel": stages,
@@ -74,7 +80,7 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
         "recompute": [int(r) for r in Recompute],
         "offload": [int(o) for o in Offload],
         "schedule": [Schedule.ONE_F_ONE_B],
-        "placement": [int(p) for p in Placement] if has_stages else [Placement.DATA_INNER],
+        "placement": [int(p) for p in Placement] if pipelines else [Placement.DATA_INNER],
     }
     return replace(space, **{name: tuple(values) for name, values in auto.items() if not getattr(space, name)})
 
@@ -163,5 +169,7 @@ def cut(space: Space, names: Sequence[str], most: int) -> Iterator[tuple[tuple[i
         parts.append((first, replace(part, **{name: values[:half]})))
 
 
-def _powers(most: int) -> list[int]:
-    return [2**i for i in range(int(most).bit_length()) if 2**i <= most]
+def _has_chunks(layers: int, stages: int, virtual_stages: int) -> bool:
+    """Whether the layers can be cut into that many chunks, with or without the ends counted as layers."""
+    chunks = stages * virtual_stages
+    return chunks <= layers and (layers % chunks == 0 or bool(ends_counted(layers, stages, virtual_stages)))
