@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
 FRONT = "#1f5fa8"
-LOGARITHMIC = 8.0  # from which ratio of its ends an axis is
-SHOWN = 3.0  # how many times the worst of the front others may be to be drawn
+LOGARITHMIC, LEAST = 4.0, 1e-3  # from which ratio of the front's ends an axis is; and what of it zero is drawn as
+ROOM, BEHIND, MARGIN = {"x": 0.5, "y": 0.35}, 0.6, 0.06  # of the front's extent: for names, for other plans, to spare
 Box = tuple[float, float, float, float]
 
 
@@ -66,34 +66,31 @@ def _panel(axes: "Axes", sweep: "Sweep", names: Sequence[str]) -> None:
 
 
 def _subtitle(sweep: "Sweep", others: int) -> str:
-    behind = f"\nbehind: {others:,} other plans that fit" if others else ""
+    behind = f"\ngrey: the nearest of {others:,} other plans" if others else ""
     return printable(workload_text(sweep.workload)) + behind
 
 
 def _scale(axes: "Axes", letter: str, name: str, front: np.ndarray, others: np.ndarray) -> None:
-    """An axis with the whole front, room for names on its better side, and of the others those not far behind."""
+    """An axis with the whole front, room for names on its better side, and on the other the plans not far behind."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-    axis, low, high = getattr(axes, f"{letter}axis"), float(front.min()), float(front.max())
-    if name in LARGER_IS_BETTER:
-        low = max(float(others.min()), low / SHOWN)
-    else:
-        high = min(float(others.max()), SHOWN * high)
-    if low > 0.0 and high / low > LOGARITHMIC:
-        margin = (high / low) ** 0.06
-        ends, room = (low / margin, high * margin), (high / low) ** 0.16
-        ends = (ends[0], ends[1] * room) if name in LARGER_IS_BETTER else (ends[0] / room, ends[1])
+    axis, low = getattr(axes, f"{letter}axis"), float(front.min())
+    is_logarithmic = low > 0.0 and float(front.max()) / low > LOGARITHMIC
+    if is_logarithmic:
+        front, others = np.log10(front), np.log10(np.maximum(others, LEAST * low))
         getattr(axes, f"set_{letter}scale")("log")
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_minor_locator(NullLocator())
-    else:
-        span = (high - low) or abs(high) or 1.0
-        better = (0.06, 0.2) if name in LARGER_IS_BETTER else (0.2, 0.06)
-        ends = (low - better[0] * span, high + better[1] * span)
+    sign = -1.0 if name in LARGER_IS_BETTER else 1.0
+    better, worse = sorted((sign * front.min(), sign * front.max()))
+    extent = worse - better or 2.0 * abs(worse) or 1.0
+    behind = min(float(np.max(sign * others)), worse + BEHIND * extent)
+    ends = [better - ROOM[letter] * extent, behind + MARGIN * extent]
+    ends = sorted(sign * end for end in ends)
     if name == "gpus":
-        axis.set_major_locator(FixedLocator(sorted(set(others.tolist()))))
+        axis.set_major_locator(FixedLocator(sorted(set((10.0**others if is_logarithmic else others).tolist()))))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    getattr(axes, f"set_{letter}lim")(*ends)
+    getattr(axes, f"set_{letter}lim")(*(10.0**end if is_logarithmic else end for end in ends))
 
 
 class _Names:
