@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from perfsim.core.plan import Problem
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
 from perfsim.report.table import CARDS_SHOWN, cells, header, override_lines, rows_to_show, table_lines
@@ -128,7 +129,10 @@ def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
         row = plan_row(sweep.workload, system, plan, estimate, sweep.site)
         figures = f"{hours_text(row['job_hours'])}, {memory_text(row)} a GPU"
         yield Text(f"would fit: {printable(change)}: {cards_text(row)}, {plan_text(row)}: {figures}")
-    if not changes:
+    problems = sweep.certificate.problems
+    if not changes and Problem.MEMORY in problems:
         yield Text("no single change makes it fit; try cards with more memory, more of them, or a shorter sequence")
-    for line in reason_lines(sweep.certificate.problems, most=4):
+    elif not changes:
+        yield Text(f"no single change makes it run; try: {max(problems, key=lambda problem: problems[problem]).remedy}")
+    for line in reason_lines(problems, most=4):
         yield Text(line, style="dim")

@@ -186,4 +186,6 @@ def test_what_became_of_all_plans_is_told(tmp_path: Path) -> None:
 
 def test_sockets_that_bear_nothing_are_exit_1(tmp_path: Path) -> None:
     result = swept(tmp_path, SMALL + "[site]\nsocket_watts = 50\n")
-    assert result.exit_code == 1 and "more than its sockets give" in " ".join(result.stdout.split())
+    text = " ".join(result.stdout.split())
+    assert result.exit_code == 1 and "more than its sockets give" in text
+    assert "try: a lower power_limit_watts, or fewer GPUs a machine" in text

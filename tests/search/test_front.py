@@ -47,9 +47,7 @@ def unbeaten(costs: np.ndarray, is_priced: np.ndarray, meets: np.ndarray, safe: 
     for chosen in (meets & safe, meets, safe, np.ones(len(costs), dtype=bool)):
         some = np.unique(costs[chosen & is_priced], axis=0)
         if len(some):
-            return {
-                tuple(one) for one in some if not np.any(np.all(some <= one, axis=1) & np.any(some < one, axis=1))
-            }
+            return {tuple(one) for one in some if not np.any(np.all(some <= one, axis=1) & np.any(some < one, axis=1))}
     return set()
 
 
