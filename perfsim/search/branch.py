@@ -99,7 +99,7 @@ def pieces(question: Question) -> Iterator[Piece]:
 
 def examine(question: Question, piece: Piece) -> Found:
     """Every plan of the piece, costed or shown not to be worth it."""
-    return _Search(question, piece).run()
+    return Search(question, piece).run()
 
 
 def together(question: Question, found: Sequence[Found]) -> Found:
@@ -127,7 +127,7 @@ def is_safe(estimates: Estimate) -> np.ndarray:
     return surely_fits(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
 
-class _Search:
+class Search:
     """The search of one piece."""
 
     def __init__(self, question: Question, piece: Piece) -> None:
@@ -144,10 +144,10 @@ class _Search:
         """The whole piece."""
         degrees = Rows(np.arange(self._piece.start, self._piece.stop), {})
         for step in DEGREES:
-            degrees, _ = self._taken(degrees, step)
+            degrees, _ = self.legal(degrees, step)
         at_once = max(1, ROWS_AT_ONCE // self._width(MICRO_BATCH))
         for start in range(0, len(degrees), at_once):
-            rows, _ = self._taken(degrees.at(np.arange(start, min(start + at_once, len(degrees)))), MICRO_BATCH)
+            rows, _ = self.legal(degrees.at(np.arange(start, min(start + at_once, len(degrees)))), MICRO_BATCH)
             if len(rows):
                 self._narrow(rows, self._costs(rows), (SCHEDULE, STATES))
         certificate = Certificate(
@@ -174,7 +174,7 @@ class _Search:
         if not steps:
             self._cost(rows, costs)
             return
-        grown, parents = self._taken(rows, steps[0])
+        grown, parents = self.legal(rows, steps[0])
         self._narrow(grown, take(costs, parents, (len(rows),)), steps[1:])
 
     def _costs(self, rows: Rows) -> StageCosts:
@@ -183,7 +183,7 @@ class _Search:
         plan = plans(rows.values(self._space), question.software)
         return stage_costs(question.workload, system, plan, question.software, question.calibration)
 
-    def _taken(self, rows: Rows, step: Step) -> tuple[Rows, np.ndarray]:
+    def legal(self, rows: Rows, step: Step) -> tuple[Rows, np.ndarray]:
         """The rows with every legal combination of the step's choices that has no other name, and whose each is."""
         number = len(rows)
         rows = rows.times(self._space, step.names)
