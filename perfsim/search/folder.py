@@ -58,7 +58,7 @@ class Folder:
     def read(self, number: int) -> Found | None:
         """What the piece `number` found, or None where that has to be found (again)."""
         try:
-            with np.load(self._file(number), allow_pickle=False) as file:
+            with np.load(io.BytesIO(self._file(number).read_bytes()), allow_pickle=False) as file:
                 return self._unpacked(dict(file), number)
         except Exception:  # no file, half a file, another's file: whatever it is, the piece is searched
             return None
