@@ -1,5 +1,6 @@
 """Who searches the pieces of a question: this process, several on this machine, or a Dask cluster."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -119,6 +120,7 @@ def _on_dask(question: Question, missing: Mapping[int, Piece], address: str) -> 
     except ImportError:
         raise InputError('--scheduler needs Dask; pip install "perfsim[dask]"') from None
     at = printable(address)
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told once, below
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
