@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from perfsim.units import printable
+from perfsim.units import count_text, number_text, printable, seconds_text
 
 PATIENCE_SECONDS = 1.0
 
@@ -51,11 +50,11 @@ def pace(done: int, total: int, before: int, seconds: float) -> str:
     """How far it is, how fast, and how long it will take, where `before` of what is done was there at the start.
 
     >>> pace(done=4_000_000, total=10_000_000, before=1_000_000, seconds=2.0)
-    '4,000,000/10,000,000 1,500,000/s 0:00:04 left'
+    '4.00 M of 10.0 M, 1.50 M/s, 4.00 s left'
     """
-    text = f"{done:,}/{total:,}"
+    text = f"{count_text(done)} of {count_text(total)}"
     rate = (done - before) / seconds
     if rate <= 0.0:
         return text
-    shown = f"{rate:,.0f}" if rate >= 10.0 else f"{rate:.2g}"
-    return f"{text} {shown}/s {timedelta(seconds=round((total - done) / rate))} left"
+    shown = count_text(rate) if rate >= 1.0 else number_text(rate, 2)
+    return f"{text}, {shown}/s, {seconds_text((total - done) / rate)} left"
