@@ -88,11 +88,14 @@ class Found:
         return len(self.systems)
 
 
-def pieces(question: Question) -> Iterator[Piece]:
-    """The question in parts of at most PLANS_A_PIECE plans, or one combination of degrees: the same whoever asks."""
-    number = len(question.systems)
-    for first, part in cut(question.space, CUT, PLANS_A_PIECE):
-        at_once = max(1, PLANS_A_PIECE // part.size)
+def pieces(question: Question, plans_a_piece: int | None = None) -> Iterator[Piece]:
+    """The question in parts of at most `plans_a_piece` plans (PLANS_A_PIECE), or one combination of degrees.
+
+    They are the same whoever asks.
+    """
+    number, most = len(question.systems), plans_a_piece or PLANS_A_PIECE
+    for first, part in cut(question.space, CUT, most):
+        at_once = max(1, most // part.size)
         for start in range(0, number, at_once):
             yield Piece(start, min(start + at_once, number), first, part)
 
@@ -135,7 +138,7 @@ class Search:
         self._memory_bytes = np.array([float(system.gpu.memory_bytes) for system in question.systems])
         self._is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])
         self._incumbents = Incumbents()
-        self._found = _nothing(question)
+        self._found = nothing(question)
         self._counts = dict.fromkeys(("illegal", "repeated", "too_large", "beaten", "costed", "runnable"), 0)
         self._problems = dict.fromkeys(Problem, 0)
         self._least_left = dict.fromkeys(OBJECTIVES, np.inf)
@@ -315,7 +318,7 @@ def _growing(total: int, first: int, most: int) -> Iterator[np.ndarray]:
         start, size = start + size, min(4 * size, most)
 
 
-def _nothing(question: Question) -> Found:
+def nothing(question: Question) -> Found:
     """No plans."""
     plan, none = Plan(), np.zeros(0, dtype=np.int64)
     costs = estimate(
