@@ -1,5 +1,6 @@
 """`perfsim sweep`: the best GPUs and plans for a scenario."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,6 +20,16 @@ PARETO = (
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
 @click.option("--md", "md_file", metavar="FILE", help="Write a Markdown table to FILE, or to the terminal with -.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Search in N processes.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Search on the workers of a Dask scheduler, such as tcp://host:8786."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep what is found in DIR as it is found; a search that was stopped goes on from there.",
+)
 @click.pass_context
 def sweep(
     ctx: click.Context,
@@ -30,6 +41,9 @@ def sweep(
     json_file: str | None,
     csv_file: str | None,
     md_file: str | None,
+    workers: int | None,
+    scheduler: str | None,
+    out: Path | None,
 ) -> None:
     """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
 
@@ -46,20 +60,26 @@ def sweep(
     from perfsim.report.picture import write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
+    from perfsim.search.runner import Runner
     from perfsim.search.sweep import sweep as search
 
     figures = _figures(pareto, show_all, plot)
     targets = (json_file, csv_file, md_file)
     if targets.count("-") > 1:
         raise click.UsageError("Only one of --json, --csv and --md can go to the terminal.")
+    if workers and scheduler:
+        raise click.UsageError("--workers are processes on this machine, --scheduler has its own; give one of them.")
     folders: list[Path] = ctx.obj or []
     known = catalogue(tuple(folders))
     answers = []
-    for s in scenarios(find_scenario(scenario), known):
+    asked = scenarios(find_scenario(scenario), known)
+    for s in asked:
+        folder = out / s.workload.task if out and len(asked) > 1 else out
+        runner = Runner(workers or 1, scheduler or "", folder, resumed=partial(_tell, folder))
         with progress(f"{s.name}, {s.workload.task}") as report:
             swept = search(
                 s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report,
-                has_headroom="headroom" in figures,
+                "headroom" in figures, runner,
             )  # fmt: skip
         answers.append(Answer.of(s.name, swept, show_all, top, figures))
     for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
@@ -95,3 +115,11 @@ def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str,
     if plot:
         check_picture(plot, "--plot")
     return names
+
+
+def _tell(folder: Path | None, there: int, total: int) -> None:
+    """Says how much of the search was done before."""
+    from perfsim.units import printable
+
+    if there:
+        click.echo(f"{printable(str(folder))}: {there:,} of {total:,} pieces were searched before", err=True)

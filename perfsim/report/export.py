@@ -3,15 +3,13 @@
 import csv
 import io
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from perfsim.errors import InputError
+from perfsim.files import replace_file, why
 from perfsim.units import printable
 
 Cells = Mapping[str, Sequence[Any]]
@@ -73,35 +71,10 @@ def write_bytes(target: str, data: bytes) -> None:
     Raises: InputError when the file cannot be written.
     """
     try:
-        _replace(Path(target), data)
+        replace_file(Path(target), data)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        what = f"cannot be written: {reason.lower()}; name a file in a folder you may write to, or - for the terminal"
+        what = f"cannot be written: {why(error)}; name a file in a folder you may write to, or - for the terminal"
         raise InputError(f"{printable(target)}: {what}") from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(None, "is a folder")
-    target = path.resolve()
-    handle, name = tempfile.mkstemp(prefix=".perfsim-", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        os.replace(name, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _inert(cell: Any) -> Any:

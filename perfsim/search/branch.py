@@ -88,18 +88,21 @@ class Found:
         return len(self.systems)
 
 
-def pieces(question: Question) -> Iterator[Piece]:
-    """The question in parts of at most PLANS_A_PIECE plans, or one combination of degrees: the same whoever asks."""
-    number = len(question.systems)
-    for first, part in cut(question.space, CUT, PLANS_A_PIECE):
-        at_once = max(1, PLANS_A_PIECE // part.size)
+def pieces(question: Question, plans_a_piece: int | None = None) -> Iterator[Piece]:
+    """The question in parts of at most `plans_a_piece` plans (PLANS_A_PIECE), or one combination of degrees.
+
+    They are the same whoever asks.
+    """
+    number, most = len(question.systems), plans_a_piece or PLANS_A_PIECE
+    for first, part in cut(question.space, CUT, most):
+        at_once = max(1, most // part.size)
         for start in range(0, number, at_once):
             yield Piece(start, min(start + at_once, number), first, part)
 
 
 def examine(question: Question, piece: Piece) -> Found:
     """Every plan of the piece, costed or shown not to be worth it."""
-    return _Search(question, piece).run()
+    return Search(question, piece).run()
 
 
 def together(question: Question, found: Sequence[Found]) -> Found:
@@ -127,7 +130,7 @@ def is_safe(estimates: Estimate) -> np.ndarray:
     return surely_fits(estimates.memory.total_bytes, estimates.memory_capacity_bytes, estimates.memory_spread)
 
 
-class _Search:
+class Search:
     """The search of one piece."""
 
     def __init__(self, question: Question, piece: Piece) -> None:
@@ -135,7 +138,7 @@ class _Search:
         self._memory_bytes = np.array([float(system.gpu.memory_bytes) for system in question.systems])
         self._is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])
         self._incumbents = Incumbents()
-        self._found = _nothing(question)
+        self._found = nothing(question)
         self._counts = dict.fromkeys(("illegal", "repeated", "too_large", "beaten", "costed", "runnable"), 0)
         self._problems = dict.fromkeys(Problem, 0)
         self._least_left = dict.fromkeys(OBJECTIVES, np.inf)
@@ -144,10 +147,10 @@ class _Search:
         """The whole piece."""
         degrees = Rows(np.arange(self._piece.start, self._piece.stop), {})
         for step in DEGREES:
-            degrees, _ = self._taken(degrees, step)
+            degrees, _ = self.legal(degrees, step)
         at_once = max(1, ROWS_AT_ONCE // self._width(MICRO_BATCH))
         for start in range(0, len(degrees), at_once):
-            rows, _ = self._taken(degrees.at(np.arange(start, min(start + at_once, len(degrees)))), MICRO_BATCH)
+            rows, _ = self.legal(degrees.at(np.arange(start, min(start + at_once, len(degrees)))), MICRO_BATCH)
             if len(rows):
                 self._narrow(rows, self._costs(rows), (SCHEDULE, STATES))
         certificate = Certificate(
@@ -174,7 +177,7 @@ class _Search:
         if not steps:
             self._cost(rows, costs)
             return
-        grown, parents = self._taken(rows, steps[0])
+        grown, parents = self.legal(rows, steps[0])
         self._narrow(grown, take(costs, parents, (len(rows),)), steps[1:])
 
     def _costs(self, rows: Rows) -> StageCosts:
@@ -183,7 +186,7 @@ class _Search:
         plan = plans(rows.values(self._space), question.software)
         return stage_costs(question.workload, system, plan, question.software, question.calibration)
 
-    def _taken(self, rows: Rows, step: Step) -> tuple[Rows, np.ndarray]:
+    def legal(self, rows: Rows, step: Step) -> tuple[Rows, np.ndarray]:
         """The rows with every legal combination of the step's choices that has no other name, and whose each is."""
         number = len(rows)
         rows = rows.times(self._space, step.names)
@@ -316,7 +319,7 @@ def _growing(total: int, first: int, most: int) -> Iterator[np.ndarray]:
         start, size = start + size, min(4 * size, most)
 
 
-def _nothing(question: Question) -> Found:
+def nothing(question: Question) -> Found:
     """No plans."""
     plan, none = Plan(), np.zeros(0, dtype=np.int64)
     costs = estimate(

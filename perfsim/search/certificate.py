@@ -34,6 +34,6 @@ class Certificate:
         counts = ("considered", "illegal", "repeated", "too_large", "beaten", "costed", "runnable")
         return Certificate(
             **{name: getattr(self, name) + getattr(other, name) for name in counts},
-            problems={p: self.problems.get(p, 0) + other.problems.get(p, 0) for p in {*self.problems, *other.problems}},
+            problems={p: n for p in Problem if (n := self.problems.get(p, 0) + other.problems.get(p, 0))},
             least_left={name: min(self.least_left[name], other.least_left[name]) for name in OBJECTIVES},
         )

@@ -16,10 +16,11 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
 from perfsim.formulas.cost import has_price
-from perfsim.search.branch import Found, examine, is_safe, pieces, together
+from perfsim.search.branch import Found, is_safe
 from perfsim.search.certificate import OBJECTIVES, Certificate
 from perfsim.search.front import check_figures, front, rounded
 from perfsim.search.question import Question
+from perfsim.search.runner import Runner
 from perfsim.search.space import Space, filled
 
 if TYPE_CHECKING:
@@ -140,24 +141,19 @@ class Sweep:
 def sweep(
     workload: Workload, software: Software, calibration: Calibration, systems: Sequence[System], space: Space,
     site: Site | None = None, objective: Objective = "time", progress: Callable[[int, int], None] | None = None,
-    has_headroom: bool = False,
+    has_headroom: bool = False, runner: Runner | None = None,
 ) -> Sweep:  # fmt: skip
     """The plans of `space` on every system that are worth keeping, ranked by `objective`.
 
     Plans that leave memory to spare come before those that may not fit. progress(done, all) counts plans. Ties go to
     fewer GPUs, then to the plan that comes first. has_headroom: what no other beats in memory is kept as well.
+    runner: who searches, and where finds are kept; this process and nowhere unless given.
     """
     site = site or Site()
     question = Question(
         workload, software, calibration, tuple(systems), filled(space, workload, systems), site, has_headroom
     )
-    found, done, total = [], 0, question.space.size * len(systems)
-    for piece in pieces(question):
-        found.append(examine(question, piece))
-        done += found[-1].certificate.considered
-        if progress:
-            progress(done, total)
-    return ranked(question, together(question, found), objective)
+    return ranked(question, (runner or Runner()).run(question, progress), objective)
 
 
 def ranked(question: Question, found: Found, objective: Objective) -> Sweep:

@@ -8,16 +8,19 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import perfsim as ps
-from perfsim.core.arrays import ravel
-from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
+from perfsim.core.arrays import ravel, take
+from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Problem, Recompute, Schedule
 from perfsim.core.site import Site
 from perfsim.estimate import estimate
+from perfsim.graphs.stage import stage_costs
 from perfsim.search import best, branch
 from perfsim.search.best import kept
+from perfsim.search.bounds import bounds
 from perfsim.search.branch import examine, is_safe, pieces, together
+from perfsim.search.certificate import OBJECTIVES
 from perfsim.search.pareto import pareto_front
 from perfsim.search.question import Question
-from perfsim.search.space import Space, grid
+from perfsim.search.space import AXES, Rows, Space, filled, grid, plans
 
 MODELS = ("gpt2", "bert-large", "llama3.2-1b", "t5-base", "mixtral-8x7b", "llama3-8b")
 SOFTWARE = ("megatron-core", "torchtitan", "pytorch-2-eager")
@@ -108,5 +111,57 @@ def test_optimum_and_fronts_are_brute_forces(eager: None, question: Question) ->
         rows = rows[pareto_front(figures[rows])]
         assert points(figures[rows], groups[rows]) <= mine
     told = found.certificate
+    safe = is_safe(found.estimates)
+    for name, figure in OBJECTIVES.items():
+        best_of_all = np.min(np.asarray(getattr(found.estimates, figure))[safe], initial=np.inf)
+        assert name == "money" or best_of_all <= told.least_left[name] or not safe.any()
     assert told.considered == question.space.size * len(question.systems)
     assert told.considered == told.illegal + told.repeated + told.too_large + told.beaten + told.costed
+
+
+def test_gpt3_on_1024_gpus_is_the_whole_grids() -> None:
+    catalogue = ps.catalogue()
+    workload = ps.workload(
+        catalogue.model("gpt3-175b"), task="pretrain", seq_len=2048, global_batch_size=1536, precision="bf16-mixed"
+    )
+    systems = (catalogue.system("dgx-a100-80gb"),)
+    space = filled(Space(counts=(1024,), context_parallel=(1, 2), schedule=(0, 1)), workload, systems)
+    software = catalogue.software("megatron-core")
+    question = Question(workload, software, catalogue.calibration(), systems, space, Site())
+    found = together(question, [examine(question, piece) for piece in pieces(question)])
+    figures, _, safe = brute_force(question)
+    assert found.certificate.beaten > 0.5 * (found.certificate.beaten + found.certificate.costed)
+    mine, safe_too = question.figures_of(found.estimates), is_safe(found.estimates)
+    for ours, all_of_it in ((mine, figures), (mine[safe_too], figures[safe])):
+        assert ours[:, 0].min() == pytest.approx(all_of_it[:, 0].min(), rel=1e-12)
+        front, whole = (points(x[pareto_front(x)], np.zeros(len(x))[pareto_front(x)]) for x in (ours, all_of_it))
+        assert front == whole
+
+
+@given(questions(), st.booleans(), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=CHECKS)
+def test_no_completion_is_below_its_bounds(question: Question, has_schedule: bool, random) -> None:
+    space, names = question.space, branch.SCHEDULE.names * has_schedule
+    decided = Rows(np.arange(len(question.systems)), {})
+    for name in (*(n for step in branch.DEGREES for n in step.names), *branch.MICRO_BATCH.names, *names):
+        decided = decided.times(space, (name,))
+        decided = decided.at(np.array(sorted(random.sample(range(len(decided)), min(len(decided), 40)))))
+    whole = decided.times(space, [name for name in AXES if name not in decided.places])
+    parents = np.repeat(np.arange(len(decided)), len(whole) // len(decided))
+
+    def stand(rows: Rows):
+        plan = plans(rows.values(space), question.software)
+        system = take(question.fleet, rows.systems)
+        costs = stage_costs(question.workload, system, plan, question.software, question.calibration)
+        return system, plan, costs
+
+    least = bounds(question, *stand(decided), space, has_schedule)
+    system, plan, costs = stand(whole)
+    exact = estimate(question.workload, system, plan, question.software, question.calibration, question.site, costs)
+    count = whole.values(space)["counts"]
+    legal = ((np.asarray(exact.problems) & ~int(Problem.MEMORY)) == 0) & (plan.gpus == count)
+    for bound, value in (
+        (least.seconds, exact.time.total_seconds), (least.joules, exact.energy.total_joules),
+        (least.usd, exact.cost.total_usd), (least.memory_bytes, exact.memory.total_bytes),
+    ):  # fmt: skip
+        assert np.all((bound[parents] <= np.broadcast_to(value, legal.shape))[legal])
