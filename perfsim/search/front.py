@@ -56,9 +56,10 @@ def contenders(sweep: "Sweep", names: Sequence[str]) -> np.ndarray:
 def front(sweep: "Sweep", names: Sequence[str]) -> np.ndarray:
     """Indices of the contenders that no other beats in all of the figures, in the order of the first of them.
 
-    Of plans that are alike in all of them the one that the sweep ranks first stands for the others.
+    Of plans that are alike in all of them the cheapest stands for the others, then the one that the sweep ranks first.
     """
     rows = contenders(sweep, names)
+    rows = rows[np.lexsort((rounded(figure(sweep, "money")[rows]), ~sweep.has_price[rows]))]
     signs = [-1.0 if name in LARGER_IS_BETTER else 1.0 for name in names]
     costs = [sign * rounded(figure(sweep, name)[rows]) for sign, name in zip(signs, names, strict=True)]
     unlike, first = np.unique(np.column_stack(costs), axis=0, return_index=True)  # in the order of the first figure
