@@ -174,8 +174,10 @@ def estimate(
     )
 
 
-def sweep(source: Scenario | str | Path) -> Sweep:
+def sweep(source: Scenario | str | Path, has_headroom: bool = False) -> Sweep:
     """Every plan of a scenario, best first; `source` is a Scenario, a TOML file or a built-in scenario's name.
+
+    has_headroom: plans that no other beats in memory to spare are kept too, for `Sweep.pareto("headroom", ...)`.
 
     Raises:
         InputError: the file cannot be used; every problem has a line.
@@ -183,7 +185,9 @@ def sweep(source: Scenario | str | Path) -> Sweep:
     from perfsim.search.sweep import sweep as search
 
     s = scenario(source) if isinstance(source, str | Path) else source
-    return search(s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective)
+    return search(
+        s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, has_headroom=has_headroom
+    )  # fmt: skip
 
 
 def validate(tables: Sequence[str | Path] = ()) -> list[Replayed]:

@@ -79,7 +79,8 @@ def estimate(
         memory=used,
         energy=joules,
         cost=dollars,
-        problems=problems(workload, system, plan, software) | np.where(overflows, int(Problem.MEMORY), 0),
+        problems=problems(workload, system, plan, software, site.socket_watts)
+        | np.where(overflows, int(Problem.MEMORY), 0),
         memory_capacity_bytes=capacity,
         memory_spread=software.memory_spread,
         model_flops=model_flops,

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import click
 
+PARETO = (
+    "The plans that none beats in all of these figures, two or more of step-time, time, money, energy, gpus,"
+    " headroom (memory left of a card)."
+)
+
 
 @click.command()
 @click.argument("scenario")
 @click.option("--all", "show_all", is_flag=True, help="Every plan that was kept, not the best of each card.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="The first N rows.")
+@click.option("--pareto", metavar="A,B,...", help=PARETO)
+@click.option("--plot", metavar="FILE", help="Draw the front of the first two figures into FILE, a .png or .svg.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
 @click.option("--md", "md_file", metavar="FILE", help="Write a Markdown table to FILE, or to the terminal with -.")
@@ -29,6 +36,8 @@ def sweep(
     scenario: str,
     show_all: bool,
     top: int | None,
+    pareto: str | None,
+    plot: str | None,
     json_file: str | None,
     csv_file: str | None,
     md_file: str | None,
@@ -39,18 +48,22 @@ def sweep(
     """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
 
     The table holds the best plan of each card (of each count where there is one card), best first by the scenario's
-    objective. Exit code 1 says that nothing fits, or that nothing that fits meets the deadline and the budget.
+    objective; with --pareto the front of all cards and counts. Exit code 1 says that nothing fits, or that nothing
+    that fits meets the deadline and the budget.
     """
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.scenario import scenarios
     from perfsim.paths import find_scenario
     from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
     from perfsim.report.export import write
+    from perfsim.report.front_plot import front_picture
+    from perfsim.report.picture import write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
     from perfsim.search.runner import Runner
     from perfsim.search.sweep import sweep as search
 
+    figures = _figures(pareto, show_all, plot)
     targets = (json_file, csv_file, md_file)
     if targets.count("-") > 1:
         raise click.UsageError("Only one of --json, --csv and --md can go to the terminal.")
@@ -65,12 +78,15 @@ def sweep(
         runner = Runner(workers or 1, scheduler or "", folder, resumed=partial(_tell, folder))
         with progress(f"{s.name}, {s.workload.task}") as report:
             swept = search(
-                s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report, runner=runner
-            )
-        answers.append(Answer.of(s.name, swept, show_all, top))
+                s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report,
+                has_headroom="headroom" in figures, runner=runner,
+            )  # fmt: skip
+        answers.append(Answer.of(s.name, swept, show_all, top, figures))
     for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
         if target:
             write(target, text_of(answers))
+    if plot:
+        write_picture(plot, lambda: front_picture([answer.sweep for answer in answers], figures[:2]))
     if "-" not in targets:
         show(lines_of(answers, known.overrides(), is_limited=top is None and not show_all))
     if not any(answer.has_met for answer in answers):
@@ -83,3 +99,27 @@ def _tell(folder: Path | None, there: int, total: int) -> None:
 
     if there:
         click.echo(f"{printable(str(folder))}: {there:,} of {total:,} pieces were searched before", err=True)
+
+
+def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str, ...]:
+    """The figures that --pareto names, empty without it; what goes with it and what does not is checked too."""
+    from perfsim.errors import InputError, UnknownNameError
+    from perfsim.report.picture import check_picture
+    from perfsim.search.front import check_figures
+
+    if pareto is None:
+        if plot:
+            raise InputError("--plot: draws a front; say over which figures, such as --pareto time,money")
+        return ()
+    names = tuple(name.strip().lower() for name in pareto.split(","))
+    try:
+        check_figures(names)
+    except UnknownNameError as error:
+        raise InputError(f"--pareto: {error}") from None
+    if len(set(names)) < max(2, len(names)):
+        raise InputError("--pareto: needs two figures or more, each once; write such as time,money")
+    if show_all:
+        raise InputError("--pareto: is a choice of plans, and --all wants every one; keep one of them")
+    if plot:
+        check_picture(plot, "--plot")
+    return names

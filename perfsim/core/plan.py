@@ -105,6 +105,11 @@ class Problem(IntFlag):
     )
 
     HYBRID = 131072, "hybrid_shard does not divide the data-parallel ranks", "choose a divisor of them"
+    SOCKET = (
+        262144,
+        "a machine's GPUs and host may draw more than its sockets give",
+        "a lower power_limit_watts, or fewer GPUs a machine",
+    )
 
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
         """A member with its two texts; a combination of members has none."""

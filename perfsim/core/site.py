@@ -1,4 +1,4 @@
-"""Where a job runs and what it may cost: prices, electricity, deadline and budget."""
+"""Where a job runs and what it may cost: prices, electricity, deadline, budget and sockets."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,8 @@ class Site:
     """Money and energy around a job.
 
     price: "rent" takes the systems' usd_per_gpu_hour; "own" spreads the cards' launch price over
-    `ownership_hours` and adds electricity. 0 for deadline or budget: none.
+    `ownership_hours` and adds electricity. socket_watts: what one machine may draw. 0 for deadline, budget or sockets:
+    no limit.
     """
 
     price: Literal["rent", "own"] = "rent"
@@ -19,3 +20,4 @@ class Site:
     ownership_hours: float = 3 * 365 * 24 * 0.5
     deadline_hours: float = 0.0
     budget_usd: float = 0.0
+    socket_watts: float = 0.0

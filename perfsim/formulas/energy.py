@@ -3,7 +3,7 @@
 import numpy as np
 
 from perfsim.core.hardware import System
-from perfsim.core.numbers import Floats
+from perfsim.core.numbers import Floats, Ints
 from perfsim.core.results import Energy, StepTime
 
 
@@ -27,3 +27,13 @@ def energy(system: System, gpu_seconds: Floats, watts: Floats, pue: float) -> En
     boards = gpu_seconds * watts
     hosts = gpu_seconds * system.host_watts_per_gpu
     return Energy(boards, hosts, (pue - 1.0) * (boards + hosts))
+
+
+def machine_watts(system: System, gpus: Ints) -> Floats:
+    """The most that a machine draws when a job uses `gpus` of its kind: boards at their limit, and the whole host [W].
+
+    Boards that the job leaves idle are not counted, nor is the building (pue).
+    """
+    boards = np.minimum(gpus, system.gpus_per_node) * system.gpu.power_limit_watts
+    watts: Floats = boards + system.host_watts_per_gpu * system.gpus_per_node
+    return watts

@@ -8,6 +8,7 @@ from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.plan import ContextExchange, Offload, Plan, Problem, Schedule
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
+from perfsim.formulas.energy import machine_watts
 from perfsim.formulas.memory import updates_on_host
 from perfsim.formulas.offload import can_update_on_host
 from perfsim.formulas.pipeline import microbatches_of
@@ -17,8 +18,11 @@ from perfsim.formulas.stages import ends_counted
 ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
 
 
-def problems(workload: Workload, system: System, plan: Plan, software: Software) -> Ints:
-    """Everything that stops a plan but for its memory, as bits of `Problem`; shape: what the numbers broadcast to."""
+def problems(workload: Workload, system: System, plan: Plan, software: Software, socket_watts: float = 0.0) -> Ints:
+    """Everything that stops a plan but for its memory, as bits of `Problem`; shape: what the numbers broadcast to.
+
+    socket_watts: what one machine may draw; 0: as much as it likes.
+    """
     model = workload.model
     t, p, v = (np.asarray(d) for d in (plan.tensor_parallel, plan.pipeline_parallel, plan.virtual_stages))
     layers = model.split_layers
@@ -53,6 +57,8 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software)
         Problem.IN_BACKWARD: workload.optimizer_in_backward
         & ((m > 1) | ((ranks > 1) & (np.asarray(plan.zero_stage) < 3)) | updates_on_host(plan)),
     }
+    if socket_watts:
+        checks[Problem.SOCKET] = np.asarray(machine_watts(system, plan.gpus) > socket_watts)
     bits: Ints = 0
     for problem, applies in checks.items():
         bits = bits | np.where(applies, int(problem), 0)

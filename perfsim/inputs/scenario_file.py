@@ -184,7 +184,7 @@ class SearchKeys(Spec):
 
 
 class SiteKeys(Spec):
-    """[site]: prices, electricity, deadline and budget."""
+    """[site]: prices, electricity, deadline, budget and sockets."""
 
     price: Literal["rent", "own"] = "rent"
     usd_per_kwh: Annotated[float, Field(ge=0, le=100)] = 0.15
@@ -193,6 +193,7 @@ class SiteKeys(Spec):
     ownership_hours: Annotated[float, Field(gt=0, le=1e6)] = 3 * 365 * 24 * 0.5
     deadline_hours: Annotated[float, Field(gt=0, le=1e7)] | None = None
     budget_usd: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    socket_watts: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
 class ScenarioFile(Spec):

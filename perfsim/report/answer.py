@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
-from perfsim.report.table import CARDS_SHOWN, HEADER, cells, override_lines, rows_to_show, table_lines
+from perfsim.report.table import CARDS_SHOWN, cells, header, override_lines, rows_to_show, table_lines
 from perfsim.report.text import (
     TASK_TEXTS,
     cards_text,
@@ -20,6 +21,7 @@ from perfsim.report.text import (
     reason_lines,
     workload_text,
 )
+from perfsim.search.certificate import OBJECTIVES
 from perfsim.units import printable
 
 if TYPE_CHECKING:
@@ -33,11 +35,15 @@ class Answer:
     name: str
     sweep: "Sweep"
     rows: tuple[int, ...]
+    figures: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, sweep: "Sweep", show_all: bool = False, top: int | None = None) -> "Answer":
-        """The best plan of each card, or with `show_all` every plan that runs; of them the first `top`."""
-        return cls(name, sweep, tuple(rows_to_show(sweep, show_all, top)))
+    def of(
+        cls, name: str, sweep: "Sweep", show_all: bool = False, top: int | None = None, figures: Sequence[str] = ()
+    ) -> "Answer":
+        """The best plan of each card, with `show_all` every plan, or the front over `figures`; of them the first."""
+        rows = sweep.pareto(*figures)[:top].tolist() if figures else rows_to_show(sweep, show_all, top)
+        return cls(name, sweep, tuple(rows), tuple(figures))
 
     @property
     def has_met(self) -> bool:
@@ -57,14 +63,13 @@ def lines_of(
         if len(answers) > 1:
             yield Text(f"== {TASK_TEXTS[answer.sweep.workload.task]}", style="bold")
         if answer.rows:
-            shown = answer.rows[:most]
-            yield from table_lines(answer.sweep, shown, left_out=len(answer.rows) - len(shown))
+            yield from table_lines(answer.sweep, answer.rows, most, answer.figures)
         else:
             yield from _nothing_lines(answer.sweep)
 
 
 def json_of(answers: Sequence[Answer]) -> str:
-    """Rows of all tasks, and what cannot run."""
+    """Rows of all tasks, what became of all plans, and why some cannot run."""
     from perfsim import __version__
 
     return json_text(
@@ -72,9 +77,10 @@ def json_of(answers: Sequence[Answer]) -> str:
             "perfsim": __version__,
             "scenario": answers[0].name,
             "objective": answers[0].sweep.objective,
+            "front": list(answers[0].figures),
             "software": answers[0].sweep.software.key,
             "rows": [record for answer in answers for record in records(columns(answer.sweep, answer.rows))],
-            "considered": {str(answer.sweep.workload.task): answer.sweep.certificate.considered for answer in answers},
+            "certificate": {str(answer.sweep.workload.task): _certificate(answer.sweep) for answer in answers},
             "reasons": [
                 {"task": str(answer.sweep.workload.task), "plans": int(count), "reason": problem.text}
                 for answer in answers
@@ -83,6 +89,13 @@ def json_of(answers: Sequence[Answer]) -> str:
             ],
         }
     )
+
+
+def _certificate(sweep: "Sweep") -> dict[str, Any]:
+    told = sweep.certificate
+    counts = ("considered", "illegal", "repeated", "too_large", "beaten", "costed", "runnable")
+    least = {OBJECTIVES[name]: amount if isfinite(amount) else None for name, amount in told.least_left.items()}
+    return {name: getattr(told, name) for name in counts} | {"least_left": least}
 
 
 def csv_of(answers: Sequence[Answer]) -> str:
@@ -99,11 +112,15 @@ def markdown_of(answers: Sequence[Answer]) -> str:
     rows = []
     for answer in answers:
         shown = records(columns(answer.sweep, answer.rows))
-        rows += [(str(answer.sweep.workload.task), *line) for line in cells(answer.sweep, shown)]
-    return markdown_text(("task", *HEADER), rows)
+        lines = cells(answer.sweep, shown, answer.figures)
+        rows += [(str(answer.sweep.workload.task), *line) for line in lines]
+    return markdown_text(("task", *header(answers[0].figures)), rows)
 
 
 def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
+    if len(sweep.system_index):  # so a front is asked for, over money
+        yield Text("No price is known of anything that runs: leave money out of --pareto, or add prices", style="bold")
+        return
     yield Text(f"Nothing fits: none of {sweep.certificate.considered:,} plans can run", style="bold")
     yield Text(workload_text(sweep.workload))
     changes = sweep.nearest_fit()

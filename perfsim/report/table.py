@@ -13,10 +13,10 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod,
 from rich.table import Table
 from rich.text import Text
 
-from perfsim.formulas.cost import has_price
 from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
+from perfsim.report.front import front_verdict, left_out_lines
 from perfsim.report.text import (
     cards_text,
     hours_text,
@@ -25,9 +25,11 @@ from perfsim.report.text import (
     miss_text,
     money_text,
     plan_text,
-    reason_lines,
+    search_line,
+    telling_lines,
     workload_text,
 )
+from perfsim.search.certificate import OBJECTIVES
 from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, printable, usd_text
 
 if TYPE_CHECKING:
@@ -95,28 +97,44 @@ def rows_to_show(sweep: "Sweep", show_all: bool = False, top: int | None = None)
     return list(best.values())[:top]
 
 
-def table_lines(sweep: "Sweep", rows: Sequence[int], left_out: int = 0) -> Iterator[RenderableType]:
-    """The lines of one answer: `rows` as a table, between its verdict and what it rests on."""
-    shown = records(columns(sweep, rows))
-    yield from (_line(line, style) for line, style in _verdict(sweep, shown))
+def table_lines(
+    sweep: "Sweep", rows: Sequence[int], most: int | None = None, figures: Sequence[str] = ()
+) -> Iterator[RenderableType]:
+    """The lines of one answer: the first `most` of `rows` as a table, between its verdict and what it rests on.
+
+    figures: those of the front that the rows are.
+    """
+    shown = records(columns(sweep, rows[:most]))
+    yield from (_line(line, style) for line, style in _verdict(sweep, shown[0], figures))
     yield Text("")
-    yield SweepTable(shown, cells(sweep, shown))
-    if left_out:
-        yield _line(f"... {left_out} more: --top {len(rows) + left_out}; every plan: --all", "dim")
-    for line in [*reason_lines(sweep.certificate.problems, most=2), *basis_lines(sweep, shown)]:
+    yield SweepTable(shown, header(figures), cells(sweep, shown, figures))
+    if len(shown) < len(rows):
+        every = "" if figures else "; every plan: --all"
+        yield _line(f"... {len(rows) - len(shown)} more: --top {len(rows)}{every}", "dim")
+    for line in (
+        *left_out_lines(sweep, figures),
+        search_line(sweep.certificate, sweep.objective),
+        *telling_lines(sweep.certificate.problems),
+        *basis_lines(sweep, shown),
+    ):
         yield _line(line, "dim")
 
 
-def cells(sweep: "Sweep", shown: Sequence[Row]) -> list[tuple[str, ...]]:
-    """The table's cells as text, in the order of HEADER."""
-    notes = _notes(sweep, shown)
+def header(figures: Sequence[str] = ()) -> tuple[str, ...]:
+    """The table's columns: memory that is taken, or, where a front is over it, memory that is left."""
+    return tuple("GiB left" if name == "GiB" and "headroom" in figures else name for name in HEADER)
+
+
+def cells(sweep: "Sweep", shown: Sequence[Row], figures: Sequence[str] = ()) -> list[tuple[str, ...]]:
+    """The table's cells as text, in the order of the header."""
+    notes, is_left = _notes(sweep, shown), "headroom" in figures
     ranks = iter(range(1, len(shown) + 1))
     return [
         (
             str(next(ranks)) if row["meets_site"] else NO_NUMBER,
             cards_text(row),
             plan_text(row),
-            number_text(row["memory_bytes"] / GIB),
+            number_text((row["memory_capacity_bytes"] - row["memory_bytes"] if is_left else row["memory_bytes"]) / GIB),
             number_text(row["step_seconds"] / MILLI),
             number_text(row["samples_per_s"]),
             number_text(row["job_hours"]),
@@ -142,24 +160,25 @@ def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
     ]
 
 
-def _verdict(sweep: "Sweep", shown: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    best = shown[0]
+def _verdict(sweep: "Sweep", best: Row, figures: Sequence[str]) -> Iterator[tuple[str, str]]:
     miss = miss_text(best, sweep.site)
-    figures = f"{hours_text(best['job_hours'])}, {money_text(best['job_usd'])}, {memory_text(best)} a GPU"
-    head = f"Nothing meets the limits; the first {miss}" if miss else _BEST[sweep.objective]
-    yield f"{head}: {cards_text(best)}, {plan_text(best)}: {figures}", "bold"
-    yield f"{workload_text(sweep.workload)}; {sweep.certificate.considered:,} plans", ""
+    if figures:
+        yield f"{'Nothing meets the limits; ' if miss else ''}{front_verdict(sweep, figures)}", "bold"
+    else:
+        amounts = f"{hours_text(best['job_hours'])}, {money_text(best['job_usd'])}, {memory_text(best)} a GPU"
+        head = f"Nothing meets the limits; the first {miss}" if miss else _BEST[sweep.objective]
+        yield f"{head}: {cards_text(best)}, {plan_text(best)}: {amounts}", "bold"
+    yield workload_text(sweep.workload), ""
     others = [
         f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}"
         for key, row in _winners(sweep).items()
-        if key != OBJECTIVE_FIGURES[sweep.objective]
+        if figures or key != OBJECTIVES[sweep.objective]
     ]
     if others:
         text = "; ".join(others)
         yield text[0].upper() + text[1:], ""
 
 
-OBJECTIVE_FIGURES = {"time": "job_hours", "money": "job_usd", "energy": "job_kwh"}
 _BEST = {"time": "Fastest", "money": "Cheapest", "energy": "Least energy"}
 _FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
     "job_hours": ("fastest", lambda row: hours_text(row["job_hours"])),
@@ -173,12 +192,11 @@ def _winners(sweep: "Sweep") -> dict[str, Row]:
     from perfsim.search.branch import is_safe
 
     safe = is_safe(sweep.estimates)
-    priced = np.array([bool(has_price(system, sweep.site)) for system in sweep.systems], dtype=bool)
     winners = {}
     for key in _FIGURES:
         counts = np.asarray(sweep.meets_site)
         if key == "job_usd":
-            counts = counts & priced[sweep.system_index]
+            counts = counts & sweep.has_price
         counts = counts & safe if (counts & safe).any() else counts
         if counts.any():
             figure = np.where(counts, getattr(sweep.estimates, key), np.inf)
@@ -193,9 +211,16 @@ def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
     risks = [
         "" if (chance := row["fit_probability"]) >= SURE_CHANCE else f"fits at {percent_text(chance)}" for row in shown
     ]
-    return [
-        ", ".join([*name, *filter(None, [risk, miss])]) for name, risk, miss in zip(names, risks, misses, strict=True)
-    ]
+    places = _places(shown)
+    return [", ".join([*name, *filter(None, rest)]) for name, *rest in zip(names, risks, misses, places, strict=True)]
+
+
+def _places(shown: Sequence[Row]) -> list[str]:
+    """The systems of rows that differ in nothing else of their cards."""
+    systems: dict[str, set[str]] = {}
+    for row in shown:
+        systems.setdefault(cards_text(row), set()).add(row["system"])
+    return [f"on {row['system']}" if len(systems[cards_text(row)]) > 1 else "" for row in shown]
 
 
 @dataclass(frozen=True)
@@ -203,14 +228,15 @@ class SweepTable:
     """The rows of a sweep; on a console narrower than 100 columns without the columns that can be missed."""
 
     shown: Sequence[Row]
+    header: Sequence[str]
     lines: Sequence[tuple[str, ...]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table for the width at hand."""
-        kept = [i for i, name in enumerate(HEADER) if options.max_width >= WIDE or name not in _WIDE_ONLY]
+        kept = [i for i, name in enumerate(self.header) if options.max_width >= WIDE or name not in _WIDE_ONLY]
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         for i in kept:
-            name = HEADER[i]
+            name = self.header[i]
             overflow: OverflowMethod = "ellipsis" if name == "GPUs" else "fold"
             justify: JustifyMethod = "left" if name in _TEXTS else "right"
             most = None if name != "GPUs" else CARD_WIDTH + LIMIT_WIDTH * any(map(is_limited, self.shown))

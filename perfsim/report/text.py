@@ -1,5 +1,6 @@
 """The words of an answer: cards, plans, jobs and verdicts in a line each."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from perfsim.core.plan import ContextExchange, Placement, Problem, Schedule
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
-from perfsim.units import GIB, NO_NUMBER, number_text, printable, usd_text, watts_text
+from perfsim.search.certificate import Certificate
+from perfsim.units import GIB, NO_NUMBER, count_text, number_text, printable, usd_text, watts_text
 
 TASK_TEXTS = {
     "pretrain": "pre-training",
@@ -145,6 +147,48 @@ def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
         rest = len(counted) - most
         lines[-1] += f"; {rest} more in --json"
     return lines
+
+
+def telling_lines(problems: Mapping[Problem, int]) -> list[str]:
+    """The commonest reason beside memory that lies in the job and the cards, if any; uneven degrees tell nothing.
+
+    >>> telling_lines({Problem.MEMORY: 7, Problem.GPUS: 5, Problem.PRECISION: 3})
+    ['3 plans cannot run: the card has no units for this precision']
+    """
+    telling = {problem: count for problem, count in problems.items() if problem not in _ARITHMETIC | Problem.MEMORY}
+    return reason_lines(telling, most=1)
+
+
+def search_line(told: Certificate, objective: str) -> str:
+    """What became of all plans, and what those that were not costed are no better than."""
+    least = told.least_left[objective]
+    bound = f" (none that fits {_LEAST[objective](_rounded_down(least))})" if 0.0 < least < math.inf else ""
+    parts = (
+        (told.illegal, "cannot run"),
+        (told.repeated, "the same as another"),
+        (told.too_large + told.costed - told.runnable, "too large"),
+        (told.beaten, f"beaten by bounds{bound}"),
+        (told.runnable, "costed"),
+    )
+    listed = ", ".join(f"{_plans_text(count)} {what}" for count, what in parts if count)
+    return f"{told.considered:,} plans: {listed}"
+
+
+_LEAST = {
+    "time": lambda hours: f"takes under {hours_text(hours)}",
+    "money": lambda usd: f"costs under {usd_text(usd)}",
+    "energy": lambda kwh: f"takes under {number_text(kwh)} kWh",
+}
+
+
+def _plans_text(count: int) -> str:
+    return f"{count:,}" if count < 100_000 else count_text(count)
+
+
+def _rounded_down(value: float) -> float:
+    """Three digits that promise no more than the value, which is positive."""
+    last: float = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return math.floor(value / last) * last
 
 
 _ARITHMETIC = (

@@ -47,7 +47,7 @@ class Step:
 
 P = Problem
 DEGREES = (
-    Step(("counts", "tensor_parallel"), P.SYSTEM | P.PRECISION | P.ATTENTION | P.HEADS | P.NODE | P.GPUS),
+    Step(("counts", "tensor_parallel"), P.SYSTEM | P.PRECISION | P.ATTENTION | P.HEADS | P.NODE | P.GPUS | P.SOCKET),
     Step(("pipeline_parallel",), P.LAYERS | P.GPUS),
     Step(("context_parallel", "context_exchange"), P.SEQUENCE | P.CONTEXT_HEADS | P.GPUS),
     Step(("expert_parallel",), P.EXPERTS | P.BATCH),
@@ -194,7 +194,8 @@ class Search:
             return rows, np.arange(0)
         values, software = rows.values(self._space), self._question.software
         plan = plans(values, software)
-        bits = problems(self._question.workload, take(self._question.fleet, rows.systems), plan, software)
+        system, socket_watts = take(self._question.fleet, rows.systems), self._question.site.socket_watts
+        bits = problems(self._question.workload, system, plan, software, socket_watts)
         bits = (bits | np.where(plan.gpus != values["counts"], int(P.GPUS), 0)) & int(step.settled)
         is_first = ~_is_repeated(self._space, rows, plan)
         self._count(rows, illegal=bits != 0, repeated=(bits == 0) & ~is_first)

@@ -14,10 +14,11 @@ from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
+from perfsim.errors import InputError
 from perfsim.formulas.cost import has_price
 from perfsim.search.branch import Found, is_safe
 from perfsim.search.certificate import OBJECTIVES, Certificate
-from perfsim.search.pareto import pareto_front
+from perfsim.search.front import check_figures, front, rounded
 from perfsim.search.question import Question
 from perfsim.search.runner import Runner
 from perfsim.search.space import Space, filled
@@ -34,7 +35,7 @@ class Sweep:
 
     The certificate counts all plans, and says of those that are not kept why not. Kept are, of every system and count,
     the fastest KEPT_PER_COUNT and all that no other beats in both time and energy, of all plans and of those that
-    surely fit.
+    surely fit; with has_headroom all that no other beats in time, energy and memory.
     """
 
     workload: Workload
@@ -49,6 +50,7 @@ class Sweep:
     plans: Plan
     estimates: Estimate
     meets_site: np.ndarray
+    has_headroom: bool = False
 
     def __len__(self) -> int:
         return len(self.system_index)
@@ -73,10 +75,24 @@ class Sweep:
             seen.setdefault(self.systems[int(system)].gpu.key, i)
         return np.fromiter(seen.values(), dtype=np.int64)
 
+    @property
+    def has_price(self) -> np.ndarray:
+        """Of every row whether its price is known."""
+        of_row: np.ndarray = _has_price(self.systems, self.site)[self.system_index]
+        return of_row
+
     def pareto(self, *figures: str) -> np.ndarray:
-        """Indices of rows that no other row beats in all of `figures` (default job_hours, job_usd, job_kwh)."""
-        names = figures or tuple(OBJECTIVES.values())
-        return pareto_front(np.column_stack([np.asarray(getattr(self.estimates, name)) for name in names]))
+        """Indices of the plans that no other beats in all of `figures`, by the first (default time, money, energy).
+
+        Figures: step-time, time, money, energy, gpus, headroom (memory left of a card). They are plans inside the
+        site's limits that surely fit, where there are any; over money, those whose price is known.
+        Raises: UnknownNameError; InputError for headroom in a sweep that did not keep it (has_headroom).
+        """
+        names = figures or tuple(OBJECTIVES)
+        check_figures(names)
+        if "headroom" in names and not self.has_headroom:
+            raise InputError("headroom: the sweep has not kept the plans with most of it; sweep with has_headroom=True")
+        return front(self, names)
 
     def records(self) -> dict[str, Any]:
         """Columns, one entry a row: system, plan and every figure, SI units in the names."""
@@ -105,7 +121,7 @@ class Sweep:
         columns |= {
             name: np.asarray(getattr(self.estimates, name)) for name in (*names, "job_kg_co2", *OBJECTIVES.values())
         }
-        columns["has_price"] = np.array([bool(has_price(s, self.site)) for s in of_row], dtype=bool)
+        columns["has_price"] = self.has_price
         columns["meets_site"] = self.meets_site
         return columns
 
@@ -146,7 +162,7 @@ def ranked(question: Question, found: Found, objective: Objective) -> Sweep:
     return Sweep(
         question.workload, question.software, question.calibration, question.site, objective, question.systems,
         question.space, found.certificate, found.systems[order], take(found.plans, order),
-        take(found.estimates, order), meets[order],
+        take(found.estimates, order), meets[order], question.has_headroom,
     )  # fmt: skip
 
 
@@ -159,7 +175,7 @@ def _ranking(question: Question, found: Found, objective: Objective) -> tuple[np
         question.site,
         question.systems,
     )
-    priced = np.array([bool(has_price(systems[int(i)], site)) for i in index], dtype=bool)
+    priced = _has_price(systems, site)[index]
     hours, dollars = np.asarray(estimates.job_hours), np.asarray(estimates.job_usd)
     meets = np.ones(len(index), dtype=bool)
     if site.deadline_hours:
@@ -169,6 +185,9 @@ def _ranking(question: Question, found: Found, objective: Objective) -> tuple[np
     figure = np.asarray(getattr(estimates, OBJECTIVES[objective]))
     unpriced = ~priced if objective == "money" else np.zeros(len(index), dtype=bool)
     figure = np.where(unpriced, np.asarray(plans.gpus) * hours, figure)  # what they would cost at one price for all
-    rounded = np.array([float(f"{x:.9e}") for x in figure])
     tight = ~np.broadcast_to(is_safe(estimates), meets.shape)
-    return np.lexsort((np.arange(len(index)), np.asarray(plans.gpus), rounded, unpriced, tight, ~meets)), meets
+    return np.lexsort((np.arange(len(index)), np.asarray(plans.gpus), rounded(figure), unpriced, tight, ~meets)), meets
+
+
+def _has_price(systems: Sequence[System], site: Site) -> np.ndarray:
+    return np.array([bool(has_price(system, site)) for system in systems], dtype=bool)

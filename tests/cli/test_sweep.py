@@ -127,3 +127,63 @@ def test_own_specs_are_named(tmp_path: Path) -> None:
     path.write_text(SMALL.replace('"T4"', '"my-card"'), encoding="utf-8")
     result = CliRunner().invoke(main, ["--specs", str(folder.parent), "sweep", str(path)])
     assert result.exit_code == 0 and "own specs: " in result.stdout and "my-card.toml" in result.stdout
+
+
+def test_a_front_in_every_form(tmp_path: Path) -> None:
+    names = {option: tmp_path / f"front.{option}" for option in ("json", "csv", "md", "svg")}
+    files = [word for o, path in names.items() for word in ("--plot" if o == "svg" else f"--{o}", str(path))]
+    result = swept(tmp_path, SMALL, "--pareto", "time, GPUs", *files)
+    assert result.exit_code == 0 and " plans that none beats in time and GPUs: " in result.stdout.splitlines()[0]
+    answer = json.loads(names["json"].read_text())
+    hours, gpus = ([row[name] for row in answer["rows"]] for name in ("job_hours", "gpus"))
+    assert answer["front"] == ["time", "gpus"] and hours == sorted(hours) and gpus == [2, 1]
+    assert len(list(csv.DictReader(io.StringIO(names["csv"].read_text())))) == 2
+    assert names["md"].read_text().count("\n") == 4
+    assert "2x RTX 4090" in names["svg"].read_text() and "the job's time [h]" in names["svg"].read_text()
+    first = json.loads(swept(tmp_path, SMALL, "--pareto", "time,gpus", "--top", "1", "--json", "-").stdout)["rows"]
+    assert first == answer["rows"][:1]
+
+
+def test_headroom_is_searched_for_when_it_is_asked_for(tmp_path: Path) -> None:
+    rows = json.loads(swept(tmp_path, SMALL, "--pareto", "headroom,time", "--json", "-").stdout)["rows"]
+    left = [row["memory_capacity_bytes"] - row["memory_bytes"] for row in rows]
+    assert len(rows) > 2 and left == sorted(left, reverse=True)
+    every = json.loads(swept(tmp_path, SMALL, "--all", "--json", "-").stdout)["rows"]
+    assert left[0] >= max(row["memory_capacity_bytes"] - row["memory_bytes"] for row in every)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--pareto", "time,mony"], "--pareto: 'mony': no such figure; did you mean money?"),
+        (["--pareto", "time,xyz"], "there are step-time, time, money, energy, gpus, headroom"),
+        (["--pareto", "time"], "needs two figures or more"),
+        (["--pareto", "time,time"], "needs two figures or more"),
+        (["--pareto", ""], "--pareto: '': no such figure"),
+        (["--pareto", "time,money", "--all"], "keep one of them"),
+        (["--plot", "x.png"], "say over which figures, such as --pareto time,money"),
+        (["--pareto", "time,money", "--plot", "x.gif"], "write a name in .png or .svg"),
+    ],
+)
+def test_a_front_that_cannot_be_is_exit_2_at_once(tmp_path: Path, options: list[str], told: str) -> None:
+    result = swept(tmp_path, SMALL, *options)
+    assert result.exit_code == 2 and result.stdout == "" and told in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_front_of_what_misses_the_limits_is_exit_1(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL + "[site]\ndeadline_hours = 1e-6\n", "--pareto", "time,energy")
+    assert result.exit_code == 1 and result.stdout.startswith("Nothing meets the limits; ")
+
+
+def test_what_became_of_all_plans_is_told(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL, "--json", str(tmp_path / "x.json"))
+    told = json.loads((tmp_path / "x.json").read_text())["certificate"]["finetune"]
+    parts = ("illegal", "repeated", "too_large", "beaten", "costed")
+    assert told["considered"] == sum(told[part] for part in parts)
+    assert f"{told['considered']:,} plans: " in result.stdout
+
+
+def test_sockets_that_bear_nothing_are_exit_1(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL + "[site]\nsocket_watts = 50\n")
+    assert result.exit_code == 1 and "more than its sockets give" in " ".join(result.stdout.split())
