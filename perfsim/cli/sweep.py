@@ -79,7 +79,7 @@ def sweep(
         with progress(f"{s.name}, {s.workload.task}") as report:
             swept = search(
                 s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report,
-                "headroom" in figures, runner,
+                has_headroom="headroom" in figures, runner=runner,
             )  # fmt: skip
         answers.append(Answer.of(s.name, swept, show_all, top, figures))
     for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
@@ -91,6 +91,14 @@ def sweep(
         show(lines_of(answers, known.overrides(), is_limited=top is None and not show_all))
     if not any(answer.has_met for answer in answers):
         ctx.exit(1)
+
+
+def _tell(folder: Path | None, there: int, total: int) -> None:
+    """Says how much of the search was done before."""
+    from perfsim.units import printable
+
+    if there:
+        click.echo(f"{printable(str(folder))}: {there:,} of {total:,} pieces were searched before", err=True)
 
 
 def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str, ...]:
@@ -115,11 +123,3 @@ def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str,
     if plot:
         check_picture(plot, "--plot")
     return names
-
-
-def _tell(folder: Path | None, there: int, total: int) -> None:
-    """Says how much of the search was done before."""
-    from perfsim.units import printable
-
-    if there:
-        click.echo(f"{printable(str(folder))}: {there:,} of {total:,} pieces were searched before", err=True)
