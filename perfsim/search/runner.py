@@ -135,10 +135,6 @@ def _on_dask(question: Question, missing: Mapping[int, Piece], address: str) -> 
     except (KilledWorker, CancelledError, OSError):
         what = f"was lost, or several workers were with one piece, perhaps for want of memory; {GOES_ON}"
         raise PerfsimError(f"{there}: {what}") from None
-    except (ModuleNotFoundError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "deserialization" not in str(error):
-            raise
-        raise PerfsimError(f"{there}: it or a worker cannot import perfsim; install the same one there") from error
 
 
 class NoWorkersError(Exception):
@@ -150,7 +146,14 @@ def _on_client(client: Any, question: Question, missing: Mapping[int, Piece]) ->
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
         raise NoWorkersError from None
-    client.run(program)  # where perfsim is missing it is told here; a task would end the worker
+    try:
+        client.run(program)  # a worker without perfsim says so here, and would die of a task
+        client.submit(program, pure=False).result()
+    except Exception as error:
+        what = printable(str(error).partition(". ")[0])
+        raise PerfsimError(
+            f"a worker or the scheduler cannot use perfsim ({what}); install the same one there"
+        ) from error
     # The question is a task, not scattered data: the scheduler makes it again when the worker that had it is lost.
     asked = client.submit(_same, (question, program()), pure=False)
     pool = client.get_executor(pure=False, retries=2)
