@@ -4,9 +4,10 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,7 @@ AHEAD = 3  # pieces handed out for every worker: it must not wait, and no more r
 PATIENCE = 10  # [s] for a Dask scheduler, and for its first worker
 WHILE = 60  # [s] for new workers when all were lost
 GOES_ON = "with a folder for what is found (--out), the same search goes on where it stopped"
-Answers = Iterator[tuple[int, Found]]
+Answers = Generator[tuple[int, Found], None, None]
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,23 @@ class Runner:
             self.resumed(len(parts) - len(missing), len(parts))
         if progress:
             progress(found.certificate.considered, total)
-        for number, one in self._answers(question, missing):
-            if folder:
-                folder.write(number, one)
-            found = together(question, [found, one])
-            if progress:
-                progress(found.certificate.considered, total)
+        with closing(self._answers(question, missing)) as answers:  # workers end with us, however we end
+            for number, one in answers:
+                if folder:
+                    folder.write(number, one)
+                found = together(question, [found, one])
+                if progress:
+                    progress(found.certificate.considered, total)
         return found
 
     def _answers(self, question: Question, missing: Mapping[int, Piece]) -> Answers:
         """What each piece found, as they come."""
-        if not missing:
-            return iter(())
-        if self.scheduler:
-            return _on_dask(question, missing, self.scheduler)
-        if self.workers > 1:
-            return _in_processes(question, missing, self.workers)
-        return ((number, examine(question, piece)) for number, piece in missing.items())
+        if self.scheduler and missing:
+            yield from _on_dask(question, missing, self.scheduler)
+        elif self.workers > 1 and missing:
+            yield from _in_processes(question, missing, self.workers)
+        else:
+            yield from ((number, examine(question, piece)) for number, piece in missing.items())
 
 
 def _in_processes(question: Question, missing: Mapping[int, Piece], workers: int) -> Answers:
