@@ -4,9 +4,10 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,9 @@ from perfsim.units import printable
 
 AHEAD = 3  # pieces handed out for every worker: it must not wait, and no more results than these wait for us
 PATIENCE = 10  # [s] for a Dask scheduler, and for its first worker
-Answers = Iterator[tuple[int, Found]]
+WHILE = 60  # [s] for new workers when all were lost
+GOES_ON = "with a folder for what is found (--out), the same search goes on where it stopped"
+Answers = Generator[tuple[int, Found], None, None]
 
 
 @dataclass(frozen=True)
@@ -59,23 +62,23 @@ class Runner:
             self.resumed(len(parts) - len(missing), len(parts))
         if progress:
             progress(found.certificate.considered, total)
-        for number, one in self._answers(question, missing):
-            if folder:
-                folder.write(number, one)
-            found = together(question, [found, one])
-            if progress:
-                progress(found.certificate.considered, total)
+        with closing(self._answers(question, missing)) as answers:  # workers end with us, however we end
+            for number, one in answers:
+                if folder:
+                    folder.write(number, one)
+                found = together(question, [found, one])
+                if progress:
+                    progress(found.certificate.considered, total)
         return found
 
     def _answers(self, question: Question, missing: Mapping[int, Piece]) -> Answers:
         """What each piece found, as they come."""
-        if not missing:
-            return iter(())
-        if self.scheduler:
-            return _on_dask(question, missing, self.scheduler)
-        if self.workers > 1:
-            return _in_processes(question, missing, self.workers)
-        return ((number, examine(question, piece)) for number, piece in missing.items())
+        if self.scheduler and missing:
+            yield from _on_dask(question, missing, self.scheduler)
+        elif self.workers > 1 and missing:
+            yield from _in_processes(question, missing, self.workers)
+        else:
+            yield from ((number, examine(question, piece)) for number, piece in missing.items())
 
 
 def _in_processes(question: Question, missing: Mapping[int, Piece], workers: int) -> Answers:
@@ -85,8 +88,7 @@ def _in_processes(question: Question, missing: Mapping[int, Piece], workers: int
         yield from _handed_out(pool, lambda: workers, missing, _examine)
     except BrokenProcessPool:
         raise PerfsimError(
-            "a worker process was killed, perhaps for want of memory; try fewer workers. With a folder for what is"
-            " found (--out), the same search goes on where it stopped"
+            f"a worker process was killed, perhaps for want of memory; try fewer workers; {GOES_ON}"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -119,32 +121,47 @@ def _on_dask(question: Question, missing: Mapping[int, Piece], address: str) -> 
         from distributed import Client, KilledWorker
     except ImportError:
         raise InputError('--scheduler needs Dask; pip install "perfsim[dask]"') from None
-    at = printable(address)
+    there = f"scheduler {printable(address)}"
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told once, below
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         what = "cannot be reached; give the address that `dask scheduler` prints, such as tcp://192.168.0.2:8786"
-        raise InputError(f"scheduler {at}: {what}") from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=PATIENCE)
-        except TimeoutError:
-            raise InputError(f"scheduler {at}: has no workers; start some with `dask worker {at}`") from None
-        # The question is a task, not scattered data: the scheduler makes it again when the worker that had it is lost.
-        asked = client.submit(_same, (question, program()), pure=False)
-        pool = client.get_executor(pure=False, retries=2)
-        try:
-            yield from _handed_out(pool, lambda: sum(client.nthreads().values()), missing, _examine_there, asked)
-        except ModuleNotFoundError as error:
-            what = f"a worker cannot import {error.name}; install the same perfsim there"
-            raise PerfsimError(f"scheduler {at}: {what}") from None
-        except (KilledWorker, CancelledError, OSError):
-            what = "was lost, or too many of its workers were"
-            todo = "with a folder for what is found (--out), the same search goes on where it stopped"
-            raise PerfsimError(f"scheduler {at}: {what}; {todo}") from None
-        finally:
-            pool.shutdown(wait=False)
+        raise InputError(f"{there}: {what}") from error
+    try:
+        with client:
+            yield from _on_client(client, question, missing)
+    except NoWorkersError:
+        raise PerfsimError(f"{there}: has no workers; start some with `dask worker {printable(address)}`") from None
+    except (KilledWorker, CancelledError, OSError):
+        what = f"was lost, or several workers were with one piece, perhaps for want of memory; {GOES_ON}"
+        raise PerfsimError(f"{there}: {what}") from None
+
+
+class NoWorkersError(Exception):
+    """A cluster without workers."""
+
+
+def _on_client(client: Any, question: Question, missing: Mapping[int, Piece]) -> Answers:
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise NoWorkersError from None
+    try:
+        client.run(program)  # a worker without perfsim says so here, and would die of a task
+        client.submit(program, pure=False).result()
+    except Exception as error:
+        what = printable(str(error).partition(". ")[0])
+        raise PerfsimError(
+            f"a worker or the scheduler cannot use perfsim ({what}); install the same one there"
+        ) from error
+    # The question is a task, not scattered data: the scheduler makes it again when the worker that had it is lost.
+    asked = client.submit(_same, (question, program()), pure=False)
+    pool = client.get_executor(pure=False, retries=2)
+    try:
+        yield from _handed_out(pool, lambda: sum(client.nthreads().values()), missing, _examine_there, asked)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _same(asked: tuple[Question, str]) -> tuple[Question, str]:
@@ -162,7 +179,10 @@ def _examine_there(asked: tuple[Question, str], piece: Piece) -> Found:
 def _handed_out(
     pool: Executor, workers: Callable[[], int], missing: Mapping[int, Piece], task: Callable[..., Found], *first: Any
 ) -> Answers:
-    """What task(*first, piece) finds for each piece: AHEAD of them are under way for every worker there is."""
+    """What task(*first, piece) finds for each piece: AHEAD of them are under way for every worker there is.
+
+    Raises: NoWorkersError when nothing comes for a while, and there is none.
+    """
     waiting = iter(missing.items())
     under_way: dict[Future[Found], int] = {}
     while True:
@@ -171,6 +191,8 @@ def _handed_out(
             under_way[pool.submit(task, *first, piece)] = number
         if not under_way:
             return
-        done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        done, _ = wait(under_way, WHILE, FIRST_COMPLETED)
+        if not done and not workers():
+            raise NoWorkersError
         for future in done:
             yield under_way.pop(future), future.result()

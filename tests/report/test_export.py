@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfsim.errors import InputError
-from perfsim.report import export
 from perfsim.report.export import csv_text, json_text, markdown_text, write
 from perfsim.units import printable
 
@@ -46,7 +45,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="no space left on device"):
         write(str(target), "new")
     assert target.read_text() == "old" and os.listdir(tmp_path) == ["answer.csv"]

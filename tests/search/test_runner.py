@@ -229,7 +229,9 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.P
         log.close()
 
 
-def test_a_dask_cluster_that_loses_a_worker(question: Question, expected: dict[str, Any], tmp_path: Path) -> None:
+def test_a_dask_cluster_that_loses_its_workers(
+    question: Question, expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with cluster(tmp_path, workers=2) as (address, workers):
         out, told = tmp_path / "out", []
 
@@ -242,7 +244,24 @@ def test_a_dask_cluster_that_loses_a_worker(question: Question, expected: dict[s
         assert flat(ours.run(question, progress)) == expected
         assert workers[0].wait() != 0 and workers[1].poll() is None
         number = len(list(pieces(question, PLANS_A_PIECE)))
+        monkeypatch.setattr(runner, "WHILE", 1)
+        again: list[int] = []
+
+        def end(done: int, total: int) -> None:
+            again.append(done)
+            if len(again) == 3:
+                workers[1].kill()
+
+        with pytest.raises(PerfsimError, match="has no workers"):
+            replace(ours, folder=None).run(question, end)
+        assert len(again) < number
         assert len(told) == number + 1 and len(set(told)) == len(told) and len(times(out)) == number
+
+
+def test_a_worker_with_another_perfsim_is_told(question: Question) -> None:
+    piece = next(pieces(question, PLANS_A_PIECE))
+    with pytest.raises(PerfsimError, match=r"has perfsim .*, not 0\.0; install the same one"):
+        runner._examine_there((question, "0.0"), piece)
 
 
 SMALL = """\
