@@ -39,7 +39,8 @@ def gpt3_space(layers: Sequence[int] = range(0, 96, 2)) -> Space:
     return Space(
         counts=(1024,), tensor_parallel=(1, 2, 4, 8, 16, 32), pipeline_parallel=divisors(96),
         context_parallel=(1, 2, 4, 8), micro_batch_size=divisors(3072), virtual_stages=(1, 2, 3, 4, 6, 8, 12),
-        recompute_layers=tuple(layers), schedule=tuple(Schedule), placement=tuple(Placement), hybrid_shard=(0, 2, 4, 8, 16, 32, 64),
+        recompute_layers=tuple(layers), schedule=tuple(Schedule), placement=tuple(Placement),
+        hybrid_shard=(0, 2, 4, 8, 16, 32, 64),
         offload=(Offload.NONE, Offload.OPTIMIZER, Offload.ACTIVATIONS),
     )  # fmt: skip
 

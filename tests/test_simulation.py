@@ -88,5 +88,6 @@ def test_a_sweep_over_schedules_keeps_what_can_run() -> None:
     space = filled(Space(counts=(8,), schedule=tuple(Schedule), tensor_parallel=(1,)), job(), systems)
     found = sweep(job(), catalogue.software("megatron-core"), catalogue.calibration(), systems, space)
     names, stages = (np.asarray(getattr(found.plans, name)) for name in ("schedule", "pipeline_parallel"))
-    assert found.problems[Problem.SCHEDULE] > 0 and found.problems[Problem.SOFTWARE_SCHEDULE] > 0
+    problems = found.certificate.problems
+    assert problems[Problem.SCHEDULE] > 0 and problems[Problem.SOFTWARE_SCHEDULE] > 0
     assert {ONE, H1, V} <= set(names[stages > 1]) and not {GPIPE, DUAL} & set(names[stages > 1])
