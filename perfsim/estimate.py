@@ -1,6 +1,7 @@
 """The one place where formulas are put together: workload, system and plan become time, memory, energy and money."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -65,39 +66,60 @@ def estimate(
     overflows = hardly_fits(used.total_bytes, capacity, software.memory_spread)
     evicted = evicted_bytes(workload, plan, stages[0], used, capacity)
     time = _step_time(workload, system, plan, software, calibration, costs, stages, microbatches, evicted)
-    gpus, step = plan.gpus, time.total_seconds
-    gpu_seconds = gpus * step
-    watts = gpu_watts(system, time, costs.busy_watts, costs.held_watts)
-    joules = energy(system, gpu_seconds, watts, site.pue)
-    dollars = cost(system, gpu_seconds, joules, site)
     copies = 1.0 * plan.tensor_parallel * plan.context_parallel * plan.data_parallel * microbatches
-    model_flops, hardware_flops = copies * costs.model_flops, copies * costs.hardware_flops
-    peak = gpu_seconds * peak_flops_per_s(system.gpu, workload.precision.matmul)
-    job_kwh = workload.steps * joules.total_joules / JOULES_PER_KWH
+    bits = problems(workload, system, plan, software, site.socket_watts)
     return Estimate(
         time=time,
         memory=used,
-        energy=joules,
-        cost=dollars,
-        problems=problems(workload, system, plan, software, site.socket_watts)
-        | np.where(overflows, int(Problem.MEMORY), 0),
+        problems=bits | np.where(overflows, int(Problem.MEMORY), 0),
         memory_capacity_bytes=capacity,
         memory_spread=software.memory_spread,
-        model_flops=model_flops,
-        hardware_flops=hardware_flops,
-        mfu=model_flops / peak,
-        hfu=hardware_flops / peak,
-        tokens_per_s=workload.tokens_per_step / step,
-        samples_per_s=workload.global_batch_size * workload.samples_per_sequence / step,
-        useful_tokens_per_s=workload.tokens_per_step * workload.useful_share / step,
-        watts_per_gpu=watts,
+        model_flops=copies * costs.model_flops,
+        hardware_flops=copies * costs.hardware_flops,
         clock_ratio=costs.clock_ratio,
-        job_hours=workload.steps * step / HOUR,
-        job_usd=workload.steps * dollars.total_usd,
-        job_kwh=job_kwh,
-        job_kg_co2=job_kwh * site.co2_grams_per_kwh / KILO,
         operations=costs.operations,
-    )
+        **_rates(
+            workload, system, plan, site, time, gpu_watts(system, time, costs.busy_watts, costs.held_watts),
+            copies * costs.model_flops, copies * costs.hardware_flops,
+        ),
+    )  # fmt: skip
+
+
+def delayed(found: Estimate, workload: Workload, system: System, plan: Plan, site: Site, seconds: Floats) -> Estimate:
+    """The same plan, whose stages wait `seconds` longer for each other in every step (less where negative)."""
+    waiting = found.time.pipeline_bubble_seconds + seconds
+    time = replace(found.time, pipeline_bubble_seconds=waiting)
+    joules = found.watts_per_gpu * found.time.total_seconds + system.gpu.power.idle_watts * seconds
+    watts = joules / time.total_seconds
+    rates = _rates(workload, system, plan, site, time, watts, found.model_flops, found.hardware_flops)
+    return replace(found, time=time, **rates)
+
+
+def _rates(
+    workload: Workload, system: System, plan: Plan, site: Site, time: StepTime, watts: Floats, model_flops: Floats,
+    hardware_flops: Floats,
+) -> dict[str, Any]:  # fmt: skip
+    """What follows from the step's seconds and a board's mean watts: energy, money and rates, of a step and the job."""
+    step = time.total_seconds
+    gpu_seconds = plan.gpus * step
+    joules = energy(system, gpu_seconds, watts, site.pue)
+    dollars = cost(system, gpu_seconds, joules, site)
+    peak = gpu_seconds * peak_flops_per_s(system.gpu, workload.precision.matmul)
+    job_kwh = workload.steps * joules.total_joules / JOULES_PER_KWH
+    return {
+        "energy": joules,
+        "cost": dollars,
+        "mfu": model_flops / peak,
+        "hfu": hardware_flops / peak,
+        "tokens_per_s": workload.tokens_per_step / step,
+        "samples_per_s": workload.global_batch_size * workload.samples_per_sequence / step,
+        "useful_tokens_per_s": workload.tokens_per_step * workload.useful_share / step,
+        "watts_per_gpu": watts,
+        "job_hours": workload.steps * step / HOUR,
+        "job_usd": workload.steps * dollars.total_usd,
+        "job_kwh": job_kwh,
+        "job_kg_co2": job_kwh * site.co2_grams_per_kwh / KILO,
+    }
 
 
 def _step_time(

@@ -11,7 +11,7 @@ from perfsim.core.results import Estimate
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.estimate import estimate, stage_work
-from perfsim.formulas.pipeline import Work, microbatches_of
+from perfsim.formulas.pipeline import Work, lower_bound, microbatches_of
 from perfsim.formulas.stages import ends_counted, fullest_stage, layers_on_stage
 from perfsim.graphs.schedule import Order, Timeline, held, order_of, peak_held, routes, simulate
 from perfsim.graphs.stage import StageCosts, stage_costs
@@ -52,18 +52,57 @@ def simulation(
     come and go with the micro-batches that a stage holds, the rest stays.
     Holds for: one plan (no arrays) without Problem.INTERLEAVE and Problem.SCHEDULE.
     """
-    found = estimate(workload, system, plan, software, calibration)
+    return staged(workload, system, plan, software, calibration).simulated()
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A plan's order of work, the seconds of each chunk on each stage and what follows it, ready to be simulated."""
+
+    order: Order
+    work: Work
+    after: dict[str, float]
+    estimate: Estimate
+
+    @property
+    def least_seconds(self) -> float:
+        """What the simulated step cannot stay below: formulas.pipeline.lower_bound, where chunks of a stage are alike.
+
+        Interleaved ones differ by the model's ends; there each stage waits for the shortest chunks before it.
+        """
+        order, work = self.order, self.work
+        if order.schedule is Schedule.ONE_F_ONE_B and order.chunks > 1:
+            forward, down = np.asarray(work.forward), work.backward + work.weight
+            shortest = np.min(forward, axis=0) + np.min(down, axis=0) + 2.0 * work.send
+            busy = order.microbatches * np.sum(forward + down, axis=0)
+            least = float(np.max(np.cumsum(shortest) - shortest + busy))
+        else:
+            of_stages = {name: np.sum(getattr(work, name), axis=0) for name in ("forward", "backward", "weight")}
+            chunks = 1 if order.schedule is Schedule.DUALPIPE else order.chunks
+            stages = Work(**of_stages, send=work.send, saved=work.saved)
+            least = float(lower_bound(stages, order.schedule, order.microbatches, chunks))
+        return least + sum(self.after.values())
+
+    def simulated(self) -> Simulation:
+        """Every piece at its time."""
+        found, order = self.estimate, self.order
+        used = found.memory.backward
+        each = float(used.activations_bytes) / peak_held(order)[0]
+        outside = float(found.memory.context_bytes + found.memory.collective_bytes)
+        base = outside + float(used.allocated_bytes - used.activations_bytes)
+        timeline, send = simulate(order, self.work), float(self.work.send)
+        return Simulation(timeline, send, base + each * held(order), base, self.after, found)
+
+
+def staged(workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration) -> Staged:
+    """One plan's pieces of work; holds for what `simulation` does."""
     costs = stage_costs(workload, system, plan, software, calibration)
+    found = estimate(workload, system, plan, software, calibration, costs=costs)
     p, v = int(plan.pipeline_parallel), int(plan.virtual_stages)
     m = int(microbatches_of(workload, plan))
     layers, _, gather = stage_work(workload, system, plan, software, calibration, costs, m)
     order = order_of(Schedule(int(plan.schedule)), p, m, v)
     fullest = fullest_stage(costs.layer_count, p, v)
-    timeline = simulate(order, _on_stages(order, layers, float(fullest), costs))
-    used = found.memory.backward
-    each = float(used.activations_bytes) / peak_held(order)[0]
-    outside = float(found.memory.context_bytes + found.memory.collective_bytes)
-    base = outside + float(used.allocated_bytes - used.activations_bytes)
     time = found.time
     after = {
         "reduce gradients": float(time.gradient_reduce_seconds),
@@ -73,7 +112,7 @@ def simulation(
         "host": float(time.host_seconds),
         "wait for the slowest GPU": float(time.straggler_seconds),
     }
-    return Simulation(timeline, float(layers.send), base + each * held(order), base, after, found)
+    return Staged(order, _on_stages(order, layers, float(fullest), costs), after, found)
 
 
 def _on_stages(order: Order, layers: Work, fullest: float, costs: StageCosts) -> Work:

@@ -22,7 +22,7 @@ from perfsim.report.text import (
     reason_lines,
     workload_text,
 )
-from perfsim.search.certificate import OBJECTIVES
+from perfsim.search.certificate import COUNTS, OBJECTIVES
 from perfsim.units import printable
 
 if TYPE_CHECKING:
@@ -94,9 +94,8 @@ def json_of(answers: Sequence[Answer]) -> str:
 
 def _certificate(sweep: "Sweep") -> dict[str, Any]:
     told = sweep.certificate
-    counts = ("considered", "illegal", "repeated", "too_large", "beaten", "costed", "runnable")
     least = {OBJECTIVES[name]: amount if isfinite(amount) else None for name, amount in told.least_left.items()}
-    return {name: getattr(told, name) for name in counts} | {"least_left": least}
+    return {name: getattr(told, name) for name in COUNTS} | {"least_left": least}
 
 
 def csv_of(answers: Sequence[Answer]) -> str:

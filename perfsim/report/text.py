@@ -169,6 +169,7 @@ def search_line(told: Certificate, objective: str) -> str:
         (told.too_large + told.costed - told.runnable, "too large"),
         (told.beaten, f"beaten by bounds{bound}"),
         (told.runnable, "costed"),
+        (told.simulated, "of them simulated"),
     )
     listed = ", ".join(f"{_plans_text(count)} {what}" for count, what in parts if count)
     return f"{told.considered:,} plans: {listed}"

@@ -21,6 +21,7 @@ from perfsim.search.certificate import OBJECTIVES, Certificate
 from perfsim.search.front import check_figures, front, rounded
 from perfsim.search.question import Question
 from perfsim.search.runner import Runner
+from perfsim.search.separate import Figure, separated
 from perfsim.search.space import Space, filled
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ def sweep(
     question = Question(
         workload, software, calibration, tuple(systems), filled(space, workload, systems), site, has_headroom
     )
-    return ranked(question, (runner or Runner()).run(question, progress), objective)
+    found = (runner or Runner()).run(question, progress)
+    return ranked(question, _with_contenders_simulated(question, found, objective), objective)
 
 
 def ranked(question: Question, found: Found, objective: Objective) -> Sweep:
@@ -168,25 +170,41 @@ def ranked(question: Question, found: Found, objective: Objective) -> Sweep:
 
 def _ranking(question: Question, found: Found, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
     """(order, whether each row meets deadline and budget): those that do first, then safe memory, objective, GPUs."""
-    index, plans, estimates, site, systems = (
-        found.systems,
-        found.plans,
-        found.estimates,
-        question.site,
-        question.systems,
-    )
-    priced = _has_price(systems, site)[index]
-    hours, dollars = np.asarray(estimates.job_hours), np.asarray(estimates.job_usd)
-    meets = np.ones(len(index), dtype=bool)
+    classes, gpus = _classes(question, found, objective), np.asarray(found.plans.gpus)
+    pair = found.plans, found.estimates
+    figure = np.where(classes[0], _gpu_hours(*pair), _figure(objective)(*pair))
+    return np.lexsort((np.arange(len(found)), gpus, rounded(figure), *classes)), ~classes[-1]
+
+
+def _classes(question: Question, found: Found, objective: Objective) -> np.ndarray:
+    """Whether each plan has no price where money counts, may not fit, and misses deadline or budget [3, plans]."""
+    site, priced = question.site, _has_price(question.systems, question.site)[found.systems]
+    hours, dollars = np.asarray(found.estimates.job_hours), np.asarray(found.estimates.job_usd)
+    misses = np.zeros(len(found), dtype=bool)
     if site.deadline_hours:
-        meets &= hours <= site.deadline_hours
+        misses |= hours > site.deadline_hours
     if site.budget_usd:
-        meets &= priced & (dollars <= site.budget_usd)
-    figure = np.asarray(getattr(estimates, OBJECTIVES[objective]))
-    unpriced = ~priced if objective == "money" else np.zeros(len(index), dtype=bool)
-    figure = np.where(unpriced, np.asarray(plans.gpus) * hours, figure)  # what they would cost at one price for all
-    tight = ~np.broadcast_to(is_safe(estimates), meets.shape)
-    return np.lexsort((np.arange(len(index)), np.asarray(plans.gpus), rounded(figure), unpriced, tight, ~meets)), meets
+        misses |= ~priced | (dollars > site.budget_usd)
+    tight = ~np.broadcast_to(is_safe(found.estimates), misses.shape)
+    return np.stack([~priced if objective == "money" else np.zeros_like(misses), tight, misses])
+
+
+def _with_contenders_simulated(question: Question, found: Found, objective: Objective) -> Found:
+    """What was found, with the plans that contend for the first place at their simulated times."""
+    order, _ = _ranking(question, found, objective)
+    classes = _classes(question, found, objective)
+    alike = order[np.all(classes[:, order] == classes[:, order[:1]], axis=0)]
+    is_unpriced = len(alike) > 0 and classes[0, alike[0]]
+    return separated(question, found, alike, _gpu_hours if is_unpriced else _figure(objective))
+
+
+def _figure(objective: Objective) -> Figure:
+    return lambda _, estimates: np.asarray(getattr(estimates, OBJECTIVES[objective]))
+
+
+def _gpu_hours(plans: Plan, estimates: Estimate) -> np.ndarray:
+    """What plans without a price would cost at one price for all."""
+    return np.asarray(plans.gpus * estimates.job_hours)
 
 
 def _has_price(systems: Sequence[System], site: Site) -> np.ndarray:

@@ -92,7 +92,7 @@ def quick(point: tuple[float, ...]) -> tuple[float, ...]:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds at every step, batches of a few rows, few plans kept: everything that can go wrong does."""
-    for name, value in (("FEW", 0), ("FIRST_BATCH", 30), ("ROWS_AT_ONCE", 400), ("PLANS_A_PIECE", 20_000)):
+    for name, value in (("FEW", 0), ("FIRST_BATCH", 30), ("ROWS_AT_ONCE", 400)):
         monkeypatch.setattr(branch, name, value)
     monkeypatch.setattr(best, "KEPT_PER_COUNT", 2)
 
@@ -100,7 +100,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(questions())
 @settings(max_examples=200, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=CHECKS)
 def test_optimum_and_fronts_are_brute_forces(eager: None, question: Question) -> None:
-    found = together(question, [examine(question, piece) for piece in pieces(question)])
+    found = together(question, [examine(question, piece) for piece in pieces(question, 20_000)])
     figures, groups, safe = brute_force(question)
     keep = kept(figures, groups, safe)
     mine = points(question.figures_of(found.estimates), branch.group_of(question, found.systems, found.plans.gpus))

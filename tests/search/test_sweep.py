@@ -13,6 +13,7 @@ from perfsim.estimate import estimate
 from perfsim.search.branch import is_safe
 from perfsim.search.certificate import OBJECTIVES
 from perfsim.search.pareto import pareto_front
+from perfsim.search.runner import Runner
 from perfsim.search.space import AXES, Space, cut, filled, grid
 from perfsim.search.sweep import sweep
 
@@ -127,7 +128,7 @@ def test_parts_cover_a_space_once(lengths: list[int], most: int) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 37, 500])
-def test_what_is_found_does_not_depend_on_how_the_space_is_cut(at_once: int, monkeypatch) -> None:
+def test_what_is_found_does_not_depend_on_how_the_space_is_cut(at_once: int) -> None:
     catalogue = ps.catalogue()
     systems = [catalogue.box("rtx-4090", 4), catalogue.system("dgx-h100")]
     space = Space(
@@ -135,8 +136,7 @@ def test_what_is_found_does_not_depend_on_how_the_space_is_cut(at_once: int, mon
         virtual_stages=(1, 2), placement=(0,),
     )  # fmt: skip
     whole = search(job(), systems, space)
-    monkeypatch.setattr("perfsim.search.branch.PLANS_A_PIECE", at_once)
-    cut = search(job(), systems, space)
+    cut = search(job(), systems, space, runner=Runner(plans_a_piece=at_once))
     for count in ("considered", "illegal", "repeated"):
         assert getattr(cut.certificate, count) == getattr(whole.certificate, count)
     assert np.array_equal(cut.system_index, whole.system_index)
