@@ -46,8 +46,8 @@ def questions(draw: st.DrawFn) -> Question:
     )  # fmt: skip
     space = Space(
         counts=draw(st.sampled_from(((4,), (8,), (2, 8), (6, 12), (16,)))), tensor_parallel=draw(among(1, 2, 4)),
-        pipeline_parallel=draw(among(1, 2, 4, 5)), context_parallel=draw(among(1, 2)),
-        expert_parallel=draw(among(1, 2)) if model.moe else (1,), micro_batch_size=draw(among(1, 2, 8)),
+        pipeline_parallel=draw(among(1, 2, 5)), context_parallel=draw(among(1, 2)),
+        expert_parallel=draw(among(1, 2)) if model.moe else (1,), micro_batch_size=draw(among(1, 4)),
         virtual_stages=draw(among(1, 2, 3)), zero_stage=draw(among(0, 1, 2, 3)), hybrid_shard=draw(among(0, 2)),
         recompute=draw(among(*Recompute)), recompute_layers=draw(among(0, 4)),
         offload=draw(st.sampled_from(((Offload.NONE,), tuple(Offload), (Offload.OPTIMIZER,)))),
