@@ -9,8 +9,8 @@ changes with the formulas and needs none of its own. What is left out or put at 
 - Schedule and virtual stages: of the schedules the quickest, with as many virtual stages as there are layers for, and
   hand-overs that take no time. In memory one virtual stage holds least: it has fewest micro-batches in flight.
 
-Time never falls with any of these amounts, so what is bounded is never quicker; parts of the step that draw more or
-less power fall one by one, so it never takes less energy, and money falls with neither.
+The step gets no shorter when any of these amounts grows, so no completion is quicker than the bound. Each part of the
+step is at its least, whatever power it draws, so none takes less energy, and money grows with both.
 """
 
 from dataclasses import dataclass, replace

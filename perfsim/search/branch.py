@@ -31,8 +31,8 @@ from perfsim.search.question import Question
 from perfsim.search.space import AXES, Rows, Space, cut, plans
 from perfsim.units import HOUR, JOULES_PER_KWH
 
-ROWS_AT_ONCE = 200_000
-PLANS_A_PIECE = 100_000_000
+ROWS_AT_ONCE = 200_000  # about 0.2 GB of arrays
+PLANS_A_PIECE = 500_000_000  # more share what they found, fewer share the work
 FEW = 4_000  # plans that are sooner costed than bounded
 FIRST_BATCH = 20_000  # plans costed before the first bounds are held against what they found
 
@@ -88,14 +88,11 @@ class Found:
         return len(self.systems)
 
 
-def pieces(question: Question, plans_a_piece: int | None = None) -> Iterator[Piece]:
-    """The question in parts of at most `plans_a_piece` plans (PLANS_A_PIECE), or one combination of degrees.
-
-    They are the same whoever asks.
-    """
-    number, most = len(question.systems), plans_a_piece or PLANS_A_PIECE
-    for first, part in cut(question.space, CUT, most):
-        at_once = max(1, most // part.size)
+def pieces(question: Question, plans_a_piece: int = PLANS_A_PIECE) -> Iterator[Piece]:
+    """The question in parts of at most `plans_a_piece` plans, or one combination of degrees; the same whoever asks."""
+    number = len(question.systems)
+    for first, part in cut(question.space, CUT, plans_a_piece):
+        at_once = max(1, plans_a_piece // part.size)
         for start in range(0, number, at_once):
             yield Piece(start, min(start + at_once, number), first, part)
 
@@ -254,6 +251,7 @@ class Search:
         )  # fmt: skip
 
     def _groups(self, rows: Rows) -> np.ndarray:
+        """The group of each row, in which it competes."""
         return group_of(self._question, rows.systems, rows.values(self._space)["counts"])
 
     def _capacity(self, rows: Rows) -> np.ndarray:
@@ -270,10 +268,12 @@ class Search:
         return prod(len(getattr(self._space, name)) for name in AXES if name not in rows.places)
 
     def _count(self, rows: Rows, **masks: np.ndarray) -> None:
+        """Put the plans that the rows under each mask stand for into the certificate."""
         for name, mask in masks.items():
             self._counts[name] += int(np.count_nonzero(mask)) * self._open(rows)
 
     def _stop(self, rows: Rows, bits: np.ndarray) -> None:
+        """Put them there under the problems that stop them."""
         for problem in Problem:
             self._problems[problem] += int(np.count_nonzero(bits & int(problem))) * self._open(rows)
 
