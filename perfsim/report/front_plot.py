@@ -89,8 +89,17 @@ def _scale(axes: "Axes", letter: str, name: str, front: np.ndarray, others: np.n
     ends = sorted(sign * end for end in ends)
     if name == "gpus":
         axis.set_major_locator(FixedLocator(sorted(set((10.0**others if is_logarithmic else others).tolist()))))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     getattr(axes, f"set_{letter}lim")(*(10.0**end if is_logarithmic else end for end in ends))
+
+
+def _short(value: float) -> str:
+    """A number for an axis, millions as such.
+
+    >>> _short(17_400_000.0), _short(2_500.0), _short(0.125)
+    ('17.4 M', '2,500', '0.125')
+    """
+    return f"{value / 1e6:,.6g} M" if abs(value) >= 1e6 else f"{value:,.6g}"
 
 
 class _Names:
