@@ -126,7 +126,7 @@ def test_own_specs_are_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(SMALL.replace('"T4"', '"my-card"'), encoding="utf-8")
     result = CliRunner().invoke(main, ["--specs", str(folder.parent), "sweep", str(path)])
-    assert result.exit_code == 0 and "own specs: " in result.stdout and "my-card.toml" in result.stdout
+    assert result.exit_code == 0 and "own specs:" in result.stdout and "my-card.toml" in result.stdout
 
 
 def test_a_front_in_every_form(tmp_path: Path) -> None:
