@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from perfsim.search.pareto import pareto_front
+from perfsim.search.pareto import on_front
 
 KEPT_PER_COUNT = 50  # of each system and count, the fastest
 
@@ -24,10 +24,10 @@ def kept(figures: np.ndarray, groups: np.ndarray, is_safe: np.ndarray) -> np.nda
 def _best(figures: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """The fastest KEPT_PER_COUNT of each group, and all that no other plan of the group beats in every figure."""
     order = np.lexsort((*figures.T[::-1], groups))
-    found = []
-    for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []:
-        found += [rows[:KEPT_PER_COUNT], rows[pareto_front(figures[rows])]]
-    return np.concatenate(found) if found else order
+    in_order = groups[order]
+    place = np.arange(len(order)) - np.searchsorted(in_order, in_order)
+    best: np.ndarray = order[(place < KEPT_PER_COUNT) | on_front(figures, groups)[order]]
+    return best
 
 
 @dataclass
@@ -44,11 +44,12 @@ class Incumbents:
         """Take these plans for the best so far."""
         for which, chosen in enumerate((np.arange(len(groups)), np.flatnonzero(is_safe))):
             order = chosen[np.lexsort((figures[chosen, 0], groups[chosen]))]
-            for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []:
-                group = int(groups[rows[0]])
-                self.front[which][group] = figures[rows[pareto_front(figures[rows])]]
-                if len(rows) >= KEPT_PER_COUNT:
-                    self.slowest[which][group] = float(figures[rows[KEPT_PER_COUNT - 1], 0])
+            is_best = on_front(figures[order], groups[order])
+            for rows in np.split(np.arange(len(order)), np.flatnonzero(np.diff(groups[order])) + 1):
+                if len(rows) >= KEPT_PER_COUNT:  # only then plans are held against them
+                    group = int(groups[order[rows[0]]])
+                    self.front[which][group] = figures[order[rows[is_best[rows]]]]
+                    self.slowest[which][group] = float(figures[order[rows[KEPT_PER_COUNT - 1]], 0])
 
     def may_win(self, figures: np.ndarray, groups: np.ndarray, may_be_safe: np.ndarray) -> np.ndarray:
         """Whether plans with these lower bounds could be kept: among the fastest, or not beaten in every figure.
