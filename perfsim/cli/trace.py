@@ -44,9 +44,10 @@ def trace(ctx: click.Context, /, output: str, **options: Any) -> None:
 
 def _refuse_too_many(case: "Case") -> None:
     from perfsim.errors import InputError
+    from perfsim.formulas.pipeline import microbatches_of
 
     plan = case.plan
-    microbatches = int(case.workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
+    microbatches = int(microbatches_of(case.workload, plan))
     passes = int(3 * plan.pipeline_parallel * plan.virtual_stages * microbatches)
     if passes > MOST_PASSES:
         what = f"{microbatches:,} micro-batches make up to {passes:,} passes, more than a trace can show"

@@ -19,8 +19,23 @@ def is_autocast(workload: Workload, software: Software) -> bool:
     return software.has_fp32_residual and precision.weight_bytes == 4 and precision.activation_bytes == 2
 
 
+class Chain:
+    """Adds operations to `graph` one after the other; `last` is the newest output."""
+
+    graph: Any
+    last: str
+
+    def add(self, operation: Operation, *inputs: str) -> str:
+        """Append an operation that reads `inputs`, by default the newest output."""
+        self.graph.add_node(operation.name, operation=operation, values=operation.output_values)
+        for source in inputs or (self.last,):
+            self.graph.add_edge(source, operation.name)
+        self.last = operation.name
+        return operation.name
+
+
 @dataclass
-class Builder:
+class Builder(Chain):
     """Adds operations to a graph one after the other; `last` is the newest output.
 
     is_trained: the weights of its products get gradients (None: as the task says). The graph's attribute
@@ -61,14 +76,6 @@ class Builder:
         """Tokens of a sequence that this block sees."""
         w = self.workload
         return w.decoder_seq_len if w.model.encoder_layers and not self.block.is_encoder else w.seq_len
-
-    def add(self, operation: Operation, *inputs: str) -> str:
-        """Append an operation that reads `inputs`, by default the newest output."""
-        self.graph.add_node(operation.name, operation=operation, values=operation.output_values)
-        for source in inputs or (self.last,):
-            self.graph.add_edge(source, operation.name)
-        self.last = operation.name
-        return operation.name
 
     def linear(self, name: str, columns: Floats, contraction: Floats, bias: bool, *inputs: str, **more: Any) -> str:
         """Append a weight product over the block's rows."""

@@ -16,6 +16,7 @@ from perfsim.core.plan import Plan
 from perfsim.core.workload import Workload
 from perfsim.formulas.convolutions import ChannelNorm, Convolution, Resample
 from perfsim.formulas.operations import Attention, Linear, Loss, Norm, Operation, Pointwise
+from perfsim.graphs.builder import Chain
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -71,7 +72,7 @@ def _net_graphs(net: Convnet, way: _Pass, workload: Workload, plan: Plan, is_aut
 
 
 @dataclass
-class _Builder:
+class _Builder(Chain):
     """Adds the operations of one unit after the other; `size` [pixels a side] goes on from unit to unit."""
 
     net: Convnet
@@ -114,14 +115,6 @@ class _Builder:
     def positions(self) -> Floats:
         """Pixels of a micro-batch."""
         return self.images * self.size * self.size
-
-    def add(self, operation: Operation, *inputs: str) -> str:
-        """Append an operation that reads `inputs`, by default the newest output."""
-        self.graph.add_node(operation.name, operation=operation, values=operation.output_values)
-        for source in inputs or (self.last,):
-            self.graph.add_edge(source, operation.name)
-        self.last = operation.name
-        return operation.name
 
     def step(self, name: str, step: Step) -> None:
         """Append what a step computes."""

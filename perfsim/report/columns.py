@@ -14,6 +14,7 @@ from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.formulas.cost import has_price
 from perfsim.formulas.fits import fit_probability
+from perfsim.formulas.pipeline import microbatches_of
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -65,7 +66,7 @@ def _plan_columns(
 ) -> dict[str, list[Any]]:
     n = len(systems)
     priced = [bool(has_price(system, site)) for system in systems]
-    microbatches = np.asarray(workload.global_batch_size) // (plans.data_parallel * plans.micro_batch_size)
+    microbatches = microbatches_of(workload, plans)
     figures = _figures(estimates, n)
     figures["job_usd"] = [usd if known else None for usd, known in zip(figures["job_usd"], priced, strict=True)]
     return {

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from perfsim.core.plan import Plan
 from perfsim.core.workload import Head, Workload
 from perfsim.formulas.parameters import count, trainable
+from perfsim.formulas.pipeline import microbatches_of
 from perfsim.report.text import sample_text
 from perfsim.units import count_text, number_text
 
@@ -51,12 +52,8 @@ def _trained(workload: Workload) -> float:
     return float(trainable(workload.model, workload.task, workload.head, workload.lora_rank))
 
 
-def _microbatches(workload: Workload, plan: Plan) -> int:
-    return int(workload.global_batch_size // (plan.data_parallel * plan.micro_batch_size))
-
-
 def _batches(workload: Workload, plan: Plan) -> str:
-    number = _microbatches(workload, plan)
+    number = int(microbatches_of(workload, plan))
     return f"{number:,} micro-batch{'es' if number > 1 else ''}"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import perfsim
 
-COUNTS = ("core", "formulas", "graphs", "search", "estimate.py")  # what of perfsim decides a search's numbers
+COMPUTING = ("core", "formulas", "graphs", "search", "estimate.py")  # what of perfsim decides a search's numbers
 
 
 def fingerprint(value: Any) -> str:
@@ -32,7 +32,7 @@ def fingerprint(value: Any) -> str:
 def program() -> str:
     """perfsim's version, and a digest of the modules that compute: another copy of it may find other numbers."""
     package = Path(perfsim.__file__).parent
-    files = sorted(file for name in COUNTS for file in [package / name, *package.glob(f"{name}/**/*.py")])
+    files = sorted(file for name in COMPUTING for file in [package / name, *package.glob(f"{name}/**/*.py")])
     texts = {str(file.relative_to(package)): file.read_bytes() for file in files if file.is_file()}
     return f"{perfsim.__version__}+{fingerprint(texts)[:12]}"
 

@@ -13,13 +13,12 @@ from perfsim.core.results import Estimate
 from perfsim.errors import InputError
 from perfsim.files import replace_file, why
 from perfsim.search.branch import Found
-from perfsim.search.certificate import OBJECTIVES, Certificate
+from perfsim.search.certificate import COUNTS, OBJECTIVES, Certificate
 from perfsim.search.fingerprint import fingerprint, program
 from perfsim.search.question import Question
 from perfsim.units import printable
 
 R = TypeVar("R")
-COUNTS = tuple(f.name for f in fields(Certificate) if f.name not in ("problems", "least_left"))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,10 @@ def filled(space: Space, workload: Workload, systems: Sequence[System]) -> Space
 
 
 def grid(space: Space, software: Software) -> tuple[Plan, np.ndarray]:
-    """(plans, counts) of a filled space as an open grid: each choice on an axis of its own, after one for systems."""
+    """(plans, counts) of a filled space as an open grid: each choice on an axis of its own, after one for systems.
+
+    For costing all of them at once; a search does not need to (search.branch), and is held against it.
+    """
     axes = np.ix_(np.zeros(1, dtype=np.int64), *(_values(space, name) for name in AXES))
     values = dict(zip(AXES, axes[1:], strict=True))
     return plans(values, software), values["counts"]
