@@ -19,6 +19,7 @@ COMMANDS = {  # name: (module, one line for --help)
     "trace": ("perfsim.cli.trace", "Write one plan's step as a trace for Perfetto."),
     "validate": ("perfsim.cli.validate", "Hold predictions against measured runs or kernels."),
     "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),
+    "measure": ("perfsim.cli.measure", "Measure your Nvidia card: kernels, collectives, training, power."),
     "specs": ("perfsim.cli.specs", "List, show and check cards, systems and models."),
     "roofline": ("perfsim.cli.roofline", "Show a card's roofline, and a model's kernels under it."),
     "graph": ("perfsim.cli.graph", "Print or write a model's compute graph."),

@@ -109,11 +109,20 @@ def open_card(index: int = 0) -> Card:
 
     Raises: InputError where PyTorch or a card is missing.
     """
-    torch = load_torch()
-    if not torch.cuda.is_available():
-        how = "" if torch.version.cuda else ": this PyTorch is built without CUDA"
-        raise InputError(f"no Nvidia GPU found{how}; run it on a machine with one, nvidia-smi must list it")
+    count_cards()
     return Card(index)
+
+
+def count_cards() -> int:
+    """How many cards PyTorch sees.
+
+    Raises: InputError where PyTorch or a card is missing.
+    """
+    torch = load_torch()
+    if not torch.cuda.is_available() or torch.version.hip:
+        how = "" if torch.version.cuda else ": this PyTorch is built without CUDA"
+        raise InputError(f"no Nvidia GPU found{how}; run it on a machine whose nvidia-smi lists one")
+    return int(torch.cuda.device_count())
 
 
 def load_torch() -> Any:

@@ -1,4 +1,4 @@
-"""Measures single kernels: products, operators that memory bounds, attention; tables for `perfsim calibrate kernels`."""
+"""Measures single kernels: products, operators that memory bounds, attention; for `perfsim calibrate kernels`."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -112,10 +112,11 @@ def stream_call(card: Card, case: Stream) -> tuple[Call, int]:
         "softmax": lambda i: torch.softmax(x[i], -1),
         "layer_norm": lambda i: functional.layer_norm(x[i], (case.cols,), weight, bias),
     }
-    operator, results = operators[case.op], [None] * sets
+    operator = operators[case.op]
+    results: list[Any] = [None] * sets
 
     def call(i: int) -> None:
-        results[i] = operator(i)  # type: ignore[call-overload]  results live for a round: they take turns as well
+        results[i] = operator(i)  # results live for a round: they take turns as well
 
     return call, sets
 

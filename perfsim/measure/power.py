@@ -15,6 +15,7 @@ from perfsim.measure.timing import burst, sustained
 from perfsim.measure.training import EAGER_SECONDS, train
 from perfsim.units import GIGA, TERA
 
+SETTLE_SECONDS = 1.0  # until clock and watts have followed the load
 LOAD_COLUMNS = (
     "gpu load dtype time_us tflops_per_s gb_per_s joules sm_mhz sm_mhz_min mem_mhz power_w temp_c throttle window_s "
     "power_limit_w source error"
@@ -81,7 +82,7 @@ def _loading(card: Card, board: Board, case: Product | Stream, seconds: float) -
         card.multiplies(case.dtype)
         call, sets = product_call(card, case) if isinstance(case, Product) else stream_call(card, case)
         each = burst(card, board, call, sets).seconds
-        timing = sustained(card, board, call, sets, each, seconds, samples)
+        timing = sustained(card, board, call, sets, each, seconds, SETTLE_SECONDS, samples)
         card.multiplies("fp32")
         flops = case.flops if isinstance(case, Product) else 0.0
         watts = timing.stretch.watts

@@ -12,6 +12,7 @@ from perfsim.units import printable
 
 DIGITS = 6
 MOST_TEXT = 240
+QUICK_SECONDS, FULL_SECONDS = 100.0, 840.0
 Row = dict[str, Any]
 Save = Callable[[str, Sequence[str], Sequence[Row]], None]
 Report = Callable[[int, int], None]
@@ -45,6 +46,11 @@ class Work:
     cells: Row
     seconds: float
     measure: Callable[[], Sequence[Row]]
+
+
+def budget(is_quick: bool) -> float:
+    """Time for measuring [s], the start of PyTorch left out."""
+    return QUICK_SECONDS if is_quick else FULL_SECONDS
 
 
 def work_off(

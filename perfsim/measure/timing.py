@@ -11,7 +11,7 @@ from perfsim.units import MICRO
 WARM_UP, PROBES, REPEATS, MOST_CALLS = 3, 3, 5, 300
 BURST_SECONDS = 0.006
 LONGEST_SPIN_SECONDS = 0.08
-SETTLE_SECONDS = 0.3  # of a sustained run, left out
+SETTLE_SECONDS = 0.3
 CHUNK_SECONDS = 0.02
 QUEUED_CHUNKS = 3
 TIMING_COLUMNS = (
@@ -106,9 +106,10 @@ def burst(clock: Clock, board: Board, call: Call, sets: int = 1) -> Timing:
 
 
 def sustained(
-    clock: Clock, board: Board, call: Call, sets: int, each_seconds: float, seconds: float, samples: Any = None
-) -> Timing:
-    """The time of `call(i)` back to back for `seconds` [s] with the board sampled, the first part left out.
+    clock: Clock, board: Board, call: Call, sets: int, each_seconds: float, seconds: float,
+    settle_seconds: float = SETTLE_SECONDS, samples: Any = None,
+) -> Timing:  # fmt: skip
+    """The time of `call(i)` back to back for `seconds` [s] with the board sampled, after `settle_seconds` [s] of it.
 
     each_seconds: about what a call takes [s]. samples: a list that gets the window's readings.
     """
@@ -119,10 +120,10 @@ def sustained(
         began, is_settled = clock.now(), False
         while True:
             passed = clock.now() - began
-            if not is_settled and passed >= SETTLE_SECONDS:
+            if not is_settled and passed >= settle_seconds:
                 window.mark()
                 first, is_settled = len(marks), True
-            if is_settled and passed >= SETTLE_SECONDS + seconds and len(marks) >= first + 3:
+            if is_settled and passed >= settle_seconds + seconds and len(marks) >= first + 3:
                 break
             marks.append(clock.mark())
             for _ in range(calls):
