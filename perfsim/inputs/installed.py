@@ -24,8 +24,8 @@ def installed_gpu(catalogue: Catalogue, name: str, memory_bytes: float, multipro
         what = f"{shown} is not among the cards of the specs"
     nearest = (keys or catalogue.nearest(name, ("gpus",)) or ["l4"])[0]
     raise InputError(
-        f"{what}; to add it, copy perfsim's specs/gpus/{nearest}.toml to FOLDER/gpus/NEWNAME.toml, fill in the datasheet "
-        f'and aliases = ["{printable(name)}"], and give --specs FOLDER (docs/contributing.md, A card in five minutes)'
+        f"{what}; to add it, copy perfsim's specs/gpus/{nearest}.toml to FOLDER/gpus/NEWNAME.toml, fill in its "
+        f'datasheet and aliases = ["{printable(name)}"], give --specs FOLDER (docs/contributing.md, A card in five minutes)'
     )
 
 

@@ -122,17 +122,17 @@ def _drawn(dtype: str, count: int) -> list[Product]:
     random = np.random.default_rng(7)
     found = []
     for i in range(count):
-        m, n, k = (int(2.0**exponent) for exponent in random.uniform((4, 6, 5), (14.5, 15, 14)))
         multiple = 1 if i % 4 == 3 else 8
-        found.append(Product(dtype, *(max(multiple, size // multiple * multiple) for size in (m, n, k))))
+        m, n, k = (int(2.0**exponent) // multiple * multiple for exponent in random.uniform((4, 6, 5), (14.5, 15, 14)))
+        found.append(Product(dtype, m, n, k))
     return found
 
 
 def _streams(dtype: str, is_quick: bool) -> list[Stream]:
     ops = ("add", "layer_norm", "softmax", "gelu", "dropout", "mul", "silu", "copy")[: 5 if is_quick else 8]
-    shapes = ((65536, 4096), (8192, 1024), (65536, 512), (1024, 1024), (16384, 768), (512, 4096))
+    shapes = [(65536, 4096), (8192, 1024), (65536, 512), (1024, 1024), (16384, 768), (512, 4096)]
     if not is_quick:
-        shapes += ((4096, 4096), (262144, 128), (32768, 2048), (8192, 50257), (2048, 2048), (131072, 1024), (300, 777))
+        shapes += [(4096, 4096), (262144, 128), (32768, 2048), (8192, 50257), (2048, 2048), (131072, 1024), (300, 777)]
     formats = (dtype, "fp32")
     first = [Stream(dtype, "add", 131072, 4096, is_sustained=True)]
     return first + [Stream(form, op, *shape) for shape in shapes for op in ops for form in formats]
@@ -144,9 +144,9 @@ def _attentions(dtype: str, is_quick: bool, has_grouped_queries: bool) -> list[A
     if has_grouped_queries:
         kinds.append((32, 8, 128, True))
     found = [
-        Attention(dtype, max(1, 16384 // length), *shape, length, is_causal)
+        Attention(dtype, max(1, 16384 // length), heads, kv_heads, head_dim, length, is_causal)
         for length in lengths
-        for *shape, is_causal in kinds
+        for heads, kv_heads, head_dim, is_causal in kinds
     ]
     return [Attention(dtype, 4, 32, 32, 128, 4096, True, is_sustained=True), *found]
 

@@ -112,9 +112,8 @@ def training_steps(is_quick: bool, capability: tuple[int, int]) -> list[Step]:
         Step("gpt2-large", 1024, 8, amp, "compiled"),
         Step("llama3-8b", 2048, 1, "bf16"),
     ]
-    return [
-        s for s in (quick if is_quick else full) if capability >= AMPERE or not s.precision.startswith(("bf", "tf"))
-    ]
+    steps = quick if is_quick else full
+    return [step for step in steps if capability >= AMPERE or step.precision in ("fp32", "amp-fp16")]
 
 
 def run_row(step: Step, gpu: str, torch_version: str, day: str, limit_watts: float | None, measured: Row) -> Row:

@@ -1,4 +1,4 @@
-"""How long a GPU takes for a short piece of work: in bursts at full clock, or sustained, where power decides the clock."""
+"""How long a GPU takes for some work: in bursts at full clock, or sustained, where power decides the clock."""
 
 import statistics
 from collections.abc import Callable

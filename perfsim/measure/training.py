@@ -4,7 +4,6 @@ import contextlib
 import math
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from perfsim.core.model import Model
@@ -120,10 +119,8 @@ class Trainer:
         torch = card.torch
         self._torch, self._device, self._plan = torch, card.device, step
         card.multiplies(step.precision)
-        model = replace(model, max_positions=max(model.max_positions, step.seq_len))
-        made = build(
-            model, card.device, card.dtype(step.precision), step.dropout, step.lora_rank, step.recompute != "none"
-        )
+        dtype, recomputes = card.dtype(step.precision), step.recompute != "none"
+        made = build(model, card.device, dtype, step.dropout, step.lora_rank, recomputes)
         self.trained = [p for p in made.parameters() if p.requires_grad]
         self.parameters = sum(p.numel() for p in made.parameters())
         is_compiled = step.fusion == "compiled"

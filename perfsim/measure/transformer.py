@@ -3,7 +3,6 @@
 Imported only where PyTorch is there.
 """
 
-import math
 from typing import Any
 
 import torch
