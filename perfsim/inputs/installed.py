@@ -25,7 +25,7 @@ def installed_gpu(catalogue: Catalogue, name: str, memory_bytes: float, multipro
     nearest = (keys or catalogue.nearest(name, ("gpus",)) or ["l4"])[0]
     raise InputError(
         f"{what}; to add it, copy perfsim's specs/gpus/{nearest}.toml to FOLDER/gpus/NEWNAME.toml, fill in its "
-        f'datasheet and aliases = ["{printable(name)}"], give --specs FOLDER (docs/contributing.md, A card in five minutes)'
+        f'datasheet and aliases = ["{printable(name)}"], give --specs FOLDER (see docs/contributing.md)'
     )
 
 

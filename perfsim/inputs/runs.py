@@ -16,7 +16,7 @@ from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
 from perfsim.inputs.run_software import software_of
 from perfsim.inputs.run_unstated import completed
-from perfsim.inputs.tables import Complaints, read_table
+from perfsim.inputs.tables import Complaints, read_table, tables_in
 from perfsim.units import GIGA
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun]:
-    """The runs of these tables, in their order; a run_id names one run of all of them.
+    """The runs of these tables, or of a folder's runs.csv, in their order; a run_id names one run of all of them.
 
     A run_models.csv or missing_gpus.csv in a table's folder defines models (which then count before the specs') and
     cards that the specs lack.
@@ -33,7 +33,7 @@ def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun
     runs: list[MeasuredRun] = []
     complaints: list[str] = []
     seen: dict[str, str] = {}
-    for path in paths:
+    for path in tables_in(paths, ["runs.csv"]):
         try:
             runs += _Table(path, catalogue).runs(seen)
         except PerfsimError as error:

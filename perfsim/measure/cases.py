@@ -114,7 +114,7 @@ def _products(dtype: str, is_quick: bool) -> list[Product]:
     step = len(of_layers) // (count // 2)  # some of each
     of_heads = [Product(dtype, s, s, d, batch) for s, d, batch in ((512, 64, 256), (128, 64, 1024), (2048, 128, 64))]
     found = [*known, *_merged([of_layers[::step], _drawn(dtype, count // 2), of_heads])]
-    return [product for product in found if product.flops <= MOST_FLOPS[dtype]]
+    return [product for product in dict.fromkeys(found) if product.flops <= MOST_FLOPS[dtype]]
 
 
 def _drawn(dtype: str, count: int) -> list[Product]:
