@@ -12,7 +12,7 @@ from perfsim.units import GIB, MIB
 def environment(card: Card, board: Board, gpu: str, day: str) -> dict[str, Any]:
     """What environment.json holds; gpu: the card's key, day: the ISO date."""
     torch = card.torch
-    nccl = torch.cuda.nccl.version() if torch.distributed.is_available() else None
+    has_nccl = torch.distributed.is_available() and torch.distributed.is_nccl_available()
     return {
         "gpu": gpu,
         "name": card.name,
@@ -25,7 +25,7 @@ def environment(card: Card, board: Board, gpu: str, day: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        "nccl": ".".join(map(str, nccl)) if isinstance(nccl, tuple) else nccl,
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if has_nccl else None,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "perfsim": __version__,

@@ -8,7 +8,7 @@ import pytest
 
 import perfsim as ps
 from perfsim.core.model import Model
-from perfsim.formulas.parameters import count
+from perfsim.formulas.parameters import adapter_parameters, count
 from perfsim.inputs.runs import read_runs
 from perfsim.measure import training
 from perfsim.measure.session import Row, Save, work_off
@@ -102,9 +102,8 @@ def test_small_models_train(cpu: Any, board: PretendedBoard, step: Step) -> None
     row = training.train(cpu, board, small(step.model), step, 0.05)
     assert 0 < row["loss"] < 10
     assert row["n_steps"] >= 3
-    rank, model = step.lora_rank, small(step.model)
-    widths = 4 * 64 + 2 * 32 + 3 * 128 + 3 * 64 + 4 * 64  # inputs and outputs of the seven products
-    assert row["n_trained"] == (model.layers * rank * widths if rank else row["n_params"])
+    adapters = adapter_parameters(small(step.model), step.lora_rank)
+    assert row["n_trained"] == (adapters if step.lora_rank else row["n_params"])
 
 
 def test_products_are_those_of_the_graph(cpu: Any) -> None:
