@@ -43,8 +43,8 @@ def power_works(
 
     found = [work("idle", "", seconds, lambda samples: _idle(board, seconds, samples))]
     for case in _loads(card.capability, is_quick):
-        name = f"product {case.m}" if isinstance(case, Product) else f"{case.op} {case.bytes / GIGA:.2g} GB"
-        found.append(work(name, case.dtype, seconds + 2.0, _loading(card, board, case, seconds)))
+        what = f"product {case.m}" if isinstance(case, Product) else f"{case.op} {case.bytes / GIGA:.2g} GB"
+        found.append(work(f"{case.dtype} {what}", case.dtype, seconds + 2.0, _loading(card, board, case, seconds)))
     for step in training_loads(card.capability, is_quick):
         expected = seconds + EAGER_SECONDS
         found.append(work(step.label, step.precision, expected, _training(card, board, models, step, seconds)))

@@ -101,6 +101,7 @@ def l4(monkeypatch: pytest.MonkeyPatch) -> Any:
     from tests.measure.conftest import CpuCard, PretendedBoard
     from tests.measure.test_training import small
 
+    model = small("gpt2")
     shapes = [(16 + i, 8, 8) for i in range(16)]
     chosen: list[Any] = [cases.Product("fp32", *shape) for shape in shapes]
     chosen += [cases.Stream("fp32", "add", rows, columns) for rows, columns, _ in shapes]
@@ -108,7 +109,7 @@ def l4(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(board, "open_board", lambda uuid: PretendedBoard())
     monkeypatch.setattr(cases, "kernel_cases", lambda *_: chosen)
     monkeypatch.setattr(steps, "training_steps", lambda *_: [steps.Step("gpt2", 16, 2, "fp32")])
-    monkeypatch.setattr("perfsim.inputs.catalogue.Catalogue.model", lambda self, key: small(key))
+    monkeypatch.setattr("perfsim.inputs.catalogue.Catalogue.model", lambda self, key: model)
 
 
 def test_kernels_end_to_end(l4: Any, tmp_path: Path) -> None:
