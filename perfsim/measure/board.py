@@ -100,13 +100,12 @@ class NvmlBoard:
     def read(self) -> Reading:
         """The board now."""
         n, ask = self._nvml, self._ask
-        reasons = getattr(n, "nvmlDeviceGetCurrentClocksEventReasons", n.nvmlDeviceGetCurrentClocksThrottleReasons)
         return Reading(
             sm_mhz=ask(n.nvmlDeviceGetClockInfo, n.NVML_CLOCK_SM),
             memory_mhz=ask(n.nvmlDeviceGetClockInfo, n.NVML_CLOCK_MEM),
-            watts=_scaled(ask(n.nvmlDeviceGetPowerUsage)),
+            watts=_scaled(self._instant_milliwatts() or ask(n.nvmlDeviceGetPowerUsage)),
             celsius=ask(n.nvmlDeviceGetTemperature, n.NVML_TEMPERATURE_GPU),
-            throttle=ask(reasons),
+            throttle=ask(n.nvmlDeviceGetCurrentClocksThrottleReasons),
         )
 
     def joules(self) -> float | None:
@@ -124,6 +123,13 @@ class NvmlBoard:
             "max_sm_mhz": ask(n.nvmlDeviceGetMaxClockInfo, n.NVML_CLOCK_SM),
             "max_mem_mhz": ask(n.nvmlDeviceGetMaxClockInfo, n.NVML_CLOCK_MEM),
         }
+
+    def _instant_milliwatts(self) -> Any:
+        """What newer drivers say of this moment; the other figure is the mean of a second on cards since Ampere."""
+        n = self._nvml
+        field = getattr(n, "NVML_FI_DEV_POWER_INSTANT", None)
+        found = self._ask(n.nvmlDeviceGetFieldValues, [field]) if field is not None else None
+        return found[0].value.uiVal if found and found[0].nvmlReturn == 0 else None
 
     def _ask(self, question: Callable[..., Any], *more: Any) -> Any:
         try:
