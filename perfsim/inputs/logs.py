@@ -21,7 +21,7 @@ KNOWN = (
     " metrics.csv, a trace of PyTorch's profiler, CSV of nvidia-smi --query-gpu"
 )
 MAX_LOG_BYTES = int(256 * MIB)
-_NCCL_TESTS = re.compile(r"^#\s*(nThread \d+ nGpus|.*\bbusbw\b)", re.MULTILINE)
+_NCCL_TESTS = re.compile(r"^#[ \t]*(nThread \d+ nGpus|.*\bbusbw\b)", re.MULTILINE)
 
 
 def read_log(path: Path) -> Reading:

@@ -136,6 +136,8 @@ def _steps(events: list[Table]) -> Iterator[tuple[int, float, float]]:
 
 def _busy_share(events: list[Table], begin: float, end: float) -> float:
     """The share of the time from `begin` to `end` in which any kernel or copy runs, of one GPU the most."""
+    if end <= begin:  # of times beyond what a float tells apart
+        return 0.0
     spans: dict[float, list[tuple[float, float]]] = {}
     for event in events:
         arguments = event.get("args")

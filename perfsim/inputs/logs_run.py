@@ -14,7 +14,7 @@ from perfsim.calibration.validate import replay_one
 from perfsim.core.hardware import System
 from perfsim.core.plan import ContextExchange, Offload, Plan, Recompute, Schedule
 from perfsim.core.software import Software
-from perfsim.core.workload import Workload
+from perfsim.core.workload import Head, Workload
 from perfsim.errors import InputError
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.files import Document, problem, raise_problems, read_toml
@@ -237,7 +237,7 @@ def _precision_and_extras(stated: Stated) -> tuple[dict[str, str], dict[str, Any
         extras["params"] = "fp32" if key == "amp-bf16" else "bf16"
     said = {
         "decoder_seq": workload.decoder_seq_len,
-        "mlm_positions": workload.head_positions if workload.head_positions != workload.seq_len else 0,
+        "mlm_positions": workload.head_positions if workload.head is Head.LANGUAGE_MODEL else 0,
         "optimizer_in_backward": "y" if workload.optimizer_in_backward else "",
         "chunked_ce": "y" if workload.loss_chunks == CHUNKS else "",
         "double_quant": "y" if workload.task == "qlora" else "",
@@ -253,7 +253,9 @@ def _precision_and_extras(stated: Stated) -> tuple[dict[str, str], dict[str, Any
 
 def _check_row(target: Path, row: dict[str, str], run: MeasuredRun, catalogue: Catalogue) -> None:
     """Refuse a row that does not replay as the run."""
-    todo = "leave out the table: the figures above stand without it"
+    todo = "leave out the table: the comparison stands without it"
+    if run.workload is not None and run.workload.model.nets:
+        raise InputError(problem(target, None, "has no columns for models of images", todo))
     again, calibration = run_of(target, row, catalogue), catalogue.calibration()
     here, there = replay_one(run, calibration), replay_one(again, calibration)
     if reason := here.problem or there.problem:
