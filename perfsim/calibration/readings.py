@@ -8,7 +8,7 @@ import numpy as np
 
 WARM_UP_STEPS = 5  # left out where there is enough besides: allocator, autotuning and clocks settle in them
 
-ONE_RUN = 0.2  # two logs whose steps lie further apart are not of one run
+ONE_RUN, ONE_ROUGH_RUN = 1.2, 2.0  # two logs whose steps differ by a larger factor are not of one run
 MEMORY_KINDS = ("allocated", "reserved", "nvidia-smi")  # the more it says, the earlier
 
 
@@ -167,7 +167,8 @@ def _sessions(spans: Sequence[Span]) -> list[list[Span]]:
 
 def _agree(clock: Reading, other: Reading) -> None:
     """Raise ValueError where two logs tell steps or batches of two runs."""
-    if other.step_seconds and abs(other.step_seconds / clock.step_seconds - 1.0) > ONE_RUN:
+    most = ONE_ROUGH_RUN if clock.is_rough or other.is_rough else ONE_RUN
+    if other.step_seconds and not 1.0 / most <= other.step_seconds / clock.step_seconds <= most:
         here, there = f"{clock.step_seconds:.4g} s in {clock.source}", f"{other.step_seconds:.4g} s in {other.source}"
         raise ValueError(f"a step takes {here} and {there}")
     tolerance = clock.batch_tolerance + other.batch_tolerance

@@ -20,8 +20,8 @@ KNOWN = (
     "trainer_state.json or all_results.json of Hugging Face, output of Megatron-LM, NeMo or torchtitan, Lightning's"
     " metrics.csv, a trace of PyTorch's profiler, CSV of nvidia-smi --query-gpu"
 )
-MAX_LOG_BYTES = int(256 * MIB)
-_NCCL_TESTS = re.compile(r"^#[ \t]*(nThread \d+ nGpus|.*\bbusbw\b)", re.MULTILINE)
+MAX_TRACE_BYTES, MAX_LOG_BYTES = int(256 * MIB), int(64 * MIB)
+_NCCL_TESTS = re.compile(r"^#(?:\s{0,4}nThread \d{1,9} nGpus|.{0,200}?\bbusbw\b)", re.MULTILINE)
 
 
 def read_log(path: Path) -> Reading:
@@ -31,11 +31,15 @@ def read_log(path: Path) -> Reading:
     """
     if _is_packed(path):
         raise InputError(problem(path, None, "is compressed", "unpack it with gunzip"))
-    text = read_text(path, MAX_LOG_BYTES)
+    text = read_text(path, MAX_TRACE_BYTES)
     if not text.strip():
         raise InputError(problem(path, None, "is empty", f"give a log; known are {KNOWN}"))
     if is_json(text):
         return read_json_log(path, text)
+    if len(text) > MAX_LOG_BYTES:
+        raise InputError(
+            problem(path, None, f"is larger than {MAX_LOG_BYTES // MIB:.0f} MiB", "give a part of its lines")
+        )
     kind = table_kind(path, text)
     if kind:
         return {"lightning": lightning_reading, "nvidia-smi": smi_reading}[kind](path, text)

@@ -56,7 +56,8 @@ def trainer_reading(path: Path, data: Table) -> Reading:
     """What the Trainer's state tells.
 
     The last entry of a training has its whole seconds, evaluations in it among them, which are taken off where their
-    seconds stand before it. Only with include_num_input_tokens_seen do the entries of steps have seconds, too.
+    seconds stand before it. Only with include_num_input_tokens_seen do the entries of steps have seconds, too. A
+    training that was resumed counts the steps of before without their seconds, and does not say so.
     Source: huggingface/transformers:src/transformers/trainer_callback.py (TrainerState),
     src/transformers/trainer_utils.py (speed_metrics), src/transformers/trainer.py (log).
     Raises: InputError for a state without seconds, such as that of a checkpoint.

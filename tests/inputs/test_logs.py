@@ -210,6 +210,7 @@ def test_the_better_figure_counts_whatever_the_order() -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
+        (Reading("b", "b", step_seconds=2.1, is_rough=True), "a step takes 1 s in a and 2.1 s in b"),
         (Reading("b", "b", step_seconds=1.3), "a step takes 1 s in a and 1.3 s in b"),
         (Reading("b", "b", global_batch_size=65), "the global batch is 64 in a and 65 in b"),
         (Reading("b", "b", stated={"gpus": 4}), "gpus is 8 in one log and 4 in b"),
@@ -237,6 +238,8 @@ def test_every_broken_log_is_told(tmp_path: Path) -> None:
         ("", "is empty"),
         (" \n\n", "is empty"),
         ("hello\n", "has no known format; known are trainer_state.json"),
+        ("#" + " " * 10**6, "has no known format"),  # in no time
+        ("step: 1 " * 10**4, "has no known format"),
         ("# nThread 1 nGpus 2 minBytes 1024\n", "nccl-tests, not of a training run; fit it with `perfsim calibrate"),
         ("{}", "a.log:1: is JSON, but neither"),
         ("[]", "no ProfilerStep; profile with a schedule"),
