@@ -104,7 +104,7 @@ def measured_run(reading: Reading, stated: Stated, path: Path, name: str = "") -
         what = f"{reading.source} tells neither a step's time nor memory"
         raise InputError(problem(path, None, what, "add a log that does"))
     return MeasuredRun(
-        run_id=name or path.stem,
+        run_id=_harmless(name or path.stem),
         source=_harmless(reading.source),
         role="dev",
         quality="b" if reading.is_rough else "a",
@@ -144,7 +144,7 @@ def runs_table(target: Path, run: MeasuredRun, stated: Stated, reading: Reading,
 
 
 def _harmless(text: str) -> str:
-    """A file's name as a cell that no spreadsheet takes for a formula."""
+    """A name as a cell that no spreadsheet takes for a formula."""
     plain = printable(text)[:1000].strip()
     return f"./{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
 
