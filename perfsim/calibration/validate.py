@@ -132,7 +132,7 @@ def replay(
     Raises: nothing on runs.
     """
     found: dict[int, Replayed] = {i: Replayed(run, problem=run.problem) for i, run in enumerate(runs) if run.problem}
-    for chosen in _stacks(runs):
+    for chosen in stacks(runs):
         found |= zip(chosen, _replay_stack([runs[i] for i in chosen], calibration, estimate), strict=True)
         if report:
             report(len(found), len(runs))
@@ -159,7 +159,7 @@ def _error(predicted: float, measured: float) -> float | None:
     return predicted / measured - 1.0 if predicted > 0 and measured > 0 else None
 
 
-def _stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
+def stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
     """Indices of runs that may be costed together: alike in all that is no number of a formula."""
     found: dict[Hashable, list[int]] = defaultdict(list)
     for i, run in enumerate(runs):
@@ -171,26 +171,33 @@ def _stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
     return [chosen[at : at + ROWS_AT_ONCE] for chosen in found.values() for at in range(0, len(chosen), ROWS_AT_ONCE)]
 
 
-def _replay_stack(runs: Sequence[MeasuredRun], calibration: Calibration, estimate: Estimator) -> list[Replayed]:
-    """Predictions of runs that share everything but numbers, from one call."""
-    first = runs[0]
+def stacked(runs: Sequence[MeasuredRun]) -> tuple[Workload, System, Plan, Software]:
+    """Runs of one of `stacks` as the records of one estimate, their numbers arrays over runs unless there is one.
+
+    Raises: ValueError for a run that cannot be replayed.
+    """
+    first: Any = runs[0]
     if first.workload is None or first.software is None:
         raise ValueError(f"{first.run_id} cannot be replayed")
-    workload: Any = first.workload
-    system: Any = first.system
-    plan: Any = first.plan
-    if len(runs) > 1:
-        columns: Any = {name: np.array([getattr(run.workload, name) for run in runs]) for name in _STACKED}
-        workload = replace(first.workload, **columns)
-        system, plan = stack([run.system for run in runs]), stack([run.plan for run in runs])
-    answer = estimate(workload, system, plan, first.software, calibration)
+    if len(runs) == 1:
+        return first.workload, first.system, first.plan, first.software
+    columns: Any = {name: np.array([getattr(run.workload, name) for run in runs]) for name in _STACKED}
+    systems: Any = [run.system for run in runs]
+    plans: Any = [run.plan for run in runs]
+    return replace(first.workload, **columns), stack(systems), stack(plans), first.software
+
+
+def _replay_stack(runs: Sequence[MeasuredRun], calibration: Calibration, estimate: Estimator) -> list[Replayed]:
+    """Predictions of runs that share everything but numbers, from one call."""
+    workload, system, plan, software = stacked(runs)
+    answer = estimate(workload, system, plan, software, calibration)
     column = partial(_column, count=len(runs))
     memory = answer.memory
     peak = column(plan.gpus * peak_flops_per_s(system.gpu, workload.precision.matmul))
     chance = _fit_probability(answer)
     is_open = np.array([NO_RECOMPUTATION in run.assumptions for run in runs])
     if np.any(is_open):  # a run whose recomputation is unknown may have it
-        again = estimate(workload, system, replace(plan, recompute=Recompute.FULL), first.software, calibration)
+        again = estimate(workload, system, replace(plan, recompute=Recompute.FULL), software, calibration)
         chance = np.where(is_open, _fit_probability(again), chance)
     figures = (
         answer.time.total_seconds, memory.allocated_bytes, memory.total_bytes, memory.reserved_bytes, answer.problems,

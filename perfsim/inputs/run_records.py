@@ -5,17 +5,15 @@ from math import ceil
 from typing import Any
 
 from perfsim.calibration.runs import NO_RECOMPUTATION, UNSTATED_MICRO_BATCH
-from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
 from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.plan import ContextExchange, Offload, Plan, Recompute
 from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload, model_of
 from perfsim.formulas.parameters import count
-from perfsim.inputs.collectives import Presets
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.run_models import RunModel
 from perfsim.inputs.run_row import RunRow
-from perfsim.inputs.system import box_spec, to_system
+from perfsim.inputs.system import SystemSpec, box_spec
 
 DEFAULT_LORA_RANK = 8
 SHARDING_STAGES = {"": 0, "none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "hsdp": 3}
@@ -164,9 +162,7 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
     )
 
 
-def system_of(
-    row: RunRow, key: str, gpu: Gpu, card: GpuSpec, collectives: Presets, assumptions: list[str]
-) -> System | None:
+def system_of(row: RunRow, key: str, card: GpuSpec, assumptions: list[str]) -> SystemSpec | None:
     """The machines of the row, built from its card, fabric and network; None where the card has no such fabric."""
     per_node = row.gpus_per_node
     spec = box_spec(key, card, per_node)
@@ -183,8 +179,7 @@ def system_of(
         spec = spec.model_copy(update={"topology": "pcie", "nvlink_gb_per_s": None, "peer_to_peer": peer})
     nodes = ceil(row.n_gpus / per_node)
     network = _network(row, card, assumptions) if nodes > 1 else {}
-    spec = spec.model_copy(update=network | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
-    return to_system(f"run-{row.run_id}", spec, gpu, card, collectives)
+    return spec.model_copy(update=network | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
 
 
 def _network(row: RunRow, card: GpuSpec, assumptions: list[str]) -> dict[str, Any]:

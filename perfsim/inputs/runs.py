@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfsim.calibration.runs import MeasuredRun
-from perfsim.core.hardware import Gpu, System
+from perfsim.core.hardware import Gpu
 from perfsim.core.software import Software
 from perfsim.errors import InputError, PerfsimError, UnknownNameError
 from perfsim.inputs.gpu import GpuSpec
+from perfsim.inputs.knobs import knobs
 from perfsim.inputs.power_limit import limit_fault, with_power_limit
 from perfsim.inputs.run_models import RunModel, read_gpus, read_models
 from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_of
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
 from perfsim.inputs.run_software import software_of
 from perfsim.inputs.run_unstated import completed
+from perfsim.inputs.system import to_system
 from perfsim.inputs.tables import Cells, Complaints, read_table, tables_in
 from perfsim.units import GIGA
 
@@ -180,22 +182,25 @@ def _with_records(
     if problem:
         return replace(facts, problem=problem)
     if row.system:
-        system: System | None = catalogue.system(row.system)
+        system, spec = catalogue.system(row.system), catalogue.system_spec(row.system)
     else:
-        system = system_of(row, gpu.key, gpu, card, catalogue.collectives, assumptions)
-    if system is None:
-        return replace(facts, problem=f"the card has no NVLink, but fabric is {row.fabric}")
+        built = system_of(row, gpu.key, card, assumptions)
+        if built is None:
+            return replace(facts, problem=f"the card has no NVLink, but fabric is {row.fabric}")
+        spec, system = built, to_system(f"run-{row.run_id}", built, gpu, card, catalogue.collectives)
     if watts := row.whole("power_limit_w"):
         control = catalogue.calibration().control
         if fault := limit_fault(gpu, watts, control):
             return replace(facts, problem=f"power_limit_w: {fault[0]}")
         system = with_power_limit(system, watts, control)
+    workload = workload_of(row, model, software.framework, assumptions)
     return replace(
         facts,
         system=system,
         plan=plan_of(row, software.framework, model.model.layers + model.model.encoder_layers, assumptions),
-        workload=workload_of(row, model, software.framework, assumptions),
+        workload=workload,
         software=software,
+        knobs=tuple(knobs(workload, gpu, card, spec, software, catalogue, bool(note))),
         software_note=note,
         assumptions=tuple(assumptions),
     )
