@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from perfsim import paths
+from perfsim.calibration.accuracy import summary
 from perfsim.calibration.runs import MeasuredRun
-from perfsim.calibration.validate import Replayed, replay, replay_one, summary
+from perfsim.calibration.validate import Replayed, replay, replay_one
 from perfsim.inputs.catalogue import catalogue
 from perfsim.inputs.runs import read_runs
 
