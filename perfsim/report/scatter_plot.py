@@ -87,7 +87,8 @@ def _draw(axes: "Axes", points: Sequence[_Point]) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     label = f"within {100 * BAND:.0f} %"
     axes.fill_between(ends, (1 - BAND) * ends, (1 + BAND) * ends, color="#dedede", linewidth=0, label=label, zorder=1)
-    axes.plot(ends, ends, color=INK, linewidth=0.8, zorder=2)
+    for factor, line in ((1 - BAND, ":"), (1.0, "-"), (1 + BAND, ":")):
+        axes.plot(ends, factor * ends, line, color=INK, linewidth=0.7, zorder=5)
     _draw_bars(axes, points)
     for name, (mark, edge, face) in _marks(points).items():
         chosen = [point for point in points if point.family == name]
@@ -96,7 +97,7 @@ def _draw(axes: "Axes", points: Sequence[_Point]) -> None:
             x, y, mark, markersize=7.0 if name == ANCHORS else 4.0, markeredgecolor=edge, markerfacecolor=face,
             markeredgewidth=0.7, label=f"{name} ({len(chosen):,})", zorder=4 if name == ANCHORS else 3,
         )  # fmt: skip
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="upper left", framealpha=1.0, edgecolor="white")
 
 
 def _draw_bars(axes: "Axes", points: Sequence[_Point]) -> None:

@@ -41,8 +41,9 @@ def validation_lines(groups: Sequence[Group], by: str) -> Iterator[RenderableTyp
     yield Text(f"worst steps: {worst or 'none'}")
     for reason, count in list(everything.reasons.items())[:MOST_REASONS]:
         yield Text(f"not replayed, {count:,}: {printable(reason)}")
-    yield Text("errors are predicted / measured - 1 in %; constant: MAPE of the constant-utilisation baseline;")
-    yield Text("inside: share of the measurements that lie inside their 90 % intervals")
+    yield Text("errors are predicted / measured - 1 in %; constant: MAPE of the constant-utilisation baseline")
+    if everything.time.coverage is not None:
+        yield Text("inside: share of the measurements that lie inside their 90 % intervals")
 
 
 def verdict_lines(everything: Group) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The accuracy on perfsim's own runs as a page: every group, sets that have a name, and what rivals reach on them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -45,21 +46,30 @@ def write_page(
 
     Raises: InputError when a file cannot be written.
     """
+    repositories = {one.run.collection: re.split(r"[@:]", one.run.source)[0] for one in replayed}
     order = {choice: ranking(alternatives(replayed, choice)) for choice in CHOICES}
-    write(str(Path(folder) / PAGE), page_text(accounts, rivals, order))
+    write(str(Path(folder) / PAGE), page_text(accounts, rivals, order, repositories))
     write_picture(str(Path(folder) / TIME_PICTURE), lambda: scatter_picture(replayed, "time"))
     write_picture(str(Path(folder) / MEMORY_PICTURE), lambda: scatter_picture(replayed, "memory"))
 
 
 def page_text(
-    accounts: Mapping[str, Sequence[Group]], rivals: Sequence[Rival], order: Mapping[Choice, Sequence[Ranking]]
+    accounts: Mapping[str, Sequence[Group]],
+    rivals: Sequence[Rival],
+    order: Mapping[Choice, Sequence[Ranking]],
+    repositories: Mapping[str, str],
 ) -> str:
-    """The page as Markdown; `accounts` as accuracy.summaries has them, `order` the rankings of each choice."""
+    """The page as Markdown.
+
+    accounts: as accuracy.summaries has them; order: the rankings of each choice; repositories: where a source's runs
+    were published.
+    """
     parts = [_INTRODUCTION, "## All runs\n", "".join(f"- {line}\n" for line in verdict_lines(accounts["set"][0]))]
-    parts += ["## Sets that have a name\n", _SETS, _times("set", accounts["set"], _figures_of(rivals))]
+    parts += ["## Sets that have a name\n", _SETS, _times("set", accounts["set"], "rivals", _figures_of(rivals))]
     parts += ["The rivals' figures, from scenarios/validation/rivals.csv:\n", _sources(rivals)]
     for kind in ("source", "gpu", "model", "software"):
-        parts += [f"## Step time by {KINDS[kind]}\n", _times(kind, accounts[kind])]
+        notes = repositories if kind == "source" else {}
+        parts += [f"## Step time by {KINDS[kind]}\n", _times(kind, accounts[kind], "published in", notes)]
     for kind, groups in accounts.items():
         rows = [(group.name, memory_cells(group)) for group in groups if group.memory.count]
         parts += [f"## Peak memory by {KINDS[kind]}\n", _table(KINDS[kind], MEMORY_TITLES, rows)]
@@ -67,16 +77,16 @@ def page_text(
     return "\n".join(parts)
 
 
-_SETS = """Measurements that others quote, and sources cut where they differ (scenarios/validation/sets.csv). The first five are
-anchors, which are never fitted. *rivals*: MAPE of other programs, the best first.
+_SETS = """Measurements that others quote, and sources cut where they differ: scenarios/validation/sets.csv. The first
+five are anchors, which are never fitted. *rivals*: MAPE of other programs, the best first.
 """
 
 
-def _times(kind: str, groups: Sequence[Group], rivals: Mapping[str, str] | None = None) -> str:
-    """A row a group with measured steps."""
-    titles = [*TIME_TITLES, *LEFT_OUT_TITLES, "rivals"]
+def _times(kind: str, groups: Sequence[Group], title: str, notes: Mapping[str, str]) -> str:
+    """A row a group with measured steps, a note by its name at the end."""
+    titles = [*TIME_TITLES, *LEFT_OUT_TITLES, title]
     rows = [
-        (group.name, [*time_cells(group), *left_out_cells(group), (rivals or {}).get(group.name, "")])
+        (group.name, [*time_cells(group), *left_out_cells(group), notes.get(group.name, "")])
         for group in groups
         if group.time.count
     ]
