@@ -139,6 +139,8 @@ def runs(
     from perfsim.calibration.accuracy import summaries
     from perfsim.calibration.budgets import RECORD, worse
     from perfsim.calibration.budgets import record as recorded
+    from perfsim.calibration.ranking import CHOICES, alternatives
+    from perfsim.calibration.ranking import ranking as ranked
     from perfsim.calibration.validate import replay
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.runs import read_runs
@@ -166,7 +168,8 @@ def runs(
     if record:
         write(record, budgets_text(recorded(accounts)))
     if page:
-        write_page(page, replayed, accounts, read_rivals(folder / "rivals.csv"))
+        order = {choice: ranked(alternatives(replayed, choice)) for choice in CHOICES}
+        write_page(page, replayed, accounts, read_rivals(folder / "rivals.csv"), order)
     if json_file:
         write(json_file, validation_json(replayed, accounts[by], by))
     if "-" not in (json_file, record):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from perfsim.calibration.accuracy import Group, Rival
-from perfsim.calibration.ranking import CHOICES, Choice, Ranking, alternatives, ranking
+from perfsim.calibration.ranking import Choice, Ranking
 from perfsim.calibration.validate import Replayed
 from perfsim.report.export import markdown_text, write
 from perfsim.report.picture import write_picture
@@ -40,14 +40,17 @@ fit that a prediction rests on; the three figures are MAPE, median and bias. Col
 
 
 def write_page(
-    folder: str, replayed: Sequence[Replayed], accounts: Mapping[str, Sequence[Group]], rivals: Sequence[Rival]
+    folder: str,
+    replayed: Sequence[Replayed],
+    accounts: Mapping[str, Sequence[Group]],
+    rivals: Sequence[Rival],
+    order: Mapping[Choice, Sequence[Ranking]],
 ) -> None:
-    """Writes the page and its two pictures into the folder.
+    """Writes the page and its two pictures into the folder; see page_text.
 
     Raises: InputError when a file cannot be written.
     """
     repositories = {one.run.collection: re.split(r"[@:]", one.run.source)[0] for one in replayed}
-    order = {choice: ranking(alternatives(replayed, choice)) for choice in CHOICES}
     write(str(Path(folder) / PAGE), page_text(accounts, rivals, order, repositories))
     write_picture(str(Path(folder) / TIME_PICTURE), lambda: scatter_picture(replayed, "time"))
     write_picture(str(Path(folder) / MEMORY_PICTURE), lambda: scatter_picture(replayed, "memory"))
