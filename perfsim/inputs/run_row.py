@@ -62,6 +62,7 @@ class RunRow:
     precision: str
     run_id: str = ""
     source: str = ""
+    system: str = ""
     gpus_per_node: int = 0  # all of up to 8 GPUs, else 8
     fabric: str = ""  # single for one GPU, else unknown
     internode: str = ""  # none within a node, else unknown

@@ -112,9 +112,13 @@ def release_date(text: str) -> str:
 def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str]:
     """The entry nearest to what the row says, and why it was chosen; "" when it describes the row's stack.
 
-    Where the row's own attention kernel differs from the entry's, the row's counts.
+    A row may name the entry by its key. Else, where the row's own attention kernel differs from the entry's, the row's
+    counts.
     """
     text = row.software or row.stack
+    named = next((entry for entry in entries if entry.key == row.software), None)
+    if named:
+        return named, ""
     rule = next((rule for rule in RULES if rule.fits(row)), None)
     framework = rule.framework if rule else "pytorch"
     date = release_date(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfsim.calibration.runs import MeasuredRun
-from perfsim.core.hardware import Gpu
+from perfsim.core.hardware import Gpu, System
 from perfsim.core.software import Software
 from perfsim.errors import InputError, PerfsimError, UnknownNameError
 from perfsim.inputs.gpu import GpuSpec
@@ -16,7 +16,7 @@ from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
 from perfsim.inputs.run_software import software_of
 from perfsim.inputs.run_unstated import completed
-from perfsim.inputs.tables import Complaints, read_table
+from perfsim.inputs.tables import Cells, Complaints, read_table, tables_in
 from perfsim.units import GIGA
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun]:
-    """The runs of these tables, in their order; a run_id names one run of all of them.
+    """The runs of these tables, or of a folder's runs.csv, in their order; a run_id names one run of all of them.
 
     A run_models.csv or missing_gpus.csv in a table's folder defines models (which then count before the specs') and
     cards that the specs lack.
@@ -33,7 +33,7 @@ def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun
     runs: list[MeasuredRun] = []
     complaints: list[str] = []
     seen: dict[str, str] = {}
-    for path in paths:
+    for path in tables_in(paths, ["runs.csv"]):
         try:
             runs += _Table(path, catalogue).runs(seen)
         except PerfsimError as error:
@@ -41,6 +41,18 @@ def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun
     if complaints:
         raise InputError("\n".join(complaints))
     return runs
+
+
+def run_of(path: Path, cells: Cells, catalogue: "Catalogue") -> MeasuredRun:
+    """The run that a row with these cells would be in the table at `path`.
+
+    Raises: InputError with what is wrong with the row.
+    """
+    complaints = Complaints(path)
+    found = _Table(path, catalogue).run(cells, complaints)
+    complaints.stop()
+    assert found is not None  # noqa: S101 (no complaints, so there is a row)
+    return found
 
 
 class _Table:
@@ -76,6 +88,13 @@ class _Table:
         complaints.stop()
         return [self._run(row) for row in rows]
 
+    def run(self, cells: Cells, complaints: Complaints) -> MeasuredRun | None:
+        """The run of one row, None after a complaint."""
+        row = run_row(0, cells, complaints)
+        if row:
+            self._look_up(row, complaints)
+        return self._run(row) if row and not complaints else None
+
     def _look_up(self, row: RunRow, complaints: Complaints) -> None:
         """Find the row's card and model, or complain."""
         for column, name, load in (("gpu", row.gpu, self._gpu), ("model", row.model, self._model)):
@@ -84,6 +103,20 @@ class _Table:
             except UnknownNameError as error:
                 beside = "missing_gpus.csv" if column == "gpu" else "run_models.csv"
                 complaints.add(row.line, f"{column}: {error}", f"or define it in {beside} beside the table")
+        if row.system:
+            self._check_system(row, complaints)
+
+    def _check_system(self, row: RunRow, complaints: Complaints) -> None:
+        """Complain about a system that the specs lack, or that cannot be the row's."""
+        try:
+            system = self._catalogue.system(row.system)
+        except UnknownNameError as error:
+            complaints.add(row.line, f"system: {error}", "")
+            return
+        if row.gpu not in self._own_gpus and system.gpu.key != self._catalogue.find("gpus", row.gpu):
+            complaints.add(row.line, f"system: {row.system} holds {system.gpu.key}", "correct system or gpu")
+        elif row.n_gpus > system.max_gpus:
+            complaints.add(row.line, f"system: {row.system} holds at most {system.max_gpus} GPUs", "correct n_gpus")
 
     def _gpu(self, name: str) -> tuple[Gpu, GpuSpec]:
         if name not in self._gpus:
@@ -146,7 +179,10 @@ def _with_records(
         problem = "a second network is trained beside the model"
     if problem:
         return replace(facts, problem=problem)
-    system = system_of(row, gpu.key, gpu, card, catalogue.collectives, assumptions)
+    if row.system:
+        system: System | None = catalogue.system(row.system)
+    else:
+        system = system_of(row, gpu.key, gpu, card, catalogue.collectives, assumptions)
     if system is None:
         return replace(facts, problem=f"the card has no NVLink, but fabric is {row.fabric}")
     if watts := row.whole("power_limit_w"):
