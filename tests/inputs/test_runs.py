@@ -50,10 +50,10 @@ def shipped() -> list[MeasuredRun]:
 
 
 def test_the_shipped_table_holds_what_the_readme_promises(shipped):
-    assert sum(run.role == "anchor" for run in shipped) == 30
-    assert len(shipped) >= 330
+    assert sum(run.role == "anchor" for run in shipped) == 33
+    assert len(shipped) >= 1600
     assert len({run.gpu_key for run in shipped}) >= 15
-    assert {run.quality for run in shipped} <= {"a", "b"}
+    assert {run.quality for run in shipped if run.role != "anchor"} <= {"a", "b"}
     assert all(run.source for run in shipped)
 
 
