@@ -132,7 +132,7 @@ def replay(
     Raises: nothing on runs.
     """
     found: dict[int, Replayed] = {i: Replayed(run, problem=run.problem) for i, run in enumerate(runs) if run.problem}
-    for chosen in _stacks(runs):
+    for chosen in stacks(runs):
         found |= zip(chosen, _replay_stack([runs[i] for i in chosen], calibration, estimate), strict=True)
         if report:
             report(len(found), len(runs))
@@ -159,7 +159,7 @@ def _error(predicted: float, measured: float) -> float | None:
     return predicted / measured - 1.0 if predicted > 0 and measured > 0 else None
 
 
-def _stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
+def stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
     """Indices of runs that may be costed together: alike in all that is no number of a formula."""
     found: dict[Hashable, list[int]] = defaultdict(list)
     for i, run in enumerate(runs):

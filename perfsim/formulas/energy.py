@@ -10,13 +10,17 @@ from perfsim.core.results import Energy, StepTime
 def gpu_watts(system: System, time: StepTime, busy_watts: Floats, held_watts: Floats) -> Floats:
     """Mean board power during a step [W].
 
-    busy_watts while the model's kernels run, held_watts (clocks up, nothing multiplied) while exchanges and the
-    optimizer do, idle while the GPU waits for the host, its memory or other stages. Source: docs/formulas.md#power.
+    busy_watts while the model's kernels run, held_watts (clocks up, nothing multiplied) while exchanges do, these and
+    the memory at its full rate while the optimizer does, idle while the GPU waits for the host, its memory or other
+    stages. Source: docs/formulas.md#energy.
     """
+    gpu = system.gpu
+    streaming = gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction * gpu.power.joules_per_byte
     waiting = time.launch_seconds + time.host_seconds + time.pipeline_bubble_seconds + time.offload_seconds
     kernels = time.forward_seconds + time.backward_seconds + time.recompute_seconds
     held = np.maximum(time.total_seconds - waiting - kernels, 0.0)
-    return (busy_watts * kernels + held_watts * held + system.gpu.power.idle_watts * waiting) / time.total_seconds
+    joules = busy_watts * kernels + held_watts * held + streaming * time.optimizer_seconds
+    return (joules + gpu.power.idle_watts * waiting) / time.total_seconds
 
 
 def energy(system: System, gpu_seconds: Floats, watts: Floats, pue: float) -> Energy:

@@ -29,6 +29,7 @@ class ProcessSpec(Spec):
     """What the cards that `match` draw at their lowest core voltage, and how their voltage rises with the clock."""
 
     match: Match
+    nanometres: Annotated[int, Field(ge=1, le=100)]
     idle_share: Share
     busy_nanojoules_per_clock: Annotated[float, Field(gt=0, le=100)]
     picojoules_per_flop: Mapping[str, Picojoules]

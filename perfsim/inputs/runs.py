@@ -16,7 +16,7 @@ from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
 from perfsim.inputs.run_software import software_of
 from perfsim.inputs.run_unstated import completed
-from perfsim.inputs.tables import Complaints, read_table
+from perfsim.inputs.tables import Cells, Complaints, read_table
 from perfsim.units import GIGA
 
 if TYPE_CHECKING:
@@ -43,11 +43,19 @@ def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun
     return runs
 
 
+def runs_of(path: Path, rows: Sequence[tuple[int, Cells]], catalogue: "Catalogue") -> list[MeasuredRun]:
+    """The runs of these lines and cells of a table whose measurements stand in columns of its own.
+
+    Raises: InputError with what is wrong with them.
+    """
+    return _Table(path, catalogue, must_measure=False).runs_of(rows, {})
+
+
 class _Table:
     """One table with what its rows refer to; a card, a model or a stack is looked up once."""
 
-    def __init__(self, path: Path, catalogue: "Catalogue") -> None:
-        self._path, self._catalogue = path, catalogue
+    def __init__(self, path: Path, catalogue: "Catalogue", must_measure: bool = True) -> None:
+        self._path, self._catalogue, self._must_measure = path, catalogue, must_measure
         models, gpus = path.parent / "run_models.csv", path.parent / "missing_gpus.csv"
         self._own_models = read_models(models) if models.is_file() else {}
         self._own_gpus = read_gpus(gpus, catalogue.names("gpus")) if gpus.is_file() else {}
@@ -62,9 +70,13 @@ class _Table:
         if table and not any(name in table[0][1] for name in (*MEASURED, "outcome")):
             complaints.add(1, f"no column of measurements: {', '.join(MEASURED)}", "add one, or outcome with oom")
             complaints.stop()
+        return self.runs_of(table, seen)
+
+    def runs_of(self, table: Sequence[tuple[int, Cells]], seen: dict[str, str]) -> list[MeasuredRun]:
+        complaints = Complaints(self._path)
         rows = []
         for line, cells in table:
-            row = run_row(line, completed(cells), complaints)
+            row = run_row(line, completed(cells), complaints, self._must_measure)
             if row and row.run_id in seen:
                 complaints.add(line, f"run_id: {row.run_id} stands in {seen[row.run_id]} too", "give each run its own")
             elif row:

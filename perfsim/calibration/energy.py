@@ -1,0 +1,56 @@
+"""Measured power of training runs, and the parts of a board's power that a fit may change."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perfsim.calibration.runs import MeasuredRun
+from perfsim.core.power import CardPower, ProcessPower
+from perfsim.formulas.power import card_power
+
+
+@dataclass(frozen=True)
+class PoweredCard:
+    """A card as its power model sees it, before anything is fitted.
+
+    process: the architecture's numbers in specs/calibration/power.toml; nanometres: of its process; clock_hz: what
+    the card really boosts to; joules_per_byte of its `memory_type`.
+    """
+
+    key: str
+    architecture: str
+    nanometres: int
+    memory_type: str
+    clock_hz: float
+    multiprocessors: int
+    board_watts: float
+    process: ProcessPower
+    joules_per_byte: float
+
+    def power(self, process: ProcessPower, joules_per_byte: float) -> CardPower:
+        """What the card draws with these numbers."""
+        return card_power(process, self.clock_hz, self.multiprocessors, self.board_watts, joules_per_byte)
+
+
+@dataclass(frozen=True)
+class PoweredRun:
+    """A run whose mean power was measured.
+
+    scope: "board" of one GPU, "waiting" of a board whose GPU waits for its host, "node" of a whole server at the wall,
+    "node-dc" behind its power supplies. relative_seconds: time over that at the board's own limit; 0: not told.
+    run.system holds the limit.
+    """
+
+    run: MeasuredRun
+    card: PoweredCard
+    scope: str
+    watts: float
+    relative_seconds: float = 0.0
+
+    @property
+    def network(self) -> str:
+        """The model, and the length of its sequences where there are any."""
+        work = self.run.workload
+        return "" if work is None else work.model.key if work.model.nets else f"{work.model.key} {work.seq_len}"
+
+
+Cards = Mapping[str, PoweredCard]
