@@ -1,7 +1,6 @@
-"""Measured power of training runs, and the parts of a board's power that a fit may change."""
+"""Measured power of training runs, and the cards whose numbers a fit of it may change."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perfsim.calibration.runs import MeasuredRun
 from perfsim.core.power import CardPower, ProcessPower
@@ -12,8 +11,8 @@ from perfsim.formulas.power import card_power
 class PoweredCard:
     """A card as its power model sees it, before anything is fitted.
 
-    process: the architecture's numbers in specs/calibration/power.toml; nanometres: of its process; clock_hz: what
-    the card really boosts to; joules_per_byte of its `memory_type`.
+    process: the architecture's numbers in specs/calibration/power.toml, of `nanometres`; clock_hz: what the card
+    really boosts to; joules_per_byte of its `memory_type`.
     """
 
     key: str
@@ -29,6 +28,11 @@ class PoweredCard:
     def power(self, process: ProcessPower, joules_per_byte: float) -> CardPower:
         """What the card draws with these numbers."""
         return card_power(process, self.clock_hz, self.multiprocessors, self.board_watts, joules_per_byte)
+
+    @property
+    def own_power(self) -> CardPower:
+        """What the card draws with the numbers that it came with."""
+        return self.power(self.process, self.joules_per_byte)
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,25 @@ class PoweredRun:
     def network(self) -> str:
         """The model, and the length of its sequences where there are any."""
         work = self.run.workload
-        return "" if work is None else work.model.key if work.model.nets else f"{work.model.key} {work.seq_len}"
+        if work is None:
+            return "none"
+        return work.model.key if work.model.nets else f"{work.model.key} {work.seq_len}"
+
+    @property
+    def at_own_limit(self) -> "PoweredRun":
+        """The same run at the board's own limit, nothing measured."""
+        system = self.run.system
+        if system is None:
+            raise ValueError(f"{self.run.run_id} has no system")
+        gpu = replace(system.gpu, power_limit_watts=system.gpu.board_limit_watts)
+        return PoweredRun(replace(self.run, system=replace(system, gpu=gpu)), self.card, self.scope, 0.0)
 
 
-Cards = Mapping[str, PoweredCard]
+@dataclass(frozen=True)
+class LargeProduct:
+    """The rate of endless large products of one number format [FLOP/s], and that at full clock if nothing limited."""
+
+    card: PoweredCard
+    number_format: str
+    flops_per_s: float
+    burst_flops_per_s: float

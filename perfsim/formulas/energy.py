@@ -2,9 +2,14 @@
 
 import numpy as np
 
-from perfsim.core.hardware import System
+from perfsim.core.hardware import Gpu, System
 from perfsim.core.numbers import Floats, Ints
 from perfsim.core.results import Energy, StepTime
+
+
+def streaming_watts(gpu: Gpu) -> Floats:
+    """What the memory draws at its full rate [W]: bandwidth reached times joules of a byte."""
+    return gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction * gpu.power.joules_per_byte
 
 
 def gpu_watts(system: System, time: StepTime, busy_watts: Floats, held_watts: Floats) -> Floats:
@@ -14,13 +19,11 @@ def gpu_watts(system: System, time: StepTime, busy_watts: Floats, held_watts: Fl
     the memory at its full rate while the optimizer does, idle while the GPU waits for the host, its memory or other
     stages. Source: docs/formulas.md#energy.
     """
-    gpu = system.gpu
-    streaming = gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction * gpu.power.joules_per_byte
     waiting = time.launch_seconds + time.host_seconds + time.pipeline_bubble_seconds + time.offload_seconds
     kernels = time.forward_seconds + time.backward_seconds + time.recompute_seconds
     held = np.maximum(time.total_seconds - waiting - kernels, 0.0)
-    joules = busy_watts * kernels + held_watts * held + streaming * time.optimizer_seconds
-    return (joules + gpu.power.idle_watts * waiting) / time.total_seconds
+    joules = busy_watts * kernels + held_watts * held + streaming_watts(system.gpu) * time.optimizer_seconds
+    return (joules + system.gpu.power.idle_watts * waiting) / time.total_seconds
 
 
 def energy(system: System, gpu_seconds: Floats, watts: Floats, pue: float) -> Energy:

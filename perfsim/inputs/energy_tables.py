@@ -4,18 +4,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from perfsim.calibration.energy import PoweredCard, PoweredRun
+from perfsim.calibration.energy import LargeProduct, PoweredCard, PoweredRun
 from perfsim.calibration.runs import MeasuredRun
 from perfsim.errors import InputError, PerfsimError
+from perfsim.inputs.calibration import CardRules, card_calibration
 from perfsim.inputs.catalogue import Catalogue
+from perfsim.inputs.files import load
 from perfsim.inputs.run_row import COLUMNS
 from perfsim.inputs.runs import runs_of
 from perfsim.inputs.tables import Cells, Complaints, read_table
 from perfsim.paths import builtin
-from perfsim.units import MEGA, PICO
+from perfsim.units import MEGA, PICO, TERA
 
 SCOPES = ("board", "waiting", "node", "node-dc")
 BOUNDS = {"avg_power_w": 1e6, "power_limit_w": 1e4, "time_rel": 1e3}
+PRODUCTS = ("gpu", "dtype", "tflops", "source")
+LEAST_SHARE = 0.25  # half precision that a card multiplies without tensor cores is no product of the formula
 REQUIRED = ("gpu", "avg_power_w")
 WITHOUT_MODEL = ("run_id", "source", "gpu", "notes")
 
@@ -41,6 +45,24 @@ def read_energy(paths: Sequence[Path], catalogue: Catalogue) -> list[PoweredRun]
         raise InputError("\n".join(complaints))
     if not found:
         raise InputError("no measured power; name a table with the columns that docs/validation.md lists")
+    return found
+
+
+def read_products(catalogue: Catalogue) -> list[LargeProduct]:
+    """The largest products measured on the cards of processes that runs were measured on; perfsim's own table.
+
+    The share of the peak at full clock is that of the class of cards (calibration/cards.toml).
+    """
+    rules = load(builtin("specs") / "calibration" / "cards.toml", CardRules).rule
+    found = []
+    for _, cells in read_table(builtin("scenarios") / "validation" / "peak_products.csv", PRODUCTS, PRODUCTS):
+        key, name = cells["gpu"], cells["dtype"]
+        spec, rate = catalogue.gpu_spec(key), float(cells["tflops"]) * TERA
+        peak = (getattr(spec.peak_tflops, name) or 0.0) * TERA
+        if peak == 0.0 or (name != "fp32" and rate < LEAST_SHARE * peak):
+            continue
+        share = card_calibration(key, spec, rules).gemm_fraction[name]
+        found.append(LargeProduct(powered_card(key, catalogue), name, rate, share * peak))
     return found
 
 
