@@ -25,14 +25,9 @@ class PoweredCard:
     process: ProcessPower
     joules_per_byte: float
 
-    def power(self, process: ProcessPower, joules_per_byte: float) -> CardPower:
-        """What the card draws with these numbers."""
-        return card_power(process, self.clock_hz, self.multiprocessors, self.board_watts, joules_per_byte)
-
-    @property
-    def own_power(self) -> CardPower:
-        """What the card draws with the numbers that it came with."""
-        return self.power(self.process, self.joules_per_byte)
+    def power(self, process: ProcessPower) -> CardPower:
+        """What the card draws with these numbers of its process."""
+        return card_power(process, self.clock_hz, self.multiprocessors, self.board_watts, self.joules_per_byte)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 At each limit of a run two things were measured, the watts and the time over that at the board's own limit; of large
 products the rate that the limit leaves. Few numbers explain them, each with a physical cause: what waiting costs by
-kind of memory; a cycle of a multiprocessor; an operation of the vector units by process, of the tensor cores by
-architecture (other formats keep their ratio to these); the voltage's curve by process; a byte by memory.
+kind of memory; a cycle of a multiprocessor; an operation of the vector units, of the tensor cores by architecture
+(other formats keep their ratio to these); the clock from which the voltage rises by process, and how much it rises. A
+byte's energy, by memory, is not fitted: it cannot be told from the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,15 +26,15 @@ from perfsim.formulas.power import Activity, busy_joules, busy_seconds, sustaine
 from perfsim.graphs.step import step_costs
 from perfsim.units import MEGA, NANO, PICO
 
-PRODUCTS_WEIGHT = 0.5  # a card's products against the runs of a card
+PRODUCTS_WEIGHT = 0.25  # a card's products against the runs of a card
+WAITING_WEIGHT = 3.0  # a card's one row of waiting, the median of many, against one of its runs
 RANGES = {  # start, least and most
-    "idle_share": (0.18, 0.05, 0.4),
-    "busy_nanojoules_per_clock": (0.25, 0.02, 2.0),
-    "picojoules_fp32": (8.0, 1.0, 30.0),
-    "picojoules_tensor": (0.9, 0.05, 10.0),
-    "knee_mhz": (850.0, 300.0, 2000.0),
-    "voltage_rise": (1.0, 0.05, 10.0),
-    "picojoules_per_byte": (45.0, 10.0, 100.0),
+    "idle_share": (0.2, 0.05, 0.4),
+    "busy_nanojoules_per_clock": (0.4, 0.02, 2.0),
+    "picojoules_fp32": (5.0, 1.0, 30.0),
+    "picojoules_tensor": (0.8, 0.05, 10.0),
+    "knee_mhz": (700.0, 300.0, 2000.0),
+    "voltage_rise": (0.4, 0.02, 10.0),
 }
 TENSOR_FORMATS = ("tf32", "fp16", "bf16")
 
@@ -43,13 +44,11 @@ def where_of(name: str, card: PoweredCard) -> str:
     match name:
         case "idle_share":
             return "HBM" if card.memory_type.startswith("HBM") else "GDDR"
-        case "picojoules_per_byte":
-            return card.memory_type
-        case "busy_nanojoules_per_clock":
-            return card.architecture
         case "picojoules_tensor":
             return card.architecture if has_tensor_cores(card) else ""
-    return f"{card.nanometres} nm"
+        case "knee_mhz":
+            return f"{card.nanometres} nm"
+    return "all"
 
 
 def has_tensor_cores(card: PoweredCard) -> bool:
@@ -68,16 +67,15 @@ def value_of(name: str, card: PoweredCard, values: Values) -> float:
     return float(np.median(list(others.values()))) if others else RANGES[name][0]
 
 
-def fitted_process(card: PoweredCard, values: Values) -> tuple[ProcessPower, float]:
-    """(what the card's process draws, joules of a byte) with the fit's numbers."""
+def fitted_process(card: PoweredCard, values: Values) -> ProcessPower:
+    """What the card's process draws with the fit's numbers."""
     own = {name: value_of(name, card, values) for name in RANGES if where_of(name, card)}
     old = card.process.joules_per_flop
     joules = {name: j * own["picojoules_fp32"] * PICO / old["fp32"] for name, j in old.items()}
     if "picojoules_tensor" in own:
         joules |= {name: own["picojoules_tensor"] * PICO * old[name] / old["fp16"] for name in TENSOR_FORMATS}
     busy, knee = own["busy_nanojoules_per_clock"] * NANO, own["knee_mhz"] * MEGA
-    process = ProcessPower(own["idle_share"], busy, joules, knee, own["voltage_rise"])
-    return process, own["picojoules_per_byte"] * PICO
+    return ProcessPower(own["idle_share"], busy, joules, knee, own["voltage_rise"])
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class Measurements:
 
     def predict(self, values: Values) -> np.ndarray:
         """The same, by these numbers."""
-        powers = {key: card.power(*fitted_process(card, values)) for key, card in self.cards.items()}
+        powers = {key: card.power(fitted_process(card, values)) for key, card in self.cards.items()}
         watts, times = np.ones(len(self.runs)), np.ones(len(self.runs))
         for i, run in enumerate(self.runs):
             if run.scope == "waiting":
@@ -201,6 +199,8 @@ def fit_boards(data: Measurements, use: np.ndarray, start: Values | None = None)
     for key in set(cards[use].tolist()):
         mine = use & (cards == key)
         weights[mine] = (1.0 if key in has_runs else PRODUCTS_WEIGHT) / np.sqrt(np.sum(mine))
+    waiting = np.array([run.scope == "waiting" for run in data.runs])
+    weights[: len(waiting)] *= np.where(waiting, WAITING_WEIGHT, 1.0)
     weights *= np.sqrt(np.sum(use) / np.sum(weights[use] ** 2))
     parameters: dict[str, Parameter] = {}
     acts: dict[str, np.ndarray] = {}
