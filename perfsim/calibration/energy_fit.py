@@ -16,7 +16,7 @@ import numpy as np
 from perfsim.calibration.energy import LargeProduct, PoweredCard, PoweredRun
 from perfsim.calibration.fit import SEPARATOR, Fitted, Parameter, Values, fit
 from perfsim.calibration.validate import stacks
-from perfsim.core.arrays import shape_of, stack, take
+from perfsim.core.arrays import stack
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu
 from perfsim.core.power import CardPower, PowerControl, ProcessPower
@@ -134,24 +134,40 @@ class Measurements:
         """The card of each of these."""
         return np.concatenate([self.card, self.card[: len(self.runs)][self.is_timed]])
 
-    def predict(self, values: Values) -> np.ndarray:
+    def predict(self, values: Values) -> "Predicted":
         """The same, by these numbers."""
         powers = {key: card.power(fitted_process(card, values)) for key, card in self.cards.items()}
-        watts, times = np.ones(len(self.runs)), np.ones(len(self.runs))
+        watts, times, steps = np.ones(len(self.runs)), np.ones(len(self.runs)), np.zeros(len(self.runs))
         for i, run in enumerate(self.runs):
             if run.scope == "waiting":
                 watts[i] = float(powers[run.card.key].idle_watts)
         for step in self._steps:
             power = stack([powers[self.runs[i].card.key] for i in step.rows])
             own, limit = step.gpu.board_limit_watts, step.gpu.power_limit_watts
-            seconds, watts[step.rows] = step.seconds_and_watts(power, limit, self._control)
-            times[step.rows] = seconds / step.seconds_and_watts(power, own, self._control)[0]
+            steps[step.rows], watts[step.rows] = step.seconds_and_watts(power, limit, self._control)
+            times[step.rows] = steps[step.rows] / step.seconds_and_watts(power, own, self._control)[0]
         rates = [
             float(sustained_flops_per_s(powers[p.card.key], p.burst_flops_per_s, p.number_format, p.card.board_watts,
                                         self._control))
             for p in self.products
         ]  # fmt: skip
-        return np.concatenate([watts, rates, times[self.is_timed]])
+        return Predicted(watts, times, steps, np.array(rates), self.is_timed)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Of runs: mean watts, time over that at the board's own limit, seconds of a step; of products: FLOP/s."""
+
+    watts: np.ndarray
+    times: np.ndarray
+    seconds: np.ndarray
+    rates: np.ndarray
+    is_timed: np.ndarray
+
+    @property
+    def flat(self) -> np.ndarray:
+        """In the order of `Measurements.measured`."""
+        return np.concatenate([self.watts, self.rates, self.times[self.is_timed]])
 
 
 def _step(rows: np.ndarray, runs: Sequence[PoweredRun], calibration: Calibration) -> _Step:
@@ -187,7 +203,7 @@ def _step(rows: np.ndarray, runs: Sequence[PoweredRun], calibration: Calibration
     )  # fmt: skip
 
 
-def fit_boards(data: Measurements, use: np.ndarray, start: Values | None = None) -> Fitted:
+def fit_boards(data: Measurements, use: np.ndarray) -> Fitted:
     """The numbers that bring predictions nearest to what was measured of the rows in `use` [as has_card].
 
     Cards with runs weigh the same, those with products alone less.
@@ -208,10 +224,10 @@ def fit_boards(data: Measurements, use: np.ndarray, start: Values | None = None)
         for key in dict.fromkeys(cards[use].tolist()):
             if where := where_of(name, data.cards[key]):
                 full = f"{name}{SEPARATOR}{where}"
-                parameters[full] = Parameter(full, (start or {}).get(full, begin), least, most)
+                parameters[full] = Parameter(full, begin, least, most)
                 acts[full] = acts.get(full, np.zeros(len(cards), dtype=bool)) | (cards == key)
     masks = {name: mask[use] for name, mask in acts.items()}
     return fit(
-        list(parameters.values()), lambda values: data.predict({**(start or {}), **values})[use], data.measured[use],
+        list(parameters.values()), lambda values: data.predict(values).flat[use], data.measured[use],
         weights[use], masks,
     )  # fmt: skip

@@ -42,5 +42,5 @@ def machine_watts(system: System, gpus: Ints) -> Floats:
     Boards that the job leaves idle are not counted, nor is the building (pue).
     """
     boards = np.minimum(gpus, system.gpus_per_node) * system.gpu.power_limit_watts
-    watts: Floats = boards + system.host_watts_per_gpu * system.gpus_per_node
+    watts: Floats = boards + system.host_limit_watts_per_gpu * system.gpus_per_node
     return watts

@@ -49,9 +49,10 @@ def read_energy(paths: Sequence[Path], catalogue: Catalogue) -> list[PoweredRun]
 
 
 def read_products(catalogue: Catalogue) -> list[LargeProduct]:
-    """The largest products measured on the cards of processes that runs were measured on; perfsim's own table.
+    """The largest products measured on cards with tensor cores, perfsim's own table.
 
-    The share of the peak at full clock is that of the class of cards (calibration/cards.toml).
+    The share of the peak at full clock is that of the class of cards (calibration/cards.toml). Cards without tensor
+    cores run far above their printed clock, by an unknown amount.
     """
     rules = load(builtin("specs") / "calibration" / "cards.toml", CardRules).rule
     found = []
@@ -59,7 +60,7 @@ def read_products(catalogue: Catalogue) -> list[LargeProduct]:
         key, name = cells["gpu"], cells["dtype"]
         spec, rate = catalogue.gpu_spec(key), float(cells["tflops"]) * TERA
         peak = (getattr(spec.peak_tflops, name) or 0.0) * TERA
-        if peak == 0.0 or (name != "fp32" and rate < LEAST_SHARE * peak):
+        if spec.architecture == "pascal" or peak == 0.0 or (name != "fp32" and rate < LEAST_SHARE * peak):
             continue
         share = card_calibration(key, spec, rules).gemm_fraction[name]
         found.append(LargeProduct(powered_card(key, catalogue), name, rate, share * peak))
