@@ -100,7 +100,7 @@ class _Step:
         clock = sustained_clock(work, power, limit, control)
         held = Activity(memory_seconds=1.0)
         held_watts = busy_joules(held, power, clock, control) / busy_seconds(held, clock, control)
-        streaming = held_watts + streaming_watts(replace(self.gpu, power=power))
+        streaming = streaming_watts(replace(self.gpu, power=power, power_limit_watts=limit), held_watts)
         seconds: Any = busy_seconds(work, clock, control) + self.optimizer + self.waiting
         joules = busy_joules(work, power, clock, control) + streaming * self.optimizer + power.idle_watts * self.waiting
         return seconds, joules / seconds
@@ -109,12 +109,11 @@ class _Step:
 class Measurements:
     """Runs on one GPU each, boards that wait, and large products: what was measured, and what numbers make of it."""
 
-    def __init__(
-        self, runs: Sequence[PoweredRun], products: Sequence[LargeProduct], calibration: Calibration
-    ) -> None:
+    def __init__(self, runs: Sequence[PoweredRun], products: Sequence[LargeProduct], calibration: Calibration) -> None:
         self.runs, self.products, self._control = runs, products, calibration.control
-        self.cards = {item.card.key: item.card for item in (*runs, *products)}
-        self.card = np.array([item.card.key for item in (*runs, *products)])
+        cards = [*(run.card for run in runs), *(product.card for product in products)]
+        self.cards = {card.key: card for card in cards}
+        self.card = np.array([card.key for card in cards])
         self.is_timed = np.array([run.relative_seconds > 0.0 for run in runs])
         self._steps = [
             _step(np.array(chosen), [runs[i] for i in chosen], calibration)
@@ -174,7 +173,8 @@ def _step(rows: np.ndarray, runs: Sequence[PoweredRun], calibration: Calibration
     """Runs that may be costed together."""
     work: Any = runs[0].run.workload
     systems: Any = stack([run.run.system for run in runs])
-    plans, software = stack([run.run.plan for run in runs]), runs[0].run.software
+    plans: Any = stack([run.run.plan for run in runs])
+    software: Any = runs[0].run.software
     names = ("seq_len", "global_batch_size", "head_positions", "decoder_seq_len")
     columns: dict[str, Any] = {name: np.array([getattr(run.run.workload, name) for run in runs]) for name in names}
     work = replace(work, **columns)

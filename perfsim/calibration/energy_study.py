@@ -1,4 +1,4 @@
-"""How near predicted watts and joules come to measured ones: in sample, on cards and networks that the fit has not seen.
+"""How near predicted watts and joules come to measured ones: in sample, on cards and networks left out of the fit.
 
 Joules of a run are its watts times its time over that at the board's own limit, so that a card whose absolute times
 were not published counts too; where a step's seconds are known, whole steps are compared as well. A server's joules
@@ -21,7 +21,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class EnergyScore:
-    """Errors of one group [%]; spread: standard deviation of ln(predicted / measured), low and high its 5 % and 95 %."""
+    """Errors of one group [%]; spread, low, high: standard deviation, 5 % and 95 % of ln(predicted / measured)."""
 
     name: str
     rows: int
@@ -190,7 +190,8 @@ def _server(row: PoweredRun, calibration: Calibration) -> _Server:
 
 def _setup(one: _Server) -> str:
     """Runs of one machine and job are repeats of each other."""
-    return f"{one.row.run.source.partition('/results/')[0]} {one.row.network} {one.row.run.plan.gpus if one.row.run.plan else 0}"
+    machine = one.row.run.source.partition("/results/")[0]
+    return f"{machine} {one.row.network} {one.row.run.plan.gpus if one.row.run.plan else 0}"
 
 
 def _share(nodes: Sequence[_Server], base_watts: float) -> tuple[float, float]:

@@ -17,7 +17,7 @@ class RunsUnlessNamed(click.Group):
 
 @click.group(cls=RunsUnlessNamed, context_settings={"help_option_names": ["-h", "--help"]})
 def validate() -> None:
-    """Hold predictions against measurements: of whole steps (runs, the default), their order, kernels, collectives, energy."""
+    """Hold predictions against measurements: steps (runs, the default), their order, kernels, collectives, energy."""
 
 
 @validate.command()
@@ -83,9 +83,10 @@ def collectives(ctx: click.Context, tables: tuple[Path, ...], json_file: str | N
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.pass_context
 def energy(ctx: click.Context, tables: tuple[Path, ...], json_file: str | None) -> None:
-    """Fit what boards draw to the measured power of TABLES, by default perfsim's own, and show errors of watts and joules.
+    """Fit what boards draw to the measured power of TABLES, by default perfsim's own, and show the errors.
 
-    By card and network: in sample, on cards and on networks that the fit has not seen; and of whole servers.
+    Of watts and joules, by card and network: in sample, on cards and on networks that the fit has not seen; and of
+    whole servers.
     """
     from perfsim.calibration.energy_study import study
     from perfsim.errors import InputError

@@ -7,9 +7,13 @@ from perfsim.core.numbers import Floats, Ints
 from perfsim.core.results import Energy, StepTime
 
 
-def streaming_watts(gpu: Gpu) -> Floats:
-    """What the memory draws at its full rate [W]: bandwidth reached times joules of a byte."""
-    return gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction * gpu.power.joules_per_byte
+def streaming_watts(gpu: Gpu, held_watts: Floats) -> Floats:
+    """What a board draws while its memory runs at full rate and little is computed [W], no more than its limit.
+
+    held_watts and what the memory draws, bandwidth reached times joules of a byte.
+    """
+    memory = gpu.memory_bandwidth_bytes_per_s * gpu.calibration.bandwidth_fraction * gpu.power.joules_per_byte
+    return np.minimum(held_watts + memory, gpu.power_limit_watts)
 
 
 def gpu_watts(system: System, time: StepTime, busy_watts: Floats, held_watts: Floats) -> Floats:
@@ -21,9 +25,10 @@ def gpu_watts(system: System, time: StepTime, busy_watts: Floats, held_watts: Fl
     """
     waiting = time.launch_seconds + time.host_seconds + time.pipeline_bubble_seconds + time.offload_seconds
     kernels = time.forward_seconds + time.backward_seconds + time.recompute_seconds
-    held = np.maximum(time.total_seconds - waiting - kernels, 0.0)
-    joules = busy_watts * kernels + held_watts * held + streaming_watts(system.gpu) * time.optimizer_seconds
-    return (joules + system.gpu.power.idle_watts * waiting) / time.total_seconds
+    held = np.maximum(time.total_seconds - waiting - kernels - time.optimizer_seconds, 0.0)
+    streaming = streaming_watts(system.gpu, held_watts) * time.optimizer_seconds
+    joules = busy_watts * kernels + held_watts * held + streaming + system.gpu.power.idle_watts * waiting
+    return joules / time.total_seconds
 
 
 def energy(system: System, gpu_seconds: Floats, watts: Floats, pue: float) -> Energy:

@@ -63,7 +63,7 @@ def read_products(catalogue: Catalogue) -> list[LargeProduct]:
         if spec.architecture == "pascal" or peak == 0.0 or (name != "fp32" and rate < LEAST_SHARE * peak):
             continue
         share = card_calibration(key, spec, rules).gemm_fraction[name]
-        found.append(LargeProduct(powered_card(key, catalogue), name, rate, share * peak))
+        found.append(LargeProduct(powered_card(key, catalogue), name, rate, float(share) * peak))
     return found
 
 
@@ -88,7 +88,8 @@ def _rows(path: Path, catalogue: Catalogue) -> list[PoweredRun]:
     complaints = Complaints(path)
     table = read_table(path, (*COLUMNS, *BOUNDS, "power_scope"), REQUIRED)
     numbers = {line: _numbers(line, cells, complaints) for line, cells in table}
-    trained, waiting = [], []
+    trained: list[tuple[int, Cells]] = []
+    waiting: list[tuple[int, Cells]] = []
     for line, cells in table:
         scope = cells.get("power_scope") or "board"
         if scope not in SCOPES:

@@ -56,9 +56,7 @@ class GpuSpec(Sourced):
     peak_tflops: PeakTflops
 
 
-def to_gpu(
-    key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower, server_watts: float
-) -> Gpu:
+def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower, server_watts: float) -> Gpu:
     """The card in SI units; an absent format has a peak of 0, an unknown price is 0."""
     return Gpu(
         key=key,

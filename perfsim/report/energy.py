@@ -7,7 +7,8 @@ from perfsim.calibration.fit import Fitted
 from perfsim.report.export import json_text
 from perfsim.units import MEGA, NANO, PICO, printable
 
-HEADER = """# Written by `{command}`: put these blocks in the place of those that match the same cards in calibration/power.toml.
+HEADER = """# Written by `{command}`: put these blocks in the place of those for the same cards in
+# calibration/power.toml.
 """
 LEFT_OUT = "joules of a board by card, card left out"
 
@@ -75,8 +76,8 @@ def study_lines(study: EnergyStudy) -> list[str]:
     if study.server:
         s = study.server
         lines.append(
-            f"a server adds {s.base_watts:g} W (assumed) and {100 * s.share:.1f} +- {100 * s.error:.1f} % of the board's "
-            f"limit for each GPU; {s.rows} rows"
+            f"a server adds {s.base_watts:g} W (assumed) and {100 * s.share:.1f} +- {100 * s.error:.1f} % of the "
+            f"board's limit for each GPU; {s.rows} rows"
         )
         if s.efficiency:
             lines.append(f"behind its power supplies it draws {100 * s.efficiency:.1f} % of that at the wall")
