@@ -5,6 +5,7 @@ were not published counts too; where a step's seconds are known, whole steps are
 are those of a step.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from perfsim.core.calibration import Calibration
 from perfsim.estimate import estimate
 
 Report = Callable[[int, int], None]
+LEAST = 5  # rows of a card
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def study(
     """Everything fitted and scored; rows that cannot be replayed are told.
 
     base_watts: what a server draws for each GPU apart from fans and supplies.
-    Raises: ValueError where there are fewer measurements than numbers to fit.
+    Raises: ValueError where there are too few measurements to fit.
     """
     problems = [f"{row.run.run_id}: {row.run.problem}" for row in rows if row.run.problem]
     usable = [row for row in rows if not row.run.problem]
@@ -99,7 +101,10 @@ def study(
     data = Measurements(boards, alike, calibration)
     tables: dict[str, list[EnergyScore]] = {}
     fitted = None
-    if any(row.scope == "board" for row in boards):
+    counts = Counter(row.card.key for row in boards if row.scope == "board")
+    if few := [f"{key}: {count} rows of a board are too few to fit" for key, count in counts.items() if count < LEAST]:
+        raise ValueError("; ".join(few))
+    if counts:
         fitted = fit_boards(data, np.ones(len(data.measured), dtype=bool))
         tables |= _board_tables(data, data.predict(fitted.values), "in sample")
         if leaves_out:

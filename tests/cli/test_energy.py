@@ -7,7 +7,8 @@ from click.testing import CliRunner, Result
 
 from perfsim.cli.main import main
 
-HEADER = "gpu,n_gpus,model,task,seq_len,micro_batch,precision,optimizer,software,power_limit_w,avg_power_w,power_scope,time_rel"
+HEADER = "gpu,n_gpus,model,task,seq_len,micro_batch,precision,optimizer,software"
+HEADER += ",power_limit_w,avg_power_w,power_scope,time_rel"
 ROW = "v100-pcie-32gb,1,bert-base-uncased,finetune,384,{batch},fp32,adamw,PyTorch 1.13,{limit},{watts},board,{time}"
 
 
