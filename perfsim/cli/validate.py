@@ -19,7 +19,7 @@ class RunsUnlessNamed(click.Group):
 
 @click.group(cls=RunsUnlessNamed, context_settings={"help_option_names": ["-h", "--help"]})
 def validate() -> None:
-    """Hold predictions against measurements: of whole steps (runs, the default), their order, kernels, collectives."""
+    """Hold predictions against measurements: steps (runs, the default), their order, kernels, collectives, energy."""
 
 
 @validate.command()
@@ -74,6 +74,39 @@ def collectives(ctx: click.Context, tables: tuple[Path, ...], json_file: str | N
             studied = study(rows, report)
     except ValueError as error:
         raise InputError(f"{error}; measure more sizes, e.g. all_reduce_perf -b 1K -e 1G -f 2") from None
+    if json_file:
+        write(json_file, study_json(studied))
+    if json_file != "-":
+        show([*override_lines(known.overrides()), *study_lines(studied)])
+
+
+@validate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.pass_context
+def energy(ctx: click.Context, tables: tuple[Path, ...], json_file: str | None) -> None:
+    """Fit what boards draw to the measured power of TABLES, by default perfsim's own, and show the errors.
+
+    Of watts and joules, by card and network: in sample, on cards and on networks that the fit has not seen; and of
+    whole servers.
+    """
+    from perfsim.calibration.energy_study import study
+    from perfsim.errors import InputError
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.energy_tables import builtin_table, read_energy, read_products
+    from perfsim.report.energy import study_json, study_lines
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+    from perfsim.report.table import override_lines, show
+
+    known = catalogue(tuple(ctx.obj or ()))
+    rows = read_energy(list(tables) or [builtin_table()], known)
+    base = known.power_rules.server.watts_per_gpu
+    try:
+        with progress("fitting power") as report:
+            studied = study(rows, read_products(known), known.calibration(), base, report)
+    except ValueError as error:
+        raise InputError(f"{error}; measure more batches and power limits") from None
     if json_file:
         write(json_file, study_json(studied))
     if json_file != "-":

@@ -211,7 +211,9 @@ class Catalogue:
 
     def gpu_of(self, key: str, spec: GpuSpec) -> Gpu:
         """A card from its file's values, with what the rules say about it."""
-        return to_gpu(key, spec, card_calibration(key, spec, self.rules), self.power_rules.card(key, spec))
+        power = self.power_rules
+        rules = card_calibration(key, spec, self.rules)
+        return to_gpu(key, spec, rules, power.card(key, spec), power.server_watts(spec))
 
     def _gpu(self, key: str) -> Gpu:
         return self._once("gpus", key, lambda: self.gpu_of(key, self.gpu_spec(key)))

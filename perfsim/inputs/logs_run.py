@@ -20,7 +20,7 @@ from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.files import Document, problem, raise_problems, read_toml
 from perfsim.inputs.run_records import CHUNKS
 from perfsim.inputs.run_row import COLUMNS
-from perfsim.inputs.runs import run_of
+from perfsim.inputs.runs import runs_of
 from perfsim.inputs.scenario import Scenario
 from perfsim.inputs.tables import read_table
 from perfsim.inputs.workload import Found
@@ -256,7 +256,7 @@ def _check_row(target: Path, row: dict[str, str], run: MeasuredRun, catalogue: C
     todo = "leave out the table: the comparison stands without it"
     if run.workload is not None and run.workload.model.nets:
         raise InputError(problem(target, None, "has no columns for models of images", todo))
-    again, calibration = run_of(target, row, catalogue), catalogue.calibration()
+    (again,), calibration = runs_of(target, [(0, row)], catalogue), catalogue.calibration()
     here, there = replay_one(run, calibration), replay_one(again, calibration)
     if reason := here.problem or there.problem:
         raise InputError(problem(target, None, f"cannot hold the run: {reason}", todo))

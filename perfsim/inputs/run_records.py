@@ -144,7 +144,8 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
     return Workload(
         model=model,
         task=task,
-        seq_len=row.seq_len,
+        seq_len=1 if model.nets else row.seq_len,
+        image_size=model.image_size,
         global_batch_size=batch,
         precision=_precision(row, framework, is_adapter),
         optimizer=optimizer,
@@ -200,7 +201,7 @@ def _head(known: RunModel, task: Task) -> Head:
     if known.head == "span_qa" or (known.head == "replaced_token" and not is_pretraining):
         return Head.SPAN
     kind = known.model.kind
-    if kind == "diffusion":
+    if kind == "diffusion" or known.model.nets:
         return Head.NONE
     if kind == "vit" or (kind == "encoder" and not is_pretraining):
         return Head.CLASSIFICATION

@@ -110,8 +110,11 @@ class RunRow:
 COLUMNS = tuple(f.name for f in fields(RunRow) if f.name != "line")
 
 
-def run_row(line: int, cells: Cells, complaints: Complaints) -> RunRow | None:
-    """The row of these cells with what follows from them filled in; None after complaining about a cell."""
+def run_row(line: int, cells: Cells, complaints: Complaints, must_measure: bool = True) -> RunRow | None:
+    """The row of these cells with what follows from them filled in; None after complaining about a cell.
+
+    must_measure: whether a row without time, rate and memory is a fault.
+    """
     values: dict[str, Any] = {}
     wrong = 0
     for name, cell in cells.items():
@@ -133,7 +136,7 @@ def run_row(line: int, cells: Cells, complaints: Complaints) -> RunRow | None:
     if wrong:
         return None
     row = _completed(RunRow(line=line, **values), complaints.path.stem)
-    faults = _contradictions(row)
+    faults = _contradictions(row, must_measure)
     for what, todo in faults:
         complaints.add(line, what, todo)
     return None if faults else row
@@ -201,7 +204,7 @@ def _completed(row: RunRow, stem: str) -> RunRow:
     return RunRow(**v)
 
 
-def _contradictions(row: RunRow) -> list[tuple[str, str]]:
+def _contradictions(row: RunRow, must_measure: bool) -> list[tuple[str, str]]:
     """What is wrong between cells that are each right."""
     found = []
     product = row.dp * row.tp * row.pp * row.cp
@@ -216,7 +219,7 @@ def _contradictions(row: RunRow) -> list[tuple[str, str]]:
     if row.n_gpus > row.gpus_per_node and row.internode == "none":
         found.append(("internode: none between several nodes", "name their network, or write unknown"))
     is_measured = any(getattr(row, name) for name in MEASURED)
-    if row.outcome == "ok" and not is_measured:
+    if row.outcome == "ok" and must_measure and not is_measured:
         found.append((f"nothing is measured: {', '.join(MEASURED)} are empty", "fill one in, or write outcome = oom"))
     if row.outcome == "oom" and is_measured:
         found.append(("outcome: oom beside a measurement", "remove one of the two"))

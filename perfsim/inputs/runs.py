@@ -45,23 +45,22 @@ def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun
     return runs
 
 
-def run_of(path: Path, cells: Cells, catalogue: "Catalogue") -> MeasuredRun:
-    """The run that a row with these cells would be in the table at `path`.
+def runs_of(
+    path: Path, rows: Sequence[tuple[int, Cells]], catalogue: "Catalogue", must_measure: bool = True
+) -> list[MeasuredRun]:
+    """The runs that these lines and cells are in the table at `path`.
 
-    Raises: InputError with what is wrong with the row.
+    must_measure: the measurements stand in a run table's own columns, not in others.
+    Raises: InputError with what is wrong with them.
     """
-    complaints = Complaints(path)
-    found = _Table(path, catalogue).run(cells, complaints)
-    complaints.stop()
-    assert found is not None  # noqa: S101 (no complaints, so there is a row)
-    return found
+    return _Table(path, catalogue, must_measure).runs_of(rows, {})
 
 
 class _Table:
     """One table with what its rows refer to; a card, a model or a stack is looked up once."""
 
-    def __init__(self, path: Path, catalogue: "Catalogue") -> None:
-        self._path, self._catalogue = path, catalogue
+    def __init__(self, path: Path, catalogue: "Catalogue", must_measure: bool = True) -> None:
+        self._path, self._catalogue, self._must_measure = path, catalogue, must_measure
         models, gpus = path.parent / "run_models.csv", path.parent / "missing_gpus.csv"
         self._own_models = read_models(models) if models.is_file() else {}
         self._own_gpus = read_gpus(gpus, catalogue.names("gpus")) if gpus.is_file() else {}
@@ -76,9 +75,13 @@ class _Table:
         if table and not any(name in table[0][1] for name in (*MEASURED, "outcome")):
             complaints.add(1, f"no column of measurements: {', '.join(MEASURED)}", "add one, or outcome with oom")
             complaints.stop()
+        return self.runs_of(table, seen)
+
+    def runs_of(self, table: Sequence[tuple[int, Cells]], seen: dict[str, str]) -> list[MeasuredRun]:
+        complaints = Complaints(self._path)
         rows = []
         for line, cells in table:
-            row = run_row(line, completed(cells), complaints)
+            row = run_row(line, completed(cells), complaints, self._must_measure)
             if row and row.run_id in seen:
                 complaints.add(line, f"run_id: {row.run_id} stands in {seen[row.run_id]} too", "give each run its own")
             elif row:
@@ -89,13 +92,6 @@ class _Table:
             complaints.add(1, "holds no runs", "write a row for each run")
         complaints.stop()
         return [self._run(row) for row in rows]
-
-    def run(self, cells: Cells, complaints: Complaints) -> MeasuredRun | None:
-        """The run of one row, None after a complaint."""
-        row = run_row(0, cells, complaints)
-        if row:
-            self._look_up(row, complaints)
-        return self._run(row) if row and not complaints else None
 
     def _look_up(self, row: RunRow, complaints: Complaints) -> None:
         """Find the row's card and model, or complain."""
