@@ -48,10 +48,12 @@ RULES = (  # the first that fits decides
     # Transformer-XL/pytorch/train.py: one optimizer loop in every precision
     Rule(r"PyTorch NGC|DeepLearningExamples", "pytorch-transformer-xl", model="transformer-xl"),
     Rule(r"PyTorch", "pytorch", "pytorch-1.4-apex", stack=r"deepspeed-bert", assumed="a PyTorch of early 2020"),
-    # NVIDIA/DeepLearningExamples: BERT/run_pretraining.py scripts the model for NVFuser, run_squad.py does not;
+    # NVIDIA/DeepLearningExamples: BERT/run_pretraining.py scripts the model for NVFuser, run_squad.py does not, and
+    # updates by BertAdam where it does not run apex;
     # BART/pretrain.py holds the whole model in bf16 and steps apex's FusedLAMB; ELECTRA/scripts/run_squad.sh turns
     # XLA on with mixed precision only
     Rule(r"PyTorch", "pytorch", "pytorch-nvfuser", stack=r"dle-bert-pt-2[1-9]", task="pretrain"),
+    Rule(r"PyTorch", "pytorch", "pytorch-1.7", stack=r"dle-bert-pt", task="finetune", precision="32$"),
     Rule(r"PyTorch", "pytorch", "pytorch-1.11-apex", stack=r"dle-bart"),
     # PaddlePaddle/BERT/program.py fuses attention and epilogues of mixed-precision pre-training (figures of 2023-08)
     Rule(
