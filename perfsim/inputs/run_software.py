@@ -60,6 +60,12 @@ RULES = (  # the first that fits decides
         r"Paddle", "paddle", "paddle-2023", stack=r"dle-bert", task="pretrain", precision="amp", decides_attention=True
     ),
     Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-electra", task="finetune", precision="32$"),
+    # BERT fine-tunes in fp32 at the pace of TensorFlow 2 without XLA on V100 and A100, as its README tells to run it;
+    # figures of TensorFlow 1 on V100 are those of 19.08, whose run_squad.py leaves XLA off. Pre-training figures under
+    # the heading of 19.08 came with those of 20.06 on 2020-07-04, and one row is the same
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-bert-tf2", task="finetune", precision="32$"),
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-1-2019", stack=r"dle-bert-tf1", task="finetune", precision="^fp32"),
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-1", stack=r"dle-bert-tf1-19", task="pretrain"),
     Rule(r"nemo", "megatron-core", "nemo"),
     Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
     Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),
