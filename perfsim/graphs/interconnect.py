@@ -177,7 +177,8 @@ def routes(domain: Domain) -> Routes:
     """The ways between the domain's GPUs: over NVLink, at most one device between, else over PCIe.
 
     Several shortest ways share the bytes evenly. Without peer access a byte over PCIe is written to the memory of the
-    sender's socket and read from there.
+    sender's socket and read from there; so it is on Intel's hosts where the way leads through a CPU (NVIDIA/nccl
+    src/graph/paths.cc, ncclTopoCheckP2p).
 
     Raises: UnsupportedError where two GPUs are not joined.
     """
@@ -186,7 +187,7 @@ def routes(domain: Domain) -> Routes:
     n = domain.gpus
     usage, transport = np.zeros((n, n, len(edges))), np.zeros((n, n), dtype=np.int64)
     straight = np.zeros((n, n))
-    finder = _Finder(graph, domain.has_peer_access)
+    finder = _Finder(graph, domain.has_peer_access, domain.host_cpu)
     for i in range(n):
         for j in range(n):
             if i == j:
@@ -205,8 +206,8 @@ def routes(domain: Domain) -> Routes:
 class _Finder:
     """Shortest ways between GPUs in a domain's graph, by the kind of link."""
 
-    def __init__(self, graph: "nx.DiGraph", has_peer_access: bool) -> None:
-        self._graph, self._is_staged = graph, not has_peer_access
+    def __init__(self, graph: "nx.DiGraph", has_peer_access: bool, host_cpu: str) -> None:
+        self._graph, self._is_staged, self._is_intel = graph, not has_peer_access, host_cpu == "intel"
         self._nvlink = graph.edge_subgraph([e for e in graph.edges if graph.edges[e]["kind"] in NVLINKS])
         self._host = graph.edge_subgraph([e for e in graph.edges if graph.edges[e]["kind"] in ("pcie", "socket")])
 
@@ -223,11 +224,12 @@ class _Finder:
         tree = self._host.subgraph(between)
         if source not in tree or target not in tree or not nx.has_path(tree, source, target):
             raise UnsupportedError(f"no way from {source} to {target}; link them, or both to a PCIe switch or socket")
-        if self._is_staged:
+        straight = nx.shortest_path(tree, source, target)
+        sockets = {device for device in straight if kind_of(device) == "cpu"}
+        if self._is_staged or (self._is_intel and sockets):
             path = self._staged(tree, source, target)
-            sockets = {device for device in path if kind_of(device) == "cpu"}
-            return "pcie-host" if len(sockets) == 1 else "pcie-host-sockets", [path]
-        return "pcie", [nx.shortest_path(tree, source, target)]
+            return "pcie-host" if len(sockets) < 2 or self._is_intel else "pcie-host-sockets", [path]
+        return "pcie", [straight]
 
     def _staged(self, tree: "nx.DiGraph", source: str, target: str) -> list[str]:
         import networkx as nx

@@ -42,11 +42,13 @@ class Domain:
     """The `gpus` GPUs gpu0, gpu1, ... that reach each other without the network, and what links them.
 
     has_peer_access: whether they read each other's memory over PCIe; without it bytes go through host memory.
+    host_cpu: "intel", "amd" or "" where it is not known.
     """
 
     gpus: int
     links: tuple[Link, ...]
     has_peer_access: bool
+    host_cpu: str = ""
 
 
 @dataclass(frozen=True)

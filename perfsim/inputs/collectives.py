@@ -53,6 +53,7 @@ class Preset(Spec):
     send_low_latency: ProtocolSpec
     send: ProtocolSpec
     rate: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}$")], MeasuredRate] = {}
+    most_gb_per_s: Rate | None = None  # what a GPU reads of host memory, whatever its slot
     basis: Basis
     rows: Annotated[int, Field(ge=0)] = 0
     error_percent: Annotated[float, Field(ge=0, le=1000)] | None = None

@@ -1,5 +1,6 @@
 """What the groups of a system get to send over: the links of its domain as NCCL takes them, and its network."""
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,7 +91,8 @@ def preset_name(transport: str, compute_capability: float) -> str:
 def _segment(rates: GroupRates, members: int, capability: float, preset: Preset) -> Segment:
     transport = preset.to_transport()
     if rates.transport not in NVLINKS:
-        return Segment(rates.ring, 0.0, rates.exchange, rates.pair, transport)
+        most = (preset.most_gb_per_s or inf) * GIGA / preset.simple.fraction
+        return Segment(min(rates.ring, most), 0.0, min(rates.exchange, most), min(rates.pair, most), transport)
     ring = ring_bytes_per_s(rates.ring, capability)
     if rates.transport == "nvswitch":
         return Segment(ring, switch_bytes_per_s(rates.ring, capability, members), ring, ring, transport)

@@ -1,5 +1,6 @@
 """A row of a run table as the records that formulas take, and what of a row they cannot say."""
 
+import re
 from dataclasses import replace
 from math import ceil
 from typing import Any
@@ -178,9 +179,17 @@ def system_of(row: RunRow, key: str, card: GpuSpec, assumptions: list[str]) -> S
     elif row.fabric in ("pcie", "pcie-nop2p"):
         peer = "yes" if row.fabric == "pcie" else "no"
         spec = spec.model_copy(update={"topology": "pcie", "nvlink_gb_per_s": None, "peer_to_peer": peer})
+    spec = spec.model_copy(update=_host(row))
     nodes = ceil(row.n_gpus / per_node)
     network = _network(row, card, assumptions) if nodes > 1 else {}
     return spec.model_copy(update=network | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
+
+
+def _host(row: RunRow) -> dict[str, Any]:
+    """What the row tells of its node's processors and PCIe switches, as keys of a system file."""
+    vendor = re.search("intel|amd", row.options.get("cpu", ""), re.IGNORECASE)
+    known = {key: row.whole(key) for key in ("sockets", "gpus_per_pcie_switch") if key in row.options}
+    return known | ({"host_cpu": vendor[0].lower()} if vendor else {})
 
 
 def _network(row: RunRow, card: GpuSpec, assumptions: list[str]) -> dict[str, Any]:

@@ -42,11 +42,12 @@ WHOLE_BOUNDS = {
 NUMBER_BOUNDS = {"step_time_s": 1e8, "tokens_per_s_per_gpu": 1e12, "peak_memory_gb": 1e5}
 EXTRAS = frozenset(
     """activation_offload async_tp ce_fusion chunked_ce composed cp_comm cpu dataparallel ddp_bucket decoder_seq
-    double_quant dropout fits_micro_batch fp8_allgather fp8_recipe generator grad_sync images lora_trains_embeddings
-    mem_len micro_iter_s mlm_positions optimizer_in_backward optimizer_timed params pipeline power_limit_w power_limited
-    proxy_layers pure_reduce recompute_detail stochastic tied trainable_params uneven var_batch var_len""".split()
+    double_quant dropout fits_micro_batch fp8_allgather fp8_recipe generator gpus_per_pcie_switch grad_sync images
+    lora_trains_embeddings mem_len micro_iter_s mlm_positions optimizer_in_backward optimizer_timed params pipeline
+    power_limit_w power_limited proxy_layers pure_reduce recompute_detail sockets stochastic tied trainable_params
+    uneven var_batch var_len""".split()
 )
-_WHOLE_EXTRAS = ("mlm_positions", "mem_len", "decoder_seq", "power_limit_w")
+_WHOLE_EXTRAS = ("mlm_positions", "mem_len", "decoder_seq", "power_limit_w", "sockets", "gpus_per_pcie_switch")
 
 
 @dataclass(frozen=True, slots=True)

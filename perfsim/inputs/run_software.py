@@ -48,16 +48,24 @@ RULES = (  # the first that fits decides
     # Transformer-XL/pytorch/train.py: one optimizer loop in every precision
     Rule(r"PyTorch NGC|DeepLearningExamples", "pytorch-transformer-xl", model="transformer-xl"),
     Rule(r"PyTorch", "pytorch", "pytorch-1.4-apex", stack=r"deepspeed-bert", assumed="a PyTorch of early 2020"),
-    # NVIDIA/DeepLearningExamples: BERT/run_pretraining.py scripts the model for NVFuser, run_squad.py does not;
+    # NVIDIA/DeepLearningExamples: BERT/run_pretraining.py scripts the model for NVFuser, run_squad.py does not, and
+    # updates by BertAdam where it does not run apex;
     # BART/pretrain.py holds the whole model in bf16 and steps apex's FusedLAMB; ELECTRA/scripts/run_squad.sh turns
     # XLA on with mixed precision only
     Rule(r"PyTorch", "pytorch", "pytorch-nvfuser", stack=r"dle-bert-pt-2[1-9]", task="pretrain"),
+    Rule(r"PyTorch", "pytorch", "pytorch-1.7", stack=r"dle-bert-pt", task="finetune", precision="32$"),
     Rule(r"PyTorch", "pytorch", "pytorch-1.11-apex", stack=r"dle-bart"),
     # PaddlePaddle/BERT/program.py fuses attention and epilogues of mixed-precision pre-training (figures of 2023-08)
     Rule(
         r"Paddle", "paddle", "paddle-2023", stack=r"dle-bert", task="pretrain", precision="amp", decides_attention=True
     ),
     Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-electra", task="finetune", precision="32$"),
+    # BERT fine-tunes in fp32 at the pace of TensorFlow 2 without XLA on V100 and A100, as its README tells to run it;
+    # figures of TensorFlow 1 on V100 are those of 19.08, whose run_squad.py leaves XLA off. Pre-training figures under
+    # the heading of 19.08 came with those of 20.06 on 2020-07-04, and one row is the same
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-bert-tf2", task="finetune", precision="32$"),
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-1-2019", stack=r"dle-bert-tf1", task="finetune", precision="^fp32"),
+    Rule(r"TensorFlow", "tensorflow", "tensorflow-1", stack=r"dle-bert-tf1-19", task="pretrain"),
     Rule(r"nemo", "megatron-core", "nemo"),
     Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
     Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),

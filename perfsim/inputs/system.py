@@ -42,6 +42,7 @@ class SystemSpec(Sourced):
     nvlink_gb_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
     nvlink_domain_gpus: Annotated[int, Field(ge=1, le=4096)] = 1
     peer_to_peer: PeerToPeer = "no"
+    host_cpu: Literal["intel", "amd"] | None = None
     collectives: Name | None = None  # a preset of calibration/collectives.toml, e.g. one measured on this machine
     nics: Annotated[int, Field(ge=0, le=1024)] = 0
     nic_gbit_per_s: Annotated[float, Field(gt=0, le=1e5)] | None = None

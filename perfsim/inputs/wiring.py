@@ -147,11 +147,12 @@ def domain_of(spec: "SystemSpec", card: GpuSpec) -> Domain:
     """The domain of a system: a node, or the nodes of a rack that share NVLink, with `card` as its GPU."""
     has_peer_access = spec.peer_to_peer == "yes"
     if spec.wiring is not None:
-        return Domain(spec.gpus_per_node, tuple(wire.to_link() for wire in spec.wiring.link), has_peer_access)
+        wires = tuple(wire.to_link() for wire in spec.wiring.link)
+        return Domain(spec.gpus_per_node, wires, has_peer_access, spec.host_cpu or "")
     gpus = max(spec.nvlink_domain_gpus, spec.gpus_per_node)
     host = host_of(spec, card)
     links = [link for node in range(gpus // spec.gpus_per_node) for link in host_links(host, node)]
-    return Domain(gpus, (*_nvlinks(spec, card, gpus), *links), has_peer_access)
+    return Domain(gpus, (*_nvlinks(spec, card, gpus), *links), has_peer_access, spec.host_cpu or "")
 
 
 def network_of(spec: "SystemSpec") -> FatTree | None:

@@ -98,6 +98,16 @@ def test_without_peer_access_bytes_are_written_and_read():
     assert group_rates(box(peer=False, gpus=4, sockets=1, memory=1e12))[4, 1].ring == X16
 
 
+def test_on_hosts_of_intel_peers_meet_below_one_switch_only():
+    made = box(per_switch=2)
+    rates = group_rates(Domain(made.gpus, made.links, True, "intel"))
+    assert (rates[2, 1].ring, rates[2, 1].transport) == (X16, "pcie")
+    assert rates[4, 1].transport == rates[8, 1].transport == "pcie-host"  # its sockets cost nothing more
+    staged = box(peer=False, per_switch=2)
+    assert group_rates(Domain(staged.gpus, staged.links, False, "amd"))[8, 1].transport == "pcie-host-sockets"
+    assert group_rates(Domain(staged.gpus, staged.links, False, "intel"))[2, 1].ring == X16 / 2  # both use the uplink
+
+
 def test_bridges_carry_what_stays_on_them():
     rates = group_rates(box(gpus=4, sockets=1, extra=tuple(bridge_links(4, 2, 56e9))))
     assert (rates[2, 1].ring, rates[2, 1].transport) == (56e9, "nvlink-bridge")

@@ -85,7 +85,7 @@ def test_faster_links_are_not_calibrated_slower() -> None:
     for preset in presets:
         assert preset.low_latency.base_us <= preset.simple.base_us
         assert preset.low_latency.fraction <= preset.simple.fraction
-    fractions = [preset.simple.fraction for preset in presets]
+    fractions = [preset.simple.fraction for preset in presets if not preset.most_gb_per_s]
     assert fractions == sorted(fractions, reverse=True)
 
 

@@ -66,8 +66,9 @@ def test_bridges_join_pairs_and_pcie_joins_the_pairs(specs: Catalogue) -> None:
     assert direct.at(4, 1).ring_bytes_per_s == direct.at(2, 2).ring_bytes_per_s == 31.5e9  # 16 lanes of PCIe 4
     staged = specs.system("nvlink-4x-rtx-3090").within
     assert staged.at(2, 1).ring_bytes_per_s == pytest.approx(48e9)
-    # two of four steps are written to and read from 4 channels of DDR4-3200
-    assert staged.at(4, 1).ring_bytes_per_s == 4 * 25.6e9 / 2 / 2
+    # two of four steps are written to and read from 4 channels of DDR4-3200; a GPU reads less than these have
+    assert host_rate(specs) < 4 * 25.6e9 / 2 / 2
+    assert staged.at(4, 1).ring_bytes_per_s == host_rate(specs)
 
 
 def test_a_group_has_the_transport_of_its_slowest_link(specs: Catalogue) -> None:
@@ -79,8 +80,22 @@ def test_a_group_has_the_transport_of_its_slowest_link(specs: Catalogue) -> None
 def test_cards_without_peer_access_go_through_host_memory(specs: Catalogue) -> None:
     staged, direct = specs.system("pcie-4x-rtx-4090").within.at(4, 1), specs.system("pcie-4x-rtx-a6000").within.at(4, 1)
     assert direct.ring_bytes_per_s == 31.5e9
-    assert staged.ring_bytes_per_s == 4 * 25.6e9 / 2 / 4  # four GPUs write and read 4 channels of DDR4-3200
-    assert staged.transport.simple.fraction < direct.transport.simple.fraction
+    assert staged.ring_bytes_per_s == host_rate(specs) < direct.ring_bytes_per_s * direct.transport.simple.fraction
+
+
+def host_rate(specs: Catalogue) -> float:
+    """Of the links' rate, what a GPU uses at most that reads host memory [B/s]."""
+    preset = specs.collectives.preset("pcie-host")
+    assert preset.most_gb_per_s
+    return preset.most_gb_per_s * 1e9 / preset.simple.fraction
+
+
+def test_gpus_below_one_switch_share_its_uplink_to_host_memory(specs: Catalogue) -> None:
+    """Both write and read over 16 lanes of PCIe 3, which leaves each less than it could read."""
+    spec = specs.system_spec("pcie-8x-rtx-2080-ti").model_copy(update={"gpus_per_pcie_switch": 2, "host_cpu": "intel"})
+    system = to_system("box", spec, specs.gpu("rtx-2080-ti"), specs.gpu_spec("rtx-2080-ti"), specs.collectives)
+    for members in (2, 4, 8):
+        assert system.within.at(members, 1).ring_bytes_per_s == 15.75e9 / 2
 
 
 def test_slots_may_differ(tmp_path: Path, specs: Catalogue) -> None:
@@ -95,7 +110,7 @@ def test_slots_may_differ(tmp_path: Path, specs: Catalogue) -> None:
 def test_a_machine_without_nics_is_one_node(specs: Catalogue) -> None:
     system = specs.system("pcie-2x-rtx-4090")
     assert system.max_gpus == 2
-    assert system.within.at(2, 1).ring_bytes_per_s == 2 * 25.6e9 / 4  # both write and read 2 channels of DDR4-3200
+    assert system.within.at(2, 1).ring_bytes_per_s == host_rate(specs) < 2 * 25.6e9 / 4  # two channels of DDR4-3200
     assert system.between.bytes_per_s * system.gpus_per_node == 1.25e9
     assert system.host_watts_per_gpu == 75
 
