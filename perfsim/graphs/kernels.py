@@ -46,6 +46,7 @@ class Lowering:
     Products of the head and of attention stay in 16 bits when the layers' products run in 8 or 4. `is_autocast`:
     weights are kept in fp32 and cast at each use, norms and residuals run in fp32. `orthogonalises`: Muon updates the
     weights. `has_fused_loss`: the head's product and the loss are one, whose forward pass makes the gradients.
+    `has_8_bit_attention`: attention's products run in FP8 too.
     """
 
     software: Software
@@ -54,6 +55,7 @@ class Lowering:
     has_backward: bool = True
     orthogonalises: bool = False
     has_fused_loss: bool = False
+    has_8_bit_attention: bool = False
 
     def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
         """The same for a graph's operations: one that nothing goes back through has no backward kernels."""
@@ -221,8 +223,10 @@ class Lowering:
         """One fused kernel; a causal one skips half of the square (Dao et al. 2022, arXiv 2205.14135)."""
         executed = op.forward_flops * (0.5 if op.is_causal or op.is_banded else 1.0)
         size = op.read_bytes + op.written_bytes
+        is_narrow = self.has_8_bit_attention and self.number_format in ("fp8", "fp4")
+        casts = (self.stream(size * (1.0 + 1.0 / op.activation_bytes)),) if is_narrow else ()  # to 8 bits, and back
         forward = Kernel(
-            "attention", self.wide_format, size, executed, op.sequences * op.heads, op.query_len,
+            "attention", "fp8" if is_narrow else self.wide_format, size, executed, op.sequences * op.heads, op.query_len,
             (op.qk_dim + op.v_dim) / 2.0, op.key_len, efficiency=self.software.attention_efficiency,
             is_pre_hopper=self.software.attention in ("sdpa", "flash-1", "flash-2"), is_causal=op.is_causal,
         )  # fmt: skip
@@ -230,7 +234,7 @@ class Lowering:
             forward, bytes=2.5 * size, flops=2.5 * executed, columns=1.0 * max(op.qk_dim, op.v_dim), is_backward=True
         )
         repeat = self.repeated_keys(op)
-        return Lowered((*repeat, forward), (backward, *repeat))
+        return Lowered((*repeat, *casts, forward), (*casts, backward, *repeat))
 
     def repeated_keys(self, op: Attention) -> tuple[Kernel, ...]:
         """Grouped keys and values copied out to one a query head; backward the copies' gradients are summed."""

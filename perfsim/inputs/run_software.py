@@ -90,6 +90,8 @@ TORCH_RELEASES = {
 }  # fmt: skip
 FOREACH_SINCE = "2023-03-15"  # PyTorch 2.0: torch.optim takes many tensors at a time by default
 FLASH_2_SINCE = "2023-07-17"  # arXiv 2307.08691
+# of a logit, moved and kept: kernels of NVIDIA/Megatron-LM megatron/core/tensor_parallel/cross_entropy.py
+UNFUSED_LOSS_BYTES, UNFUSED_LOGIT_BYTES = 46.0, 6.0
 PYTORCH_LIKE = ("pytorch", "huggingface")
 
 
@@ -136,7 +138,22 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
     if not (rule and rule.decides_attention) and not _agrees(row.attention, chosen.attention):
         reasons.append(f"attention {row.attention} as in the table, not {chosen.attention}")
         chosen = replace(chosen, attention=_kernel(row.attention, date))
+    chosen = _as_run(chosen, row)
     return chosen, f"mapped to {chosen.key}: {'; '.join(reasons)}" if reasons else ""
+
+
+def _as_run(entry: Software, row: RunRow) -> Software:
+    """The entry with what the row's own settings changed of it."""
+    options = row.options
+    if overlap := options.get("tp_overlap"):
+        entry = replace(entry, tensor_parallel_overlap=overlap)
+    if options.get("dp_overlap") == "n":
+        entry = replace(entry, gradient_bucket_bytes=0.0, gradient_bucket_rank_bytes=0.0)
+    if options.get("ce_fusion") == "n" and entry.framework == "megatron-core":
+        entry = replace(entry, loss_bytes_per_logit=UNFUSED_LOSS_BYTES, logit_bytes=UNFUSED_LOGIT_BYTES)
+    if options.get("cuda_graphs") == "y":
+        entry = replace(entry, host_seconds=0.0)
+    return entry
 
 
 def _kernels(row: RunRow, rule: Rule | None, framework: str, date: str) -> tuple[str, str]:
