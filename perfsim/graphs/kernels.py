@@ -37,6 +37,7 @@ EAGER_ROPE_PASSES = 8.0
 # kernels of a router on tokens times experts, each way: casts around its product, softmax, top-k, two scatters, balance
 # loss (5), counts, offsets and sorting indices (8)
 ROUTER_KERNELS = 20.0
+_READS_NORM = ("qkv", "mlp_up")  # products that Transformer Engine fuses with the norm before them
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Lowering:
         # autocast casts the input for each product, a compiler once for all that read it
         if self._casts_input(op) and not (op.adds_gradient and software.fusion == "compiled"):
             yield self.stream(op.input_values * (op.input_bytes + value))
-        yield from self._quantise(op.count * op.rows * op.contraction, value)
+        yield from self._quantise(op, op.input_values, op.name.endswith(_READS_NORM) and not op.adapter_rank)
         odd, wide = self._odd(op), op.is_vocabulary
         yield self.product(op.rows, op.columns, op.contraction, value, op.count, output if copies else 0.0, odd, wide)
         if op.adapter_rank:
@@ -166,7 +167,7 @@ class Lowering:
             odd, wide = self._odd(op), op.is_vocabulary
             if op.stored_bytes:
                 yield self.stream(op.weights * (op.stored_bytes + value))
-            yield from self._quantise(op.output_values, value)
+            yield from self._quantise(op, op.output_values)
             yield self.product(op.rows, op.contraction, op.columns, value, op.count, 0.0, odd, wide)
             yield from self._summed_gradient(op)
         if op.adapter_rank and op.has_input_gradient:
@@ -203,11 +204,20 @@ class Lowering:
         if op.adds_gradient:
             yield self.stream(n * 3.0 * (wide if self._casts_input(op) else value))
 
-    def _quantise(self, values: Floats, value: float) -> Iterator[Kernel]:
-        """Casting a product's operand to 8 or 4 bits with a transposed copy; fused code has the values at hand."""
-        if self.number_format in ("fp8", "fp4"):
-            read = value if self.software.fusion == "eager" else 0.0
-            yield self.stream(values * (read + 2.0))
+    def _quantise(self, op: Linear, values: Floats, is_after_norm: bool = False) -> Iterator[Kernel]:
+        """Casting a product's operand to 8 or 4 bits: read, written, and transposed for the weight's gradient.
+
+        Transformer Engine's norms write 8 bits in place of 16, so that only a transposed copy comes on top; experts' inputs,
+        outputs of attention and of activations, and all gradients are cast by a kernel of their own (NVIDIA/
+        TransformerEngine transformer_engine/pytorch/module/layernorm_linear.py, linear.py, base.py).
+        """
+        if op.is_vocabulary or self.number_format not in ("fp8", "fp4"):
+            return
+        copies = 1.0 + op.is_trained
+        if is_after_norm and self.software.fusion == "fused":
+            yield self.stream(values * (copies - 1.0))
+        else:
+            yield self.stream(values * (op.activation_bytes + copies))
 
     def _adapter(self, op: Linear, factor: float) -> Iterator[Kernel]:
         """Low-rank adapter: two thin products, dropout, scale and sum; twice that backward."""
