@@ -36,7 +36,8 @@ class Cost:
     operation; tail: what recomputation that stops early leaves out (the last product and its residual sum); column_…,
     row_…: the products that tensor parallelism splits by column and by row, beside which its exchanges can run.
     tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds:
-    their all-gathers; adapted_gather_seconds, adapted_swap_seconds: gathering the inputs of column-split products that have
+    their all-gathers; expert_tensor_seconds: gathering the tokens of tensor-parallel experts and reducing what they make
+    of them, once each; adapted_gather_seconds, adapted_swap_seconds: gathering the inputs of column-split products that have
     adapters, in 16 bits, and bringing the outputs of row-split products' adapters to the ranks whose rows they are, once
     each; context_ring_seconds: passing keys and values around once; context_swap_seconds: exchanging heads
     for tokens and back. kept, peak: graphs.lifetimes; selected: graphs.recompute. factors: rows and columns of trained
@@ -62,6 +63,7 @@ class Cost:
     context_ring_seconds: Floats = 0.0
     context_swap_seconds: Floats = 0.0
     expert_seconds: Floats = 0.0
+    expert_tensor_seconds: Floats = 0.0
     forward_flops: Floats = 0.0
     backward_flops: Floats = 0.0
     weights: Floats = 0.0
@@ -214,6 +216,8 @@ def _exchanges(
             continue
         size = operation.size_bytes * (expert_load if is_expert(name) or operation.group == "expert" else 1.0)
         match operation.group:
+            case "tensor" if is_expert(name):
+                tally.add(expert_tensor_seconds=2.0 * half_seconds(tensor, size))
             case "tensor":
                 tally.add(tensor_whole_seconds=all_reduce_seconds(tensor, size))
                 half = half_seconds(tensor, size)

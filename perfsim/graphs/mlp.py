@@ -23,19 +23,19 @@ def mlp(build: Builder, source: str) -> str:
     build.add(Exchange("dispatch_exchange", build.value, "all-to-all", "expert", size, e))
     build.graph.nodes["dispatch_exchange"]["values"] = chosen * model.hidden_size
     local = moe.experts / e
-    dense_mlp(build, "experts", build.last, moe.expert_ffn_hidden_size / t, chosen / local, local)
+    dense_mlp(build, "experts", build.last, moe.expert_ffn_hidden_size / t, chosen / local, local, chosen)
     build.add(Exchange("combine_exchange", build.value, "all-to-all", "expert", size, e))
     if moe.shared_ffn_hidden_size:
         combined = build.last
-        dense_mlp(build, "shared_expert", source, moe.shared_ffn_hidden_size / t, build.rows, 1.0, reduce=False)
+        dense_mlp(build, "shared_expert", source, moe.shared_ffn_hidden_size / t, build.rows, 1.0)
         build.pointwise("experts_sum", "add", build.rows * model.hidden_size, combined, build.last)
     return build.last
 
 
 def dense_mlp(
-    build: Builder, name: str, source: str, width: Floats, rows: Floats, count: Floats, reduce: bool = True
+    build: Builder, name: str, source: str, width: Floats, rows: Floats, count: Floats, exchanged: Floats | None = None
 ) -> str:
-    """Up (and gate), activation, down, and the tensor-parallel exchange."""
+    """Up (and gate), activation, down, and the tensor-parallel exchange (of the block's rows, or of so many)."""
     model = build.workload.model
     columns = width * (2.0 if model.is_gated_mlp else 1.0)
     more = {"rows": rows, "count": count}
@@ -47,6 +47,5 @@ def dense_mlp(
     if model.positions == "relative" and build.workload.dropout > 0:
         build.pointwise(f"{name}_activation_dropout", "dropout", rows * count * width)
     build.linear(f"{name}_down", model.hidden_size, width, model.has_mlp_bias, **more)
-    if reduce:
-        build.reduce(f"{name}_reduce")
+    build.reduce(f"{name}_reduce", exchanged)
     return build.last

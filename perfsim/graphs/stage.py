@@ -242,6 +242,9 @@ def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, 
     gradients of row-split products' inputs (half of their backward pass), reductions beside row-split products. Full
     recomputation repeats the forward ones.
 
+    Experts gather the tokens that are theirs, several times the layer's rows, before their products and reduce after them,
+    in 16 bits and beside nothing (NVIDIA/Megatron-LM megatron/core/transformer/moe/token_dispatcher.py).
+
     Frozen weights: nothing is gathered again, and the reduction of the input's gradient has no weight gradient to hide
     behind. An adapter beside a column-split product reads its input in 16 bits, gathered before the product starts;
     beside a row-split one it makes all rows of some columns, which are exchanged for some rows of all columns (NVIDIA/NeMo
@@ -265,6 +268,7 @@ def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, 
     hidden = _exposed(clock.seconds(layer.column_backward), beside, share)
     exposed = exposed + np.where(is_frozen, beside, hidden)
     swaps = np.where(has_halves, layer.adapted_swap_seconds, 0.0)
+    swaps = swaps + layer.expert_tensor_seconds  # forward, and again backward
     found: Floats = (forward + swaps) * (1.0 + full) + exposed + swaps
     return found
 
