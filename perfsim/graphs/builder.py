@@ -141,7 +141,7 @@ class Builder(Chain):
         values = (self.rows if rows is None else rows) * self.workload.model.hidden_size
         ranks = self.plan.tensor_parallel
         self.add(Exchange(name, self.value, "all-reduce", "tensor", values * self.value, ranks))
-        self.graph.nodes[name]["values"] = self.rows * self.workload.model.hidden_size / self.shard
+        self.graph.nodes[name]["values"] = values / self.shard
 
     def sublayer_end(self, name: str, residual: str) -> None:
         """Dropout, the sum with the residual and, where the model has it there, a norm."""

@@ -23,7 +23,9 @@ def mlp(build: Builder, source: str) -> str:
     build.add(Exchange("dispatch_exchange", build.value, "all-to-all", "expert", size, e))
     build.graph.nodes["dispatch_exchange"]["values"] = chosen * model.hidden_size
     local = moe.experts / e
-    dense_mlp(build, "experts", build.last, moe.expert_ffn_hidden_size / t, chosen / local, local, chosen)
+    dense_mlp(build, "experts", build.last, moe.expert_ffn_hidden_size / t, chosen / local, local, reduce=False)
+    build.reduce("experts_reduce", chosen)
+    build.graph.nodes["experts_reduce"]["values"] = build.rows / build.shard * model.hidden_size  # summed per token
     build.add(Exchange("combine_exchange", build.value, "all-to-all", "expert", size, e))
     if moe.shared_ffn_hidden_size:
         combined = build.last
@@ -33,9 +35,9 @@ def mlp(build: Builder, source: str) -> str:
 
 
 def dense_mlp(
-    build: Builder, name: str, source: str, width: Floats, rows: Floats, count: Floats, exchanged: Floats | None = None
+    build: Builder, name: str, source: str, width: Floats, rows: Floats, count: Floats, reduce: bool = True
 ) -> str:
-    """Up (and gate), activation, down, and the tensor-parallel exchange (of the block's rows, or of so many)."""
+    """Up (and gate), activation, down, and the tensor-parallel exchange."""
     model = build.workload.model
     columns = width * (2.0 if model.is_gated_mlp else 1.0)
     more = {"rows": rows, "count": count}
@@ -47,5 +49,6 @@ def dense_mlp(
     if model.positions == "relative" and build.workload.dropout > 0:
         build.pointwise(f"{name}_activation_dropout", "dropout", rows * count * width)
     build.linear(f"{name}_down", model.hidden_size, width, model.has_mlp_bias, **more)
-    build.reduce(f"{name}_reduce", exchanged)
+    if reduce:
+        build.reduce(f"{name}_reduce")
     return build.last
