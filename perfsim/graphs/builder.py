@@ -12,7 +12,6 @@ from perfsim.core.workload import Task, Workload
 from perfsim.formulas.operations import Exchange, Linear, Norm, Operation, Pointwise
 from perfsim.graphs.blocks import Block
 
-
 # what products of a graph are called where adapters are told by name (formulas.parameters)
 _MATRICES = {
     "qkv": ("q_proj", "k_proj", "v_proj"),
