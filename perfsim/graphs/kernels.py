@@ -347,15 +347,16 @@ class Lowering:
         return (2.0 * r + 2.0, 4.0 * r + 2.0) if self.is_autocast else (3.0 * r, 3.0 * r)
 
     def _route(self, op: Route) -> Lowered:
-        """Into expert order and, weighted by the router, back; twice each way where tokens come from other ranks.
+        """Into expert order and, weighted by the router, back; what arrives from other ranks, there and back again.
 
         The router's softmax, choice, balance loss, counts and offsets are small kernels (NVIDIA/Megatron-LM
         megatron/core/transformer/moe/router.py, token_dispatcher.py).
         """
-        moved = op.values * op.activation_bytes
+        moved, arrived = op.values * op.activation_bytes, op.arrived * op.activation_bytes
         small = self.stream(4.0 * op.choices, launches=ROUTER_KERNELS)
-        moves = self.stream(2.0 * moved, launches=np.where(op.is_exchanged, 4.5, 2.5))
-        return Lowered((small, moves), (small, moves))
+        moves = self.stream(2.0 * moved, launches=2.5)
+        sorts = self.stream(2.0 * arrived, launches=np.where(np.asarray(op.arrived) > 0.0, 2.0, 0.0))
+        return Lowered((small, moves, sorts), (small, moves, sorts))
 
     def _lookup(self, op: Lookup) -> Lowered:
         a, n, tables = op.activation_bytes, op.output_values, float(op.tables)
