@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # products that tensor parallelism splits by column and by row
 _COLUMN_SPLIT = ("qkv", "query", "_up")
+LAST_PRODUCTS = ("mlp_down", "experts_down")
 _ROW_SPLIT = ("_output", "mlp_down", "expert_down")
 
 
@@ -167,7 +168,7 @@ def graph_cost(
                 tally.add(tensors=operation.tables)
             case Loss():
                 tally.add(logits=operation.logits)
-        if name in ("mlp_down", "experts_down", "mlp_residual"):
+        if name in (*LAST_PRODUCTS, "mlp_residual"):
             tally.do(tail=forward)
     _exchanges(graph, system, plan, tally, expert_load, lowering.gathered_share)
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)

@@ -92,7 +92,7 @@ def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) ->
         assumptions.append(NO_RECOMPUTATION)
     if not row.sharding and row.dp > 1:
         assumptions.append("no ZeRO")
-    if row.sharding == "hsdp":
+    if row.sharding == "hsdp" and not row.whole("shard_gpus"):
         assumptions.append("sharded within a node")
     is_split, detail = row.tp > 1, row.options.get("recompute_detail")
     if row.sequence_parallel == "unknown" and is_split:
@@ -111,7 +111,7 @@ def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) ->
         sequence_parallel=is_split
         and (row.sequence_parallel == "y" or (row.sequence_parallel == "unknown" and framework == "megatron-core")),
         zero_stage=SHARDING_STAGES[row.sharding],
-        hybrid_shard=row.gpus_per_node if row.sharding == "hsdp" else 0,
+        hybrid_shard=(row.whole("shard_gpus") or row.gpus_per_node) if row.sharding == "hsdp" else 0,
         recompute=RECOMPUTE["full" if detail == EVERY_SECOND else row.recompute],
         recompute_layers=layers // 2 if detail == EVERY_SECOND else 0,
         context_exchange=ContextExchange.ALL_TO_ALL if row.options.get("cp_comm") == "a2a" else ContextExchange.RING,

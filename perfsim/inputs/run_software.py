@@ -66,7 +66,8 @@ RULES = (  # the first that fits decides
     Rule(r"Megatron-Core CI", "megatron-core", "megatron-core-plain"),
     Rule(r"Megatron-Core|Transformer Engine|\bTE \d|Megatron-LM [0-9a-f]{7,}", "megatron-core", "megatron-core"),
     Rule(r"Megatron|PTD-P", "megatron"),
-    Rule(r"MaxText|Paxml|\bJAX\b", "jax"),
+    Rule(r"Paxml", "jax", "paxml"),
+    Rule(r"MaxText|\bJAX\b", "jax", "jax"),
     Rule(r"llm-foundry|Composer", "fsdp", "llm-foundry"),
     Rule(r"torchtitan|FSDP", "fsdp", "torchtitan-eager", fusion="eager"),
     Rule(r"torchtitan|FSDP", "fsdp", "torchtitan"),
@@ -151,6 +152,8 @@ def _as_run(entry: Software, row: RunRow) -> Software:
         entry = replace(entry, gradient_bucket_bytes=0.0, gradient_bucket_rank_bytes=0.0)
     if options.get("ce_fusion") == "n" and entry.framework == "megatron-core":
         entry = replace(entry, loss_bytes_per_logit=UNFUSED_LOSS_BYTES, logit_bytes=UNFUSED_LOGIT_BYTES)
+    if kept := options.get("recompute_kept"):
+        entry = replace(entry, selective_recompute=kept)
     if options.get("cuda_graphs") == "y":
         entry = replace(entry, host_seconds=0.0)
     return entry
