@@ -208,13 +208,16 @@ class Lowering:
         """Casting a product's operand to 8 or 4 bits: read, written, and transposed for the weight's gradient.
 
         Transformer Engine's norms write 8 bits in place of 16, so that only a transposed copy comes on top; experts' inputs,
-        outputs of attention and of activations, and all gradients are cast by a kernel of their own (NVIDIA/
+        outputs of attention and of activations, and all gradients are cast by a kernel of their own. Megatron has weights
+        cast once a step, which is not counted; elsewhere they are cast in every pass (NVIDIA/
         TransformerEngine transformer_engine/pytorch/module/layernorm_linear.py, linear.py, base.py).
         """
         if op.is_vocabulary or self.number_format not in ("fp8", "fp4"):
             return
         copies = 1.0 + op.is_trained
-        if is_after_norm and self.software.fusion == "fused":
+        if self.software.fusion != "fused":
+            yield self.stream((values + op.weights) * (op.activation_bytes + copies))
+        elif is_after_norm:
             yield self.stream(values * (copies - 1.0))
         else:
             yield self.stream(values * (op.activation_bytes + copies))
