@@ -36,13 +36,13 @@ class Cost:
     forward, backward: all kernels; weight: those backward that give the weights' gradients; core: the attention
     operation; tail: what recomputation that stops early leaves out (the last product and its residual sum); column_…,
     row_…: the products that tensor parallelism splits by column and by row, beside which its exchanges can run.
-    tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds:
-    their all-gathers; expert_tensor_seconds: gathering the tokens of tensor-parallel experts and reducing what they make
-    of them, once each; adapted_gather_seconds, adapted_swap_seconds: gathering the inputs of column-split products that have
-    adapters, in 16 bits, and bringing the outputs of row-split products' adapters to the ranks whose rows they are, once
-    each; context_ring_seconds: passing keys and values around once; context_swap_seconds: exchanging heads
-    for tokens and back. kept, peak: graphs.lifetimes; selected: graphs.recompute. factors: rows and columns of trained
-    matrices, and trained vectors; hidden_weights: trained weights of products; orthogonal: Muon's products on them.
+    tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their reduce-scatters;
+    tensor_gather_seconds: their all-gathers. Once each: expert_tensor_seconds: gathering the tokens of tensor-parallel
+    experts and reducing what they make of them; adapted_gather_seconds: gathering the inputs of column-split products
+    with adapters, in 16 bits; adapted_swap_seconds: bringing the outputs of row-split products' adapters to the ranks
+    whose rows they are; context_ring_seconds: passing keys and values around; context_swap_seconds: heads for tokens
+    and back. kept, peak: graphs.lifetimes; selected: graphs.recompute. factors: rows and columns of trained matrices,
+    and trained vectors; hidden_weights: trained weights of products; orthogonal: Muon's products on them.
     """
 
     forward: Activity = NOTHING

@@ -207,10 +207,10 @@ class Lowering:
     def _quantise(self, op: Linear, values: Floats, is_after_norm: bool = False) -> Iterator[Kernel]:
         """Casting a product's operand to 8 or 4 bits: read, written, and transposed for the weight's gradient.
 
-        Transformer Engine's norms write 8 bits in place of 16, so that only a transposed copy comes on top; experts' inputs,
-        outputs of attention and of activations, and all gradients are cast by a kernel of their own. Megatron has weights
-        cast once a step, which is not counted; elsewhere they are cast in every pass (NVIDIA/
-        TransformerEngine transformer_engine/pytorch/module/layernorm_linear.py, linear.py, base.py).
+        Transformer Engine's norms write 8 bits in place of 16, so that only a transposed copy comes on top; experts'
+        inputs, outputs of attention and of activations, and all gradients are cast by a kernel of their own. Megatron
+        has weights cast once a step, which is not counted; elsewhere they are cast in every pass (NVIDIA/TransformerEngine
+        transformer_engine/pytorch/module/layernorm_linear.py, linear.py, base.py).
         """
         if op.is_vocabulary or self.number_format not in ("fp8", "fp4"):
             return
@@ -239,8 +239,8 @@ class Lowering:
         is_narrow = self.has_8_bit_attention and self.number_format in ("fp8", "fp4")
         casts = (self.stream(size * (1.0 + 1.0 / op.activation_bytes)),) if is_narrow else ()  # to 8 bits, and back
         forward = Kernel(
-            "attention", "fp8" if is_narrow else self.wide_format, size, executed, op.sequences * op.heads, op.query_len,
-            (op.qk_dim + op.v_dim) / 2.0, op.key_len, efficiency=self.software.attention_efficiency,
+            "attention", "fp8" if is_narrow else self.wide_format, size, executed, op.sequences * op.heads,
+            op.query_len, (op.qk_dim + op.v_dim) / 2.0, op.key_len, efficiency=self.software.attention_efficiency,
             is_pre_hopper=self.software.attention in ("sdpa", "flash-1", "flash-2"), is_causal=op.is_causal,
         )  # fmt: skip
         backward = replace(

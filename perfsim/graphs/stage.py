@@ -241,14 +241,14 @@ def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, 
     gradients of row-split products' inputs (half of their backward pass), reductions beside row-split products. Full
     recomputation repeats the forward ones.
 
-    Experts gather the tokens that are theirs, several times the layer's rows, before their products and reduce after them,
-    in 16 bits and beside nothing (NVIDIA/Megatron-LM megatron/core/transformer/moe/token_dispatcher.py).
+    Experts gather the tokens that are theirs, several times the layer's rows, before their products and reduce after
+    them, in 16 bits and beside nothing (NVIDIA/Megatron-LM megatron/core/transformer/moe/token_dispatcher.py).
 
     Frozen weights: nothing is gathered again, and the reduction of the input's gradient has no weight gradient to hide
     behind. An adapter beside a column-split product reads its input in 16 bits, gathered before the product starts;
-    beside a row-split one it makes all rows of some columns, which are exchanged for some rows of all columns (NVIDIA/NeMo
-    nemo/collections/nlp/modules/common/megatron/adapters/parallel_adapters.py). Source: Korthikanti et al. 2022 (arXiv 2205.05198); for "all" NVIDIA/
-    TransformerEngine transformer_engine/pytorch/module/base.py (initialize_ub).
+    beside a row-split one it makes all rows of some columns, which are exchanged for some rows of all columns (NVIDIA/
+    NeMo nemo/collections/nlp/modules/common/megatron/adapters/parallel_adapters.py). Source: Korthikanti et al. 2022
+    (arXiv 2205.05198); for "all" NVIDIA/TransformerEngine transformer_engine/pytorch/module/base.py (initialize_ub).
     """
     whole, half, gather = layer.tensor_whole_seconds, layer.tensor_half_seconds, layer.tensor_gather_seconds
     has_halves = np.asarray(plan.sequence_parallel)

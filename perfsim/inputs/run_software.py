@@ -4,6 +4,7 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from perfsim.core.software import AttentionKernel, Software
 from perfsim.inputs.run_row import RunRow
@@ -145,7 +146,7 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
 
 def _as_run(entry: Software, row: RunRow) -> Software:
     """The entry with what the row's own settings changed of it."""
-    options = row.options
+    options: dict[str, Any] = dict(row.options)
     if overlap := options.get("tp_overlap"):
         entry = replace(entry, tensor_parallel_overlap=overlap)
     if options.get("dp_overlap") == "n":
