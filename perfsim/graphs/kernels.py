@@ -209,8 +209,8 @@ class Lowering:
 
         Transformer Engine's norms write 8 bits in place of 16, so that only a transposed copy comes on top; experts'
         inputs, outputs of attention and of activations, and all gradients are cast by a kernel of their own. Megatron
-        has weights cast once a step, which is not counted; elsewhere they are cast in every pass (NVIDIA/TransformerEngine
-        transformer_engine/pytorch/module/layernorm_linear.py, linear.py, base.py).
+        has weights cast once a step, which is not counted; elsewhere they are cast in every pass (NVIDIA/
+        TransformerEngine transformer_engine/pytorch/module/layernorm_linear.py, linear.py, base.py).
         """
         if op.is_vocabulary or self.number_format not in ("fp8", "fp4"):
             return

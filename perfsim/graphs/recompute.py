@@ -33,8 +33,8 @@ def with_selection(cost: Cost, graph: "nx.DiGraph[str]", work: Work, software: S
     "core": attention between its products is redone (Korthikanti et al. 2022, arXiv 2205.05198); what it keeps beside
     its output is gone, which is much where scores are written out. "per-op": the outputs of attention and of every
     second product stay, all else is redone (pytorch/torchtitan torchtitan/distributed/activation_checkpoint.py). The
-    others are names that JAX's policies save: the outputs of these products stay, and attention is redone; the last product's
-    output is not needed again (google/maxtext MaxText/layers/models.py: remat_policy).
+    others are names that JAX's policies save: the outputs of these products stay, and attention is redone; the last
+    product's output is not needed again (google/maxtext MaxText/layers/models.py: remat_policy).
     """
     cores = [name for name in graph if isinstance(graph.nodes[name]["operation"], Attention)]
     if software.selective_recompute == "core":
