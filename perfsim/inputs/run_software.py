@@ -45,6 +45,7 @@ class Rule:
         return all(re.search(pattern, text, re.IGNORECASE) for pattern, text in pairs)
 
 
+NEMO_ASSUMED = "MLPerf names containers only, NeMo assumed"
 RULES = (  # the first that fits decides
     # Transformer-XL/pytorch/train.py: one optimizer loop in every precision
     Rule(r"PyTorch NGC|DeepLearningExamples", "pytorch-transformer-xl", model="transformer-xl"),
@@ -59,8 +60,11 @@ RULES = (  # the first that fits decides
         r"Paddle", "paddle", "paddle-2023", stack=r"dle-bert", task="pretrain", precision="amp", decides_attention=True
     ),
     Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-electra", task="finetune", precision="32$"),
+    # containers up to 24.12, with which NVIDIA/dgxc-benchmarking ran its recipes until v25.03 (CHANGELOG)
+    Rule(r"nemo.*\b(v?2[34]\.\d\d|v25\.0[123])|MLPerf Training v[34].*nemo", "megatron-core", "nemo-1"),
     Rule(r"nemo", "megatron-core", "nemo"),
-    Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
+    Rule(r"MLPerf Training v[1234]", "megatron-core", "nemo-1", assumed=NEMO_ASSUMED),
+    Rule(r"MLPerf", "megatron-core", "nemo", assumed=NEMO_ASSUMED),
     Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),
     Rule(r"DeepSpeed|ZeRO-3", "deepspeed"),
     # tests/functional_tests/test_cases/gpt: --no-gradient-accumulation-fusion, no fused loss
