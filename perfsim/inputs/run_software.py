@@ -69,6 +69,8 @@ RULES = (  # the first that fits decides
     Rule(r"DeepSpeed|ZeRO-3", "deepspeed"),
     # tests/functional_tests/test_cases/gpt: --no-gradient-accumulation-fusion, no fused loss
     Rule(r"Megatron-Core CI", "megatron-core", "megatron-core-plain"),
+    # NVIDIA/Megatron-LM examples/llama/README.md: its figures are of NeMo's performance scripts
+    Rule(r"Megatron-Core 2025", "megatron-core", "nemo"),
     Rule(r"Megatron-Core|Transformer Engine|\bTE \d|Megatron-LM [0-9a-f]{7,}", "megatron-core", "megatron-core"),
     Rule(r"Megatron|PTD-P", "megatron"),
     Rule(r"Paxml", "jax", "paxml"),
