@@ -41,13 +41,21 @@ WHOLE_BOUNDS = {
 }  # fmt: skip
 NUMBER_BOUNDS = {"step_time_s": 1e8, "tokens_per_s_per_gpu": 1e12, "peak_memory_gb": 1e5}
 EXTRAS = frozenset(
-    """activation_offload async_tp ce_fusion chunked_ce composed cp_comm cpu dataparallel ddp_bucket decoder_seq
-    double_quant dropout fits_micro_batch fp8_allgather fp8_recipe generator gpus_per_pcie_switch grad_sync images
-    lora_trains_embeddings mem_len micro_iter_s mlm_positions optimizer_in_backward optimizer_timed params pipeline
-    power_limit_w power_limited proxy_layers pure_reduce recompute_detail sockets stochastic tied trainable_params
-    uneven var_batch var_len""".split()
+    """activation_offload async_tp ce_fusion chunked_ce composed cp_comm cpu cuda_graphs dataparallel ddp_bucket
+    decoder_seq double_quant dp_overlap dropout fits_micro_batch fp8_allgather fp8_attention fp8_recipe
+    generator gpus_per_pcie_switch grad_sync images lora_targets lora_trains_embeddings mem_len micro_iter_s mlm_positions
+    optimizer_in_backward optimizer_timed packed_tokens params pipeline power_limit_w power_limited proxy_layers
+    pure_reduce recompute_detail recompute_kept shard_gpus sockets stochastic tied tp_overlap trainable_params uneven
+    var_batch var_len""".split()
 )
-_WHOLE_EXTRAS = ("mlm_positions", "mem_len", "decoder_seq", "power_limit_w", "sockets", "gpus_per_pcie_switch")
+_WORDS_OF_EXTRAS = {
+    "tp_overlap": ("none", "backward", "all"),
+    "lora_targets": ("linear_qkv", "attention"),
+    "recompute_kept": ("qkv", "qkv-output", "products"),
+}
+_WHOLE_EXTRAS = (
+    "mlm_positions", "mem_len", "decoder_seq", "packed_tokens", "power_limit_w", "shard_gpus", "sockets", "gpus_per_pcie_switch",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,8 @@ def _extras_fault(cell: str) -> tuple[str, str] | None:
             return f"{key[:60]}: no such key", f"did you mean {close[0]}?" if close else "put remarks into notes"
         if key in _WHOLE_EXTRAS and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
             return f"{key}: expected a whole number, got {shown(value)}", "write digits only"
+        if key in _WORDS_OF_EXTRAS and value not in _WORDS_OF_EXTRAS[key]:
+            return f"{key}: no such choice as {shown(value)}", f"choices: {', '.join(_WORDS_OF_EXTRAS[key])}"
         if key == "dropout" and not 0 <= (_number(value) or 0) < 1:
             return f"dropout: {shown(value)} is not between 0 and 1", "write a probability"
     return None

@@ -135,7 +135,10 @@ class _Table:
         return self._models[name]
 
     def _stack(self, row: RunRow) -> tuple[Software, str]:
-        key = (row.software, row.stack, row.fusion, row.attention, row.precision, row.optimizer, row.task, row.model)
+        key = (
+            row.software, row.stack, row.fusion, row.attention, row.precision, row.optimizer, row.task, row.model,
+            row.extras,
+        )  # fmt: skip
         if key not in self._software:
             self._software[key] = software_of(row, self._entries)
         return self._software[key]
