@@ -104,6 +104,7 @@ def _of_links(spec: "SystemSpec", card: GpuSpec, known: "Catalogue") -> Iterator
     )
 
 
+MOST_EFFICIENCY = 1.05  # of a framework's kernels over those that are measured by themselves, which err by about 5 %
 SOFTWARE_NUMBERS = (  # name, what it is, the class of its prior, other numbers that move with it
     ("gemm_efficiency", "efficiency of products", "efficiency", ()),
     ("memory_efficiency", "efficiency of other kernels", "efficiency", ()),
@@ -126,7 +127,8 @@ def _of_software(software: Software, known: "Catalogue", is_mapped: bool) -> Ite
     for quantity, what, kind, others in SOFTWARE_NUMBERS:
         paths = tuple(f"software.{name}" for name in (quantity, *others))
         name = f"{what} in {software.name}"
-        yield Knob(f"{owner} {quantity}", name, _told(spec, quantity, kind), paths, f"{what}, software")
+        most = max(MOST_EFFICIENCY / getattr(software, quantity), 1.0) if kind == "efficiency" else WIDEST
+        yield Knob(f"{owner} {quantity}", name, _told(spec, quantity, kind), paths, f"{what}, software", most=most)
 
 
 def _shared(known: "Catalogue") -> Iterator[Knob]:
@@ -138,6 +140,9 @@ def _shared(known: "Catalogue") -> Iterator[Knob]:
         ("gather_bandwidth_share", "share of memory bandwidth of embedding look-ups", WIDEST),
         ("optimizer_bandwidth_share", "share of memory bandwidth of the optimizer", WIDEST),
         ("column_sum_share", "share of memory bandwidth of bias gradients", WIDEST),
+        ("misaligned_flops_per_clock", "rate of products with odd dimensions", WIDEST),
+        ("column_seconds_per_row", "gradients of an eager norm's scale and shift", WIDEST),
+        ("attention_pre_hopper_share", "rate of older attention kernels on Hopper and later", WIDEST),
         ("attention.backward_share", "rate of attention's backward pass over its forward pass", WIDEST),
     ):
         limit = min(WIDEST, max(most, 1.0))
