@@ -64,5 +64,7 @@ def _bounded(precision: np.ndarray, pull: np.ndarray, most: np.ndarray | None) -
         held |= above
         free = ~held
         mean = np.where(held, most, 0.0)
-        mean[free] = np.linalg.solve(precision[np.ix_(free, free)], pull[free] - precision[np.ix_(free, held)] @ most[held])
+        mean[free] = np.linalg.solve(
+            precision[np.ix_(free, free)], pull[free] - precision[np.ix_(free, held)] @ most[held]
+        )
     return mean

@@ -5,10 +5,10 @@ have measured kernels and collectives of their own. How well is every number kno
 shared out among all numbers that they rest on, by what each does to a run (influences), and what a source has of its own.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
+from math import exp, log, log1p, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from perfsim.calibration.hierarchy import Effects, effects
 from perfsim.calibration.influences import Influence, influences
 from perfsim.calibration.runs import MeasuredRun
-from perfsim.calibration.validate import Report, replay
+from perfsim.calibration.validate import Replayed, Report, replay
 from perfsim.core.calibration import Calibration
 from perfsim.core.spreads import Spreads
 from perfsim.search.sensitivity import Knob
@@ -35,6 +35,7 @@ FARTHEST = log(4.0)  # from its file, that a number is moved
 KNOWN_SHARE = 0.9  # of the prior spread; a number that stays less certain than this is not identified
 HELD = 0.90  # share of the runs that an interval holds
 FEWEST = 5  # runs that can tell anything
+MEMORY_PRIOR_COUNT = 4.0  # runs that what is known of all software counts for
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,17 @@ class Left:
 
 @dataclass(frozen=True)
 class RunFit:
-    """What whole runs say. runs: the fitted ones, with the software as it was moved; left_out: by what was left out."""
+    """What whole runs say. runs: the fitted ones, with the software as it was moved; left_out: by what was left out.
+
+    memory_spreads: standard deviation of log(needed / predicted) bytes of a GPU, of each software with peaks measured.
+    """
 
     runs: tuple[MeasuredRun, ...]
     predicted_seconds: np.ndarray
     moved: tuple[Moved, ...]
     spreads: Spreads
     left_out: Mapping[LeftOut, Left]
+    memory_spreads: Mapping[str, float]
 
 
 def fit_runs(
@@ -83,7 +88,8 @@ def fit_runs(
     known: what earlier runs have shown; where there are such, the spreads of kinds stay as they are.
     Raises: ValueError where the runs cannot tell anything, with the reason.
     """
-    kept = [one.run for one in replay(runs, calibration) if one.time_error is not None]
+    replayed = replay(runs, calibration)
+    kept = [one.run for one in replayed if one.time_error is not None]
     if len(kept) < FEWEST:
         raise ValueError(f"{len(kept)} runs have a step time and can be replayed; at least {FEWEST} are needed")
     study = _Study(kept, calibration, known)
@@ -95,7 +101,22 @@ def fit_runs(
             "the runs tell no number of their software better than it is known; measure other batches, sequence lengths"
             " or models, in which other kernels take the time"
         )
-    return RunFit(study.runs, study.predicted, moved, *study.spreads(leaves_out))
+    return RunFit(study.runs, study.predicted, moved, *study.spreads(leaves_out), memory_spreads(replayed))
+
+
+def memory_spreads(replayed: Sequence[Replayed]) -> dict[str, float]:
+    """Of each software with at least FEWEST peaks; its own squares beside MEMORY_PRIOR_COUNT of all runs together."""
+    squares: dict[str, list[float]] = defaultdict(list)
+    for one in replayed:
+        if one.memory_error is not None and one.run.software:
+            squares[one.run.software.key].append(log1p(one.memory_error) ** 2)
+    everyone = [square for own in squares.values() for square in own]
+    prior = MEMORY_PRIOR_COUNT * sum(everyone) / max(len(everyone), 1)
+    return {
+        key: sqrt((sum(own) + prior) / (len(own) + MEMORY_PRIOR_COUNT))
+        for key, own in squares.items()
+        if len(own) >= FEWEST
+    }
 
 
 class _Study:
@@ -126,7 +147,9 @@ class _Study:
 
     def _with_shifts(self, run: MeasuredRun) -> MeasuredRun:
         software: Any = run.software
-        factors = {path: exp(self.shifts[knob.key]) for knob in run.knobs if knob.key in self.shifts for path in knob.paths}
+        factors = {
+            path: exp(self.shifts[knob.key]) for knob in run.knobs if knob.key in self.shifts for path in knob.paths
+        }
         names = {path.removeprefix(SOFTWARE): factor for path, factor in factors.items()}
         return replace(run, software=replace(software, **{k: getattr(software, k) * f for k, f in names.items()}))
 

@@ -95,3 +95,40 @@ def energy(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
         raise InputError(f"{error}; measure more batches and power limits") from None
     shown = " ".join(["perfsim calibrate energy", *(path.name for path in tables)])
     write(output, rules_text(studied, shown))
+
+
+@calibrate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="FILE", default="-", show_default=True, help="Where the numbers are written.")
+@click.pass_context
+def runs(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
+    """Fit numbers of the software to whole measured runs, by default perfsim's own.
+
+    TABLES are tables of runs as `perfsim validate` takes and `perfsim read-log` writes them, or folders that hold a
+    runs.csv. Only numbers that the runs identify are moved, from where they are known to be. Put the file in a folder as
+    calibration/runs.toml and name the folder with --specs: its numbers then count before perfsim's.
+    """
+    from perfsim.calibration.run_fit import fit_runs
+    from perfsim.errors import InputError
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.runs import read_runs
+    from perfsim.paths import builtin
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+    from perfsim.report.run_fit import fit_lines, numbers_text
+    from perfsim.report.table import override_lines, show
+
+    known = catalogue(tuple(ctx.obj or ()))
+    if not tables:
+        known = known.before_runs()
+    read = read_runs(list(tables) or [builtin("scenarios") / "validation" / "runs.csv"], known)
+    chosen = [run for run in read if run.quality in "ab" and run.role != "anchor"]
+    try:
+        with progress("fitting whole runs") as report:
+            found = fit_runs(chosen, known.calibration(), known.spreads, report)
+    except ValueError as error:
+        raise InputError(f"{', '.join(map(str, tables)) or 'runs.csv'}: {error}") from None
+    shown = " ".join(["perfsim calibrate runs", *(path.name for path in tables)])
+    write(output, numbers_text(found, shown))
+    if output != "-":
+        show([*override_lines(known.overrides()), *fit_lines(found)])

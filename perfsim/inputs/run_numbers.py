@@ -11,7 +11,7 @@ from perfsim.core.spreads import Spreads
 from perfsim.inputs.files import Document, Sourced, Spec, check
 
 Spread = Annotated[float, Field(ge=0, le=3)]
-PRIOR = Spreads(source=0.08, noise=0.07, energy_noise=0.09, reach=1.645)  # assumed, where no runs were fitted
+PRIOR = Spreads(source=0.08, noise=0.07, energy_noise=0.09, reach=1.645)  # where no runs were fitted
 
 
 class SoftwareNumbers(Spec):
