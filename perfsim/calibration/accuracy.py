@@ -116,7 +116,12 @@ def _group(name: str, members: Sequence[Replayed]) -> Group:
         time=_accuracy([one.time_error for one in members], [one.is_time_inside for one in members]),
         baseline=_accuracy([one.baseline_error for one in members]),
         memory=_accuracy([one.memory_error for one in members], [one.is_memory_inside for one in members]),
-        left_out={kind: _accuracy([one.left_out_error(kind) for one in members]) for kind in LEFT_OUT},
+        left_out={
+            kind: _accuracy(
+                [one.left_out_error(kind) for one in members], [one.is_left_out_inside(kind) for one in members]
+            )
+            for kind in LEFT_OUT
+        },
         fits_right=verdicts["ok", True],
         fits_wrong=verdicts["ok", False],
         oom_right=verdicts["oom", True],

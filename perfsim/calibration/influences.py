@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from perfsim.calibration.runs import MeasuredRun
 from perfsim.calibration.validate import Report, stacked, stacks
 from perfsim.core.calibration import Calibration
@@ -47,7 +45,3 @@ def influences(
             report(done, len(runs))
     return found
 
-
-def spread_of(influences: Sequence[Influence]) -> float:
-    """Standard deviation of the log of a run's seconds that the spreads of its numbers make: √Σ(e·σ)²."""
-    return float(np.sqrt(sum((one.seconds * one.knob.spread) ** 2 for one in influences)))

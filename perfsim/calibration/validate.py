@@ -22,6 +22,7 @@ from perfsim.core.workload import Workload
 from perfsim.estimate import estimate as perfsim_estimate
 from perfsim.formulas.fits import HARDLY_CHANCE, SURE_CHANCE, fit_probability
 from perfsim.formulas.roofline import peak_flops_per_s
+from perfsim.search.uncertainty import Range
 
 Report = Callable[[int, int], None]
 ROWS_AT_ONCE = 4096
@@ -45,7 +46,7 @@ class Replayed:
     baseline_step_seconds: the step at the mean utilisation of the other runs of the same source and precision; 0 for
     a run without such company.
     low_..., high_...: ends of the interval that holds 90 % of what may be measured; 0 where there is none.
-    left_out_step_seconds: the step with the run's "source", "gpu" or "software" left out of every fit.
+    left_out: the step with the run's "source", "gpu" or "software" left out of every fit.
     """
 
     run: MeasuredRun
@@ -61,7 +62,7 @@ class Replayed:
     high_step_seconds: float = 0.0
     low_peak_memory_bytes: float = 0.0
     high_peak_memory_bytes: float = 0.0
-    left_out_step_seconds: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, Range] = field(default_factory=dict)
 
     @property
     def time_error(self) -> float | None:
@@ -80,7 +81,13 @@ class Replayed:
 
     def left_out_error(self, kind: str) -> float | None:
         """The same of the step with that kind left out of every fit: "source", "gpu" or "software"."""
-        return _error(self.left_out_step_seconds.get(kind, 0.0), self.run.measured_step_seconds)
+        found = self.left_out.get(kind)
+        return _error(found.middle, self.run.measured_step_seconds) if found else None
+
+    def is_left_out_inside(self, kind: str) -> bool | None:
+        """Whether the measured step lies inside the interval of that prediction."""
+        found = self.left_out.get(kind)
+        return _is_inside(found.low, self.run.measured_step_seconds, found.high) if found else None
 
     @property
     def is_time_inside(self) -> bool | None:

@@ -1,8 +1,13 @@
 """`perfsim validate`: measured runs beside their predictions."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from perfsim.calibration.run_fit import RunFit
+    from perfsim.inputs.catalogue import Catalogue
 
 BY = ("source", "gpu", "model", "software")
 
@@ -153,6 +158,7 @@ def ranking(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, 
 @click.option("--check", is_flag=True, help="Exit with 1 where perfsim's own runs are predicted worse than recorded.")
 @click.option("--record", metavar="FILE", help="Write what --check allows, a little above the present errors, to FILE.")
 @click.option("--page", metavar="FOLDER", help="Write a page of all groups, and its pictures, into FOLDER.")
+@click.option("--left-out", "leaves_out", is_flag=True, help="Also fit anew without each run's source, card and software.")
 @click.pass_context
 def runs(
     ctx: click.Context,
@@ -163,6 +169,7 @@ def runs(
     check: bool,
     record: str | None,
     page: str | None,
+    leaves_out: bool,
 ) -> None:
     """Replay the measured runs of FILES, by default those that come with perfsim.
 
@@ -172,6 +179,7 @@ def runs(
     from perfsim.calibration.accuracy import summaries
     from perfsim.calibration.budgets import RECORD, worse
     from perfsim.calibration.budgets import record as recorded
+    from perfsim.calibration.intervals import with_intervals, with_left_out
     from perfsim.calibration.ranking import CHOICES, alternatives
     from perfsim.calibration.ranking import ranking as ranked
     from perfsim.calibration.validate import replay
@@ -196,7 +204,10 @@ def runs(
     read = read_runs(list(files) or [folder / "runs.csv"], known)
     chosen = [run for run in read if run.quality in quality or run.role == "anchor"]
     with progress("replaying measured runs") as report:
-        replayed = replay(chosen, known.calibration(), report=report)
+        replayed = replay(chosen, known.calibration())
+        replayed = with_intervals(replayed, known.calibration(), known.spreads, report)
+    if leaves_out or page:
+        replayed = with_left_out(replayed, _fitted(known.before_runs(), list(files) or [folder / "runs.csv"], quality))
     accounts = summaries(replayed, read_sets(folder / "sets.csv"))
     if record:
         write(record, budgets_text(recorded(accounts)))
@@ -211,3 +222,18 @@ def runs(
         click.echo("\n".join(found), err=True)
         click.echo(f"if the change is worth it, record anew and say why in the commit: {RECORD}", err=True)
         ctx.exit(1)
+
+
+def _fitted(known: "Catalogue", files: list[Path], quality: str) -> "RunFit":
+    """All that whole runs say, from numbers that no run has moved."""
+    from perfsim.calibration.run_fit import fit_runs
+    from perfsim.errors import InputError
+    from perfsim.inputs.runs import read_runs
+    from perfsim.report.progress import progress
+
+    chosen = [run for run in read_runs(files, known) if run.quality in quality and run.role != "anchor"]
+    try:
+        with progress("fitting whole runs") as report:
+            return fit_runs(chosen, known.calibration(), known.spreads, report)
+    except ValueError as error:
+        raise InputError(f"--left-out: {error}") from None

@@ -71,7 +71,7 @@ class Software:
     fuses_weight_gradients: bool  # products add to the main gradient and keep an empty one of each weight's shape
     has_gather_buffer: bool  # sequence parallelism gathers into a buffer that stays
     gradient_bucket_copies: float  # of all gradients, kept by data parallelism
-    reduced_bytes_per_gradient: float  # at most, of the format that gradients are reduced in
+    reduced_bytes_per_gradient: float  # at most: the format in which gradients are added up and reduced
     gradient_bucket_bytes: float  # reduced at once beside the backward pass; 0: all gradients after it
     gradient_bucket_rank_bytes: float  # a bucket holds at least this for every data-parallel rank
     tensor_parallel_overlap: Literal["none", "backward", "all"]

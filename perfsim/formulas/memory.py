@@ -128,7 +128,7 @@ def _states(held: Held, plan: Plan, software: Software, workload: Workload) -> _
     weight_bytes: Floats = precision.weight_bytes
     if workload.is_adapter:  # adapters sit beside the frozen weights
         weight_bytes = (workload.base_bytes or precision.weight_bytes) + precision.weight_bytes * trained
-    gradients = precision.gradient_bytes * trained * on_rank(2)
+    gradients = min(precision.gradient_bytes, software.reduced_bytes_per_gradient) * trained * on_rank(2)
     most = np.minimum((held.unit_parameters + held.end_parameters) / np.maximum(held.parameters, 1.0), 1.0)
     gradients = np.where(_gradients_go_early(plan, workload), most, 1.0) * gradients
     updated = trained * on_rank(1)

@@ -30,7 +30,7 @@ def validation_lines(groups: Sequence[Group], by: str) -> Iterator[RenderableTyp
         yield _table(by, TIME_TITLES, [(g.name, time_cells(g)) for g in groups if g.time.count])
     if any(found.count for found in everything.left_out.values()):
         yield Text("")
-        yield Text("step time with a run's own source, card or software left out of every fit: MAPE, median, bias")
+        yield Text("step time with a run's own source, card or software left out of every fit: MAPE, median, bias, inside")
         yield _table(by, LEFT_OUT_TITLES, [(g.name, left_out_cells(g)) for g in groups if g.time.count])
     if everything.memory.count:
         yield Text("")
@@ -73,9 +73,13 @@ def memory_cells(group: Group) -> list[str]:
 
 
 def left_out_cells(group: Group) -> list[str]:
-    """A row under LEFT_OUT_TITLES: MAPE, median and bias for each kind."""
+    """A row under LEFT_OUT_TITLES: MAPE, median and bias for each kind, and the share inside its interval."""
     found = [group.left_out[kind] for kind in LEFT_OUT]
-    return [" ".join((_percent(a.mean), _percent(a.median), _percent(a.bias, signed=True))) for a in found]
+    shares = ["" if a.coverage is None else f", {100 * a.coverage:.0f} in" for a in found]
+    return [
+        " ".join((_percent(a.mean), _percent(a.median), _percent(a.bias, signed=True))) + share
+        for a, share in zip(found, shares, strict=True)
+    ]
 
 
 def _table(by: str, titles: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> Table:
@@ -130,7 +134,7 @@ def _row(one: Replayed) -> dict[str, Any]:
         "predicted_step_seconds": one.predicted_step_seconds or None,
         "predicted_low_seconds": one.low_step_seconds or None,
         "predicted_high_seconds": one.high_step_seconds or None,
-        "left_out_step_seconds": dict(one.left_out_step_seconds),
+        "left_out_step_seconds": {kind: vars(found) for kind, found in one.left_out.items()},
         "baseline_step_seconds": one.baseline_step_seconds or None,
         "measured_peak_memory_bytes": run.measured_peak_memory_bytes or None,
         "predicted_peak_memory_bytes": one.predicted_peak_memory_bytes or None,

@@ -1,18 +1,43 @@
-"""How far a prediction may lie from the truth: what the errors of the numbers it rests on do to it, and what remains."""
+"""How far a prediction may lie from the truth: what the errors of the numbers below it do to it, and what remains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import exp
 from typing import Any
 
 import numpy as np
 
 from perfsim.core.arrays import concatenate, rows, shape_of
 from perfsim.core.numbers import Floats
-from perfsim.core.results import Estimate
+from perfsim.core.spreads import Spreads
 from perfsim.search.sensitivity import Inputs, scaled
 
+MEMORY_REACH = 1.645  # standard deviations of the log to either side that hold 90 % of peaks
 TURN = 0.1  # of the log of a number, to either side, by which it is turned to see what it does
 Paths = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """A prediction between the ends of the interval that holds 90 % of what may be measured."""
+
+    low: float
+    middle: float
+    high: float
+
+
+def range_around(middle: float, spread: float, reach: float) -> Range:
+    """From middle·exp(-reach·spread) to middle·exp(reach·spread); spread: standard deviation of the log."""
+    factor = exp(reach * spread)
+    return Range(middle / factor, middle, middle * factor)
+
+
+def spread_of(elasticities: Sequence[Floats], spreads: Sequence[float], known: Spreads) -> Floats:
+    """Standard deviation of the log of a step's seconds: √(Σ(e·σ)² + source² + noise²), of one plan or of many."""
+    squares: Floats = known.source**2 + known.noise**2
+    for elasticity, spread in zip(elasticities, spreads, strict=True):
+        squares = squares + (elasticity * spread) ** 2
+    return np.sqrt(squares)
 
 
 @dataclass(frozen=True)
