@@ -20,7 +20,8 @@ from perfsim.errors import InputError, PerfsimError, UnknownNameError, Unsupport
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perfsim.calibration.validate import Replayed, replay, summary
+    from perfsim.calibration.accuracy import summary
+    from perfsim.calibration.validate import Replayed, replay
     from perfsim.core.calibration import Calibration
     from perfsim.core.hardware import Gpu, System
     from perfsim.core.model import Model
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "perfsim.calibration.validate": ("Replayed", "replay", "summary"),
+    "perfsim.calibration.accuracy": ("summary",),
+    "perfsim.calibration.validate": ("Replayed", "replay"),
     "perfsim.core.calibration": ("Calibration",),
     "perfsim.core.hardware": ("Gpu", "System"),
     "perfsim.core.model": ("Model",),

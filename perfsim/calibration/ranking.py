@@ -14,8 +14,9 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.stats import kendalltau
 
+from perfsim.calibration.accuracy import NAMES, By
 from perfsim.calibration.runs import UNSTATED_MICRO_BATCH
-from perfsim.calibration.validate import NAMES, By, Replayed
+from perfsim.calibration.validate import Replayed
 
 Choice = Literal["plan", "gpus", "card"]  # plan or batch on the same GPUs; how many GPUs of a card; which card
 CHOICES: tuple[Choice, ...] = get_args(Choice)

@@ -7,6 +7,7 @@ from perfsim.core.hardware import System
 from perfsim.core.plan import Plan
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
+from perfsim.search.sensitivity import Knob
 
 NO_RECOMPUTATION = "no recomputation"  # assumed of a run whose source does not say
 UNSTATED_MICRO_BATCH = "micro-batch of 1"  # likewise
@@ -22,6 +23,7 @@ class MeasuredRun:
     measured_step_seconds, measured_peak_memory_bytes: 0 where not measured.
     memory_kind: "allocated", "reserved", "nvidia-smi", "unknown"; "" without a measurement.
     outcome: "ok", or "oom" when the run did not fit.
+    knobs: the uncertain numbers that a prediction of the run rests on.
     """
 
     run_id: str
@@ -43,6 +45,7 @@ class MeasuredRun:
     software_note: str = ""
     assumptions: tuple[str, ...] = ()
     problem: str = ""
+    knobs: tuple[Knob, ...] = ()
 
     @property
     def collection(self) -> str:

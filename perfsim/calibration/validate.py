@@ -1,13 +1,13 @@
-"""Measured runs beside their predictions, and how far apart they are.
+"""Measured runs beside their predictions; `accuracy` says how far apart they are.
 
 Runs that differ only in numbers are stacked and costed in one call of the estimate: a thousand rows take seconds.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from perfsim.estimate import estimate as perfsim_estimate
 from perfsim.formulas.fits import HARDLY_CHANCE, SURE_CHANCE, fit_probability
 from perfsim.formulas.roofline import peak_flops_per_s
 
-By = Literal["gpu", "source", "model", "software"]
 Report = Callable[[int, int], None]
-WORST_ROWS = 5
 ROWS_AT_ONCE = 4096
 TOLERATED = Problem.MEMORY | Problem.LAYERS  # memory is a prediction; uneven chunks are costed as even ones
 UNEVEN_STAGES = "layers spread evenly over the pipeline's chunks"
@@ -46,6 +44,8 @@ class Replayed:
 
     baseline_step_seconds: the step at the mean utilisation of the other runs of the same source and precision; 0 for
     a run without such company.
+    low_..., high_...: ends of the interval that holds 90 % of what may be measured; 0 where there is none.
+    left_out_step_seconds: the step with the run's "source", "gpu" or "software" left out of every fit.
     """
 
     run: MeasuredRun
@@ -57,6 +57,11 @@ class Replayed:
     baseline_step_seconds: float = 0.0
     assumptions: tuple[str, ...] = ()
     problem: str = ""
+    low_step_seconds: float = 0.0
+    high_step_seconds: float = 0.0
+    low_peak_memory_bytes: float = 0.0
+    high_peak_memory_bytes: float = 0.0
+    left_out_step_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def time_error(self) -> float | None:
@@ -73,6 +78,20 @@ class Replayed:
         """predicted / measured - 1 of the peak memory."""
         return _error(self.predicted_peak_memory_bytes, self.run.measured_peak_memory_bytes)
 
+    def left_out_error(self, kind: str) -> float | None:
+        """The same of the step with that kind left out of every fit: "source", "gpu" or "software"."""
+        return _error(self.left_out_step_seconds.get(kind, 0.0), self.run.measured_step_seconds)
+
+    @property
+    def is_time_inside(self) -> bool | None:
+        """Whether the measured step lies inside its interval; None without one of the two."""
+        return _is_inside(self.low_step_seconds, self.run.measured_step_seconds, self.high_step_seconds)
+
+    @property
+    def is_memory_inside(self) -> bool | None:
+        """The same for the peak memory."""
+        return _is_inside(self.low_peak_memory_bytes, self.run.measured_peak_memory_bytes, self.high_peak_memory_bytes)
+
     @property
     def is_fit_right(self) -> bool | None:
         """Whether the verdict on memory agrees with what happened; None for a run that was not replayed.
@@ -83,42 +102,6 @@ class Replayed:
             return None
         chance = self.fit_probability
         return chance > HARDLY_CHANCE if self.run.outcome == "ok" else chance < SURE_CHANCE
-
-
-NAMES: dict[By, Callable[[Replayed], str]] = {  # of the groups that an account is made up by
-    "gpu": lambda r: r.run.gpu_key,
-    "source": lambda r: r.run.collection,
-    "model": lambda r: r.run.model_key,
-    "software": lambda r: r.run.software.key if r.run.software else "none",
-}
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Shares of one: how far predictions lie from measurements. None stands for "nothing to compare"."""
-
-    count: int
-    mean: float | None  # of |predicted / measured - 1|
-    median: float | None
-    ninetieth: float | None  # percentile
-    bias: float | None  # mean of predicted / measured - 1
-
-
-@dataclass(frozen=True)
-class Group:
-    """The runs that share a card, source, model or software."""
-
-    name: str
-    runs: int
-    time: Accuracy
-    baseline: Accuracy
-    memory: Accuracy
-    fits_right: int  # verdicts "fits" on runs that did fit
-    fits_wrong: int  # verdicts "does not fit" on runs that did
-    oom_right: int
-    oom_wrong: int
-    reasons: dict[str, int]  # why runs were not replayed, and how many
-    worst: tuple[Replayed, ...]
 
 
 def replay(
@@ -132,7 +115,7 @@ def replay(
     Raises: nothing on runs.
     """
     found: dict[int, Replayed] = {i: Replayed(run, problem=run.problem) for i, run in enumerate(runs) if run.problem}
-    for chosen in _stacks(runs):
+    for chosen in stacks(runs):
         found |= zip(chosen, _replay_stack([runs[i] for i in chosen], calibration, estimate), strict=True)
         if report:
             report(len(found), len(runs))
@@ -146,20 +129,15 @@ def replay_one(run: MeasuredRun, calibration: Calibration, estimate: Estimator =
     return _replay_stack([run], calibration, estimate)[0]
 
 
-def summary(replayed: Sequence[Replayed], by: By = "source") -> list[Group]:
-    """The accuracy of each group, most runs first, after that of all runs, called "all"."""
-    groups: dict[str, list[Replayed]] = defaultdict(list)
-    for one in replayed:
-        groups[NAMES[by](one)].append(one)
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [_group("all", replayed), *(_group(name, members) for name, members in ordered)]
-
-
 def _error(predicted: float, measured: float) -> float | None:
     return predicted / measured - 1.0 if predicted > 0 and measured > 0 else None
 
 
-def _stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
+def _is_inside(low: float, measured: float, high: float) -> bool | None:
+    return low <= measured <= high if measured > 0 and high > 0 else None
+
+
+def stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
     """Indices of runs that may be costed together: alike in all that is no number of a formula."""
     found: dict[Hashable, list[int]] = defaultdict(list)
     for i, run in enumerate(runs):
@@ -171,26 +149,33 @@ def _stacks(runs: Sequence[MeasuredRun]) -> list[list[int]]:
     return [chosen[at : at + ROWS_AT_ONCE] for chosen in found.values() for at in range(0, len(chosen), ROWS_AT_ONCE)]
 
 
-def _replay_stack(runs: Sequence[MeasuredRun], calibration: Calibration, estimate: Estimator) -> list[Replayed]:
-    """Predictions of runs that share everything but numbers, from one call."""
-    first = runs[0]
+def stacked(runs: Sequence[MeasuredRun]) -> tuple[Workload, System, Plan, Software]:
+    """Runs of one of `stacks` as the records of one estimate, their numbers arrays over runs unless there is one.
+
+    Raises: ValueError for a run that cannot be replayed.
+    """
+    first: Any = runs[0]
     if first.workload is None or first.software is None:
         raise ValueError(f"{first.run_id} cannot be replayed")
-    workload: Any = first.workload
-    system: Any = first.system
-    plan: Any = first.plan
-    if len(runs) > 1:
-        columns: Any = {name: np.array([getattr(run.workload, name) for run in runs]) for name in _STACKED}
-        workload = replace(first.workload, **columns)
-        system, plan = stack([run.system for run in runs]), stack([run.plan for run in runs])
-    answer = estimate(workload, system, plan, first.software, calibration)
+    if len(runs) == 1:
+        return first.workload, first.system, first.plan, first.software
+    columns: Any = {name: np.array([getattr(run.workload, name) for run in runs]) for name in _STACKED}
+    systems: Any = [run.system for run in runs]
+    plans: Any = [run.plan for run in runs]
+    return replace(first.workload, **columns), stack(systems), stack(plans), first.software
+
+
+def _replay_stack(runs: Sequence[MeasuredRun], calibration: Calibration, estimate: Estimator) -> list[Replayed]:
+    """Predictions of runs that share everything but numbers, from one call."""
+    workload, system, plan, software = stacked(runs)
+    answer = estimate(workload, system, plan, software, calibration)
     column = partial(_column, count=len(runs))
     memory = answer.memory
     peak = column(plan.gpus * peak_flops_per_s(system.gpu, workload.precision.matmul))
     chance = _fit_probability(answer)
     is_open = np.array([NO_RECOMPUTATION in run.assumptions for run in runs])
     if np.any(is_open):  # a run whose recomputation is unknown may have it
-        again = estimate(workload, system, replace(plan, recompute=Recompute.FULL), first.software, calibration)
+        again = estimate(workload, system, replace(plan, recompute=Recompute.FULL), software, calibration)
         chance = np.where(is_open, _fit_probability(again), chance)
     figures = (
         answer.time.total_seconds, memory.allocated_bytes, memory.total_bytes, memory.reserved_bytes, answer.problems,
@@ -240,32 +225,3 @@ def _with_baseline(replayed: list[Replayed]) -> list[Replayed]:
 
 def _utilisation(one: Replayed) -> float:
     return one.hardware_flops / (one.peak_flops_per_s * one.run.measured_step_seconds)
-
-
-def _group(name: str, members: Sequence[Replayed]) -> Group:
-    verdicts = Counter((one.run.outcome, one.is_fit_right) for one in members)
-    timed = [one for one in members if one.time_error is not None]
-    worst = sorted(timed, key=lambda one: (-abs(one.time_error or 0.0), one.run.run_id))[:WORST_ROWS]
-    return Group(
-        name=name,
-        runs=len(members),
-        time=_accuracy(one.time_error for one in members),
-        baseline=_accuracy(one.baseline_error for one in members),
-        memory=_accuracy(one.memory_error for one in members),
-        fits_right=verdicts["ok", True],
-        fits_wrong=verdicts["ok", False],
-        oom_right=verdicts["oom", True],
-        oom_wrong=verdicts["oom", False],
-        reasons=dict(Counter(one.problem for one in members if one.problem).most_common()),
-        worst=tuple(worst),
-    )
-
-
-def _accuracy(errors: Iterable[float | None]) -> Accuracy:
-    found = np.array([error for error in errors if error is not None])
-    if not found.size:
-        return Accuracy(0, None, None, None, None)
-    size = np.abs(found)
-    return Accuracy(
-        len(found), float(size.mean()), float(np.median(size)), float(np.percentile(size, 90)), float(found.mean())
-    )

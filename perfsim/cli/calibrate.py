@@ -64,3 +64,34 @@ def collectives(ctx: click.Context, tables: tuple[Path, ...], output: str) -> No
         raise InputError(f"{error}; measure more sizes, e.g. all_reduce_perf -b 1K -e 1G -f 2") from None
     shown = " ".join(["perfsim calibrate collectives", *(path.name for path in tables)])
     write(output, presets_text(studied, shown))
+
+
+@calibrate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="FILE", default="-", show_default=True, help="Where the blocks are written.")
+@click.pass_context
+def energy(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
+    """Fit what boards and servers draw to tables of measured power, by default perfsim's own.
+
+    Writes the blocks of calibration/power.toml for the architectures of the cards in TABLES. Copy perfsim's power.toml
+    into a folder as calibration/power.toml, put them in the place of its own, and name the folder with --specs.
+    docs/validation.md lists the columns of a table.
+    """
+    from perfsim.calibration.energy_study import study
+    from perfsim.errors import InputError
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.energy_tables import builtin_table, read_energy, read_products
+    from perfsim.report.energy import rules_text
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+
+    known = catalogue(tuple(ctx.obj or ()))
+    rows = read_energy(list(tables) or [builtin_table()], known)
+    base = known.power_rules.server.watts_per_gpu
+    try:
+        with progress("fitting power") as report:
+            studied = study(rows, read_products(known), known.calibration(), base, report)
+    except ValueError as error:
+        raise InputError(f"{error}; measure more batches and power limits") from None
+    shown = " ".join(["perfsim calibrate energy", *(path.name for path in tables)])
+    write(output, rules_text(studied, shown))

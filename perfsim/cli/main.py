@@ -18,7 +18,9 @@ COMMANDS = {  # name: (module, one line for --help)
     "explain": ("perfsim.cli.explain", "Say why two plans differ, and what would make one fit."),
     "trace": ("perfsim.cli.trace", "Write one plan's step as a trace for Perfetto."),
     "validate": ("perfsim.cli.validate", "Hold predictions against measured runs or kernels."),
+    "read-log": ("perfsim.cli.read_log", "Hold a prediction against the logs of your own run."),
     "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),
+    "measure": ("perfsim.cli.measure", "Measure your Nvidia card: kernels, collectives, training, power."),
     "specs": ("perfsim.cli.specs", "List, show and check cards, systems and models."),
     "roofline": ("perfsim.cli.roofline", "Show a card's roofline, and a model's kernels under it."),
     "graph": ("perfsim.cli.graph", "Print or write a model's compute graph."),
@@ -38,7 +40,7 @@ class Perfsim(click.Group):
         """The command called `cmd_name`, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name)
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

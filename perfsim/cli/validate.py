@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+BY = ("source", "gpu", "model", "software")
+
 
 class RunsUnlessNamed(click.Group):
     """A group whose first command is meant when none is named: `perfsim validate runs.csv`."""
@@ -17,7 +19,7 @@ class RunsUnlessNamed(click.Group):
 
 @click.group(cls=RunsUnlessNamed, context_settings={"help_option_names": ["-h", "--help"]})
 def validate() -> None:
-    """Hold predictions against measurements: of whole steps (runs, the default), their order, kernels, collectives."""
+    """Hold predictions against measurements: steps (runs, the default), their order, kernels, collectives, energy."""
 
 
 @validate.command()
@@ -79,9 +81,42 @@ def collectives(ctx: click.Context, tables: tuple[Path, ...], json_file: str | N
 
 
 @validate.command()
+@click.argument("tables", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.pass_context
+def energy(ctx: click.Context, tables: tuple[Path, ...], json_file: str | None) -> None:
+    """Fit what boards draw to the measured power of TABLES, by default perfsim's own, and show the errors.
+
+    Of watts and joules, by card and network: in sample, on cards and on networks that the fit has not seen; and of
+    whole servers.
+    """
+    from perfsim.calibration.energy_study import study
+    from perfsim.errors import InputError
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.energy_tables import builtin_table, read_energy, read_products
+    from perfsim.report.energy import study_json, study_lines
+    from perfsim.report.export import write
+    from perfsim.report.progress import progress
+    from perfsim.report.table import override_lines, show
+
+    known = catalogue(tuple(ctx.obj or ()))
+    rows = read_energy(list(tables) or [builtin_table()], known)
+    base = known.power_rules.server.watts_per_gpu
+    try:
+        with progress("fitting power") as report:
+            studied = study(rows, read_products(known), known.calibration(), base, report)
+    except ValueError as error:
+        raise InputError(f"{error}; measure more batches and power limits") from None
+    if json_file:
+        write(json_file, study_json(studied))
+    if json_file != "-":
+        show([*override_lines(known.overrides()), *study_lines(studied)])
+
+
+@validate.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
-@click.option("--by", type=click.Choice(["gpu", "source", "model", "software"]), default="source", show_default=True)
+@click.option("--by", type=click.Choice(BY), default="source", show_default=True)
 @click.pass_context
 def ranking(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, by: str) -> None:
     """Whether the best by prediction is the best by measurement, among runs of FILES that differ by one choice.
@@ -113,33 +148,66 @@ def ranking(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, 
 @validate.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
-@click.option("--by", type=click.Choice(["gpu", "source", "model", "software"]), default="source", show_default=True)
-@click.option("--quality", default="ab", show_default=True, metavar="LETTERS", help="Qualities of the rows to replay.")
+@click.option("--by", type=click.Choice([*BY, "set"]), default="source", show_default=True)
+@click.option("--quality", default="ab", show_default=True, metavar="LETTERS", help="Of rows to replay, but anchors.")
+@click.option("--check", is_flag=True, help="Exit with 1 where perfsim's own runs are predicted worse than recorded.")
+@click.option("--record", metavar="FILE", help="Write what --check allows, a little above the present errors, to FILE.")
+@click.option("--page", metavar="FOLDER", help="Write a page of all groups, and its pictures, into FOLDER.")
 @click.pass_context
-def runs(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, by: str, quality: str) -> None:
+def runs(
+    ctx: click.Context,
+    files: tuple[Path, ...],
+    json_file: str | None,
+    by: str,
+    quality: str,
+    check: bool,
+    record: str | None,
+    page: str | None,
+) -> None:
     """Replay the measured runs of FILES, by default those that come with perfsim.
 
     A table of runs has the columns that docs/validation.md lists. A run_models.csv or missing_gpus.csv beside it
     defines models and cards that the specs lack.
     """
-    from perfsim.calibration.validate import replay, summary
+    from perfsim.calibration.accuracy import summaries
+    from perfsim.calibration.budgets import RECORD, worse
+    from perfsim.calibration.budgets import record as recorded
+    from perfsim.calibration.ranking import CHOICES, alternatives
+    from perfsim.calibration.ranking import ranking as ranked
+    from perfsim.calibration.validate import replay
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.runs import read_runs
+    from perfsim.inputs.validation_tables import read_budgets, read_rivals, read_sets
     from perfsim.paths import builtin
     from perfsim.report.export import write
+    from perfsim.report.picture import check_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import override_lines, show
-    from perfsim.report.validation import mapped_line, validation_json, validation_lines
+    from perfsim.report.validation import budgets_text, mapped_line, validation_json, validation_lines
+    from perfsim.report.validation_page import TIME_PICTURE, write_page
 
     if set(quality) - set("abcx"):
         raise click.BadParameter(f"{quality!r}: write letters out of a, b, c and x", param_hint="--quality")
-    known = catalogue(tuple(ctx.obj or ()))
-    read = read_runs(list(files) or [builtin("scenarios") / "validation" / "runs.csv"], known)
-    chosen = [run for run in read if run.quality in quality]
+    if (files or quality != "ab") and (check or record or page):
+        raise click.UsageError("--check, --record and --page take all of perfsim's own runs: no FILES, no --quality")
+    if page:
+        check_picture(str(Path(page) / TIME_PICTURE), "--page")
+    known, folder = catalogue(tuple(ctx.obj or ())), builtin("scenarios") / "validation"
+    read = read_runs(list(files) or [folder / "runs.csv"], known)
+    chosen = [run for run in read if run.quality in quality or run.role == "anchor"]
     with progress("replaying measured runs") as report:
         replayed = replay(chosen, known.calibration(), report=report)
-    groups = summary(replayed, by)  # type: ignore[arg-type]
+    accounts = summaries(replayed, read_sets(folder / "sets.csv"))
+    if record:
+        write(record, budgets_text(recorded(accounts)))
+    if page:
+        order = {choice: ranked(alternatives(replayed, choice)) for choice in CHOICES}
+        write_page(page, replayed, accounts, read_rivals(folder / "rivals.csv"), order)
     if json_file:
-        write(json_file, validation_json(replayed, groups, by))
-    if json_file != "-":
-        show([*override_lines(known.overrides()), *validation_lines(groups, by), mapped_line(replayed)])
+        write(json_file, validation_json(replayed, accounts[by], by))
+    if "-" not in (json_file, record):
+        show([*override_lines(known.overrides()), *validation_lines(accounts[by], by), mapped_line(replayed)])
+    if check and (found := list(worse(read_budgets(folder / "budgets.csv"), accounts))):
+        click.echo("\n".join(found), err=True)
+        click.echo(f"if the change is worth it, record anew and say why in the commit: {RECORD}", err=True)
+        ctx.exit(1)

@@ -33,6 +33,7 @@ class Gpu:
     board_limit_watts: Floats  # the board's own limit
     power_limit_watts: Floats  # that, or a lower one that the user set
     power: CardPower
+    server_watts: Floats  # beside the board, for each such card of a server
     price_usd: Floats  # launch price; 0: not known
     calibration: CardCalibration
 
@@ -58,7 +59,8 @@ class System:
     between: Network
     host_link_bytes_per_s: Floats
     host_memory_bytes_per_s: Floats
-    host_watts_per_gpu: Floats
+    host_watts_per_gpu: Floats  # beside the boards, while training
+    host_limit_watts_per_gpu: Floats  # at most
     usd_per_gpu_hour: Floats
     has_price: Bools
     price_basis: str

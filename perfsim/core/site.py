@@ -10,7 +10,8 @@ class Site:
 
     price: "rent" takes the systems' usd_per_gpu_hour; "own" spreads the cards' launch price over
     `ownership_hours` and adds electricity. socket_watts: what one machine may draw. 0 for deadline, budget or sockets:
-    no limit.
+    no limit. pue and co2_grams_per_kwh are assumed unless given: a machine alone, and the world's mean electricity of
+    2018 (IEA, Global Energy and CO2 Status Report).
     """
 
     price: Literal["rent", "own"] = "rent"

@@ -7,6 +7,7 @@ Fusion = Literal["eager", "fused", "compiled"]
 AttentionKernel = Literal["naive", "sdpa", "flash-1", "flash-2", "flash-3", "cudnn"]
 OptimizerKernel = Literal["loop", "foreach", "fused"]
 OffloadKind = Literal["optimizer", "parameters", "activations"]
+SelectionKind = Literal["core", "per-op", "qkv", "qkv-output", "products"]
 ScheduleKind = Literal["gpipe", "1f1b", "interleaved", "zb-h1", "zb-v", "dualpipe"]
 
 OTHER_FRAMEWORKS = ("tensorflow", "jax", "paddle", "llm.c")  # those that do not run on PyTorch
@@ -65,11 +66,12 @@ class Software:
     accumulation_bytes_per_parameter: float  # HBM traffic of adding a micro-batch's gradient
     sharded_bytes_per_parameter: float  # HBM traffic of gather and scatter buffers per micro-batch, ZeRO-3
     has_early_stop_recompute: bool  # recomputation ends with the last saved tensor
-    selective_recompute: Literal["core", "per-op"]  # attention between its products, or all but every second product
+    selective_recompute: SelectionKind  # what selective recomputation does again: graphs.recompute
     workspace_bytes: float  # cuBLAS and the like, inside the allocator
     fuses_weight_gradients: bool  # products add to the main gradient and keep an empty one of each weight's shape
     has_gather_buffer: bool  # sequence parallelism gathers into a buffer that stays
     gradient_bucket_copies: float  # of all gradients, kept by data parallelism
+    reduced_bytes_per_gradient: float  # at most, of the format that gradients are reduced in
     gradient_bucket_bytes: float  # reduced at once beside the backward pass; 0: all gradients after it
     gradient_bucket_rank_bytes: float  # a bucket holds at least this for every data-parallel rank
     tensor_parallel_overlap: Literal["none", "backward", "all"]

@@ -35,7 +35,8 @@ class Precision:
     """Number formats of one training recipe, in bytes per parameter or value.
 
     `matmul` names the rate of the GPU that products run at. `weight_copy_bytes` is a second, transient copy of the
-    weights in the compute format (autocast's cache).
+    weights in the compute format (autocast's cache). `has_8_bit_attention`: attention's products run in FP8 too, a
+    choice of the recipe (Transformer Engine's fp8_dpa).
     """
 
     key: str
@@ -46,6 +47,7 @@ class Precision:
     master_bytes: float
     state_bytes: float  # one optimizer moment
     weight_copy_bytes: float = 0.0
+    has_8_bit_attention: bool = False
 
 
 # Bytes of a 4-bit weight with double-quantised scales: Dettmers et al. 2023 (arXiv 2305.14314), section 3
@@ -95,6 +97,7 @@ class Workload:
     dropout: float = 0.0
     attention_dropout: float | None = None
     lora_rank: int = 0
+    lora_targets: tuple[str, ...] = ()  # products with adapters, as formulas.parameters names them; (): all in layers
     sample_tokens: Floats = 0.0  # mean of the samples' own lengths; 0: every sample fills its sequence
     sample_spread: Floats = 0.0  # standard deviation of these lengths over their mean
     is_packed: bool = False  # sequences are filled with several samples that do not see each other, else padded

@@ -16,6 +16,7 @@ from perfsim.formulas.collectives import all_reduce_seconds, half_seconds
 from perfsim.formulas.groups import data_group, expert_data_group, replica_group, route, shard_group
 from perfsim.formulas.memory import Held
 from perfsim.formulas.overlap import bucket_count, queue_exposed_seconds
+from perfsim.formulas.pipeline import microbatches_of
 
 
 def trained_parameters(stages: tuple[Held, Held]) -> Floats:
@@ -52,7 +53,7 @@ def _reductions(
 
     def compute(these: Plan, held: tuple[Held, Held], on: System) -> _Reductions:
         trained = trained_parameters(held)
-        size = min(workload.precision.gradient_bytes, 4.0) * trained
+        size = min(workload.precision.gradient_bytes, software.reduced_bytes_per_gradient) * trained
         sums: list[Floats] = [0.0] * 5
         for share, group in _reduced_over(workload, these, held):
             links, sent, weights = route(on, group), share * size, share * workload.precision.weight_bytes * trained
@@ -85,19 +86,25 @@ def gradient_seconds(
 
     Stage 0 all-reduces; 1 and 2 reduce-scatter gradients and gather weights; 3 was paid layer by layer, its
     replicas of a hybrid shard all-reduce. What overlaps leaves the last bucket and the multiprocessors it takes.
+    Interleaved stages take as many micro-batches as there are stages through a chunk before they turn to the next, so
+    chunks are through, or first needed, one after another over so many passes, and the last chunk is what sticks out.
+    Source: NVIDIA/Megatron-LM megatron/core/pipeline_parallel/schedules.py (grad_sync_func, param_sync_func).
     """
     stage, found = np.asarray(plan.zero_stage), _reductions(workload, system, plan, software, stages)
     trained = trained_parameters(stages)
     between: Floats = 0.0
     if np.any(np.asarray(plan.hybrid_shard) > 0):
-        size = min(workload.precision.gradient_bytes, 4.0) * trained
+        size = min(workload.precision.gradient_bytes, software.reduced_bytes_per_gradient) * trained
         between = all_reduce_seconds(route(system, replica_group(plan)), size / shard_group(plan).ranks)
     reduce = np.where(stage >= 3, between, np.where(stage >= 1, found.half, found.whole))
     regather = np.where((stage == 1) | (stage == 2), found.gather, 0.0)
     if not software.gradient_bucket_bytes:
         return reduce, regather
     held = calibration.communication_multiprocessor_share
-    last = stages[0].embedding_parameters / np.maximum(trained, 1.0)
+    rounds = np.minimum(plan.pipeline_parallel, microbatches_of(workload, plan))
+    pass_time = pass_time * np.where(np.asarray(plan.virtual_stages) > 1, rounds, 1)
+    chunk = np.where(np.asarray(plan.virtual_stages) > 1, 1.0 / plan.virtual_stages, 0.0)
+    last = np.maximum(stages[0].embedding_parameters / np.maximum(trained, 1.0), chunk)
     return (
         queue_exposed_seconds(reduce, pass_time * (2.0 / 3.0), found.buckets, last, held),
         queue_exposed_seconds(regather, pass_time / 3.0, found.gathered_buckets, last, held),

@@ -305,13 +305,13 @@ class Loss(Operation):
 class Route(Operation):
     """Tokens sorted to their experts and back: `values` are copied into expert order and summed out of it.
 
-    choices: tokens times experts, what the router's own small kernels work on; is_exchanged: experts lie on several
-    ranks, so that what arrives is sorted once more.
+    choices: tokens times experts, what the router's own small kernels work on; arrived: values that other ranks send to
+    several experts of this one, which are sorted once more.
     """
 
     values: Floats = 1.0
     choices: Floats = 1.0
-    is_exchanged: Bools = False
+    arrived: Floats = 0.0
 
     @property
     def read_bytes(self) -> Floats:

@@ -29,10 +29,12 @@ def attention(build: Builder, name: str, source: str, encoder_tokens: Ints | Non
         build.linear(f"{name}_positions", heads * d, h, False, source, rows=keys)
     causal = model.is_causal and not build.block.is_encoder and encoder_tokens is None
     seen = np.minimum(keys, workload.attended_tokens) if workload.is_packed else keys
+    # context-parallel ranks share the causal triangle evenly: all queries of some heads, or early and late queries of
+    # all heads (NVIDIA/TransformerEngine transformer_engine/pytorch/attention, load-balanced causal masks)
     scores = Attention(
-        name, build.value, 1.0 * plan.micro_batch_size, heads, kv_heads, 1.0 * tokens / cp, seen, d, v, causal,
-        build.attention != "naive" and model.positions != "relative", workload.drops_probabilities,
-        model.positions == "relative", copied_len=keys / cp * build.software.repeats_keys,
+        name, build.value, 1.0 * plan.micro_batch_size, heads / cp, kv_heads / cp, 1.0 * tokens, seen, d, v,
+        causal, build.attention != "naive" and model.positions != "relative", workload.drops_probabilities,
+        model.positions == "relative", copied_len=keys * build.software.repeats_keys,
     )  # fmt: skip
     is_windowed = build.block.window > 0 and scores.is_flash  # written-out scores are masked, not left out
     build.add(_windowed(scores, build.block.window, model.has_chunks) if is_windowed else scores, *produced)

@@ -12,6 +12,23 @@ from perfsim.core.workload import Task, Workload
 from perfsim.formulas.operations import Exchange, Linear, Norm, Operation, Pointwise
 from perfsim.graphs.blocks import Block
 
+# what products of a graph are called where adapters are told by name (formulas.parameters)
+_MATRICES = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "query": ("q_proj",),
+    "key": ("k_proj",),
+    "value": ("v_proj",),
+    "attention_output": ("o_proj",),
+    "up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
+
+
+def _is_target(name: str, targets: tuple[str, ...]) -> bool:
+    """Whether adapters are on this product; none named: on all of them."""
+    named = next((matrices for suffix, matrices in _MATRICES.items() if name.endswith(suffix)), (name,))
+    return not targets or not set(named).isdisjoint(targets)
+
 
 def is_autocast(workload: Workload, software: Software) -> bool:
     """Weights stay in fp32 and are cast at each use; norms and residuals run in fp32."""
@@ -81,7 +98,7 @@ class Builder(Chain):
         """Append a weight product over the block's rows."""
         w = self.workload
         more.setdefault("rows", self.rows)
-        more.setdefault("adapter_rank", w.lora_rank if w.is_adapter else 0)
+        more.setdefault("adapter_rank", w.lora_rank if w.is_adapter and _is_target(name, w.lora_targets) else 0)
         more.setdefault("stored_bytes", w.base_bytes if w.task is Task.QLORA else 0.0)
         source = self.graph.nodes[inputs[0] if inputs else self.last]["operation"]
         more.setdefault("input_bytes", source.activation_bytes)

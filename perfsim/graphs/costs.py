@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
+# products that tensor parallelism splits by column and by row
+_COLUMN_SPLIT = ("qkv", "query", "_up")
+LAST_PRODUCTS = ("mlp_down", "experts_down")
+_ROW_SPLIT = ("_output", "mlp_down", "expert_down")
+
+
 @dataclass(frozen=True)
 class Cost:
     """One graph on one GPU, one micro-batch: kernels, and exchanges as if alone.
@@ -30,10 +36,13 @@ class Cost:
     forward, backward: all kernels; weight: those backward that give the weights' gradients; core: the attention
     operation; tail: what recomputation that stops early leaves out (the last product and its residual sum); column_…,
     row_…: the products that tensor parallelism splits by column and by row, beside which its exchanges can run.
-    tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their reduce-scatters; tensor_gather_seconds:
-    their all-gathers; context_ring_seconds: passing keys and values around once; context_swap_seconds: exchanging heads
-    for tokens and back. kept, peak: graphs.lifetimes; selected: graphs.recompute. factors: rows and columns of trained
-    matrices, and trained vectors; hidden_weights: trained weights of products; orthogonal: Muon's products on them.
+    tensor_whole_seconds: the sublayers' all-reduces; tensor_half_seconds: their reduce-scatters;
+    tensor_gather_seconds: their all-gathers. Once each: expert_tensor_seconds: gathering the tokens of tensor-parallel
+    experts and reducing what they make of them; adapted_gather_seconds: gathering the inputs of column-split products
+    with adapters, in 16 bits; adapted_swap_seconds: bringing the outputs of row-split products' adapters to the ranks
+    whose rows they are; context_ring_seconds: passing keys and values around; context_swap_seconds: heads for tokens
+    and back. kept, peak: graphs.lifetimes; selected: graphs.recompute. factors: rows and columns of trained matrices,
+    and trained vectors; hidden_weights: trained weights of products; orthogonal: Muon's products on them.
     """
 
     forward: Activity = NOTHING
@@ -50,9 +59,12 @@ class Cost:
     tensor_whole_seconds: Floats = 0.0
     tensor_half_seconds: Floats = 0.0
     tensor_gather_seconds: Floats = 0.0
+    adapted_gather_seconds: Floats = 0.0
+    adapted_swap_seconds: Floats = 0.0
     context_ring_seconds: Floats = 0.0
     context_swap_seconds: Floats = 0.0
     expert_seconds: Floats = 0.0
+    expert_tensor_seconds: Floats = 0.0
     forward_flops: Floats = 0.0
     backward_flops: Floats = 0.0
     weights: Floats = 0.0
@@ -139,9 +151,9 @@ def graph_cost(
                 _count_weights(operation, name, tally)
                 if lowering.orthogonalises:
                     tally.do(orthogonal=together(orthogonal_kernels(operation)))
-                if name.endswith(("qkv", "query", "_up")):
+                if name.endswith(_COLUMN_SPLIT):
                     tally.do(column_forward=forward, column_backward=backward)
-                elif name.endswith(("_output", "mlp_down", "expert_down")):
+                elif name.endswith(_ROW_SPLIT):
                     tally.do(row_forward=forward, row_backward=backward)
             case Norm():
                 tally.add(weights=operation.width * operation.has_weights)
@@ -156,7 +168,7 @@ def graph_cost(
                 tally.add(tensors=operation.tables)
             case Loss():
                 tally.add(logits=operation.logits)
-        if name in ("mlp_down", "experts_down", "mlp_residual"):
+        if name in (*LAST_PRODUCTS, "mlp_residual"):
             tally.do(tail=forward)
     _exchanges(graph, system, plan, tally, expert_load, lowering.gathered_share)
     tally.add(input_bytes=graph.nodes["input"]["values"] * graph.nodes["input"]["operation"].activation_bytes)
@@ -194,10 +206,19 @@ def _exchanges(
     tensor = route(system, tensor_group(plan))
     for name in graph:
         operation = graph.nodes[name]["operation"]
+        if isinstance(operation, Linear) and operation.adapter_rank:
+            rows = operation.rows * operation.activation_bytes
+            if name.endswith(_COLUMN_SPLIT):
+                tally.add(adapted_gather_seconds=half_seconds(tensor, rows * operation.contraction))
+            elif name.endswith(_ROW_SPLIT):
+                own = rows * operation.columns / plan.tensor_parallel
+                tally.add(adapted_swap_seconds=all_to_all_seconds(tensor, own))
         if not isinstance(operation, Exchange):
             continue
         size = operation.size_bytes * (expert_load if is_expert(name) or operation.group == "expert" else 1.0)
         match operation.group:
+            case "tensor" if is_expert(name):
+                tally.add(expert_tensor_seconds=2.0 * half_seconds(tensor, size))
             case "tensor":
                 tally.add(tensor_whole_seconds=all_reduce_seconds(tensor, size))
                 half = half_seconds(tensor, size)

@@ -37,6 +37,7 @@ EAGER_ROPE_PASSES = 8.0
 # kernels of a router on tokens times experts, each way: casts around its product, softmax, top-k, two scatters, balance
 # loss (5), counts, offsets and sorting indices (8)
 ROUTER_KERNELS = 20.0
+_READS_NORM = ("qkv", "mlp_up")  # products that Transformer Engine fuses with the norm before them
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Lowering:
     Products of the head and of attention stay in 16 bits when the layers' products run in 8 or 4. `is_autocast`:
     weights are kept in fp32 and cast at each use, norms and residuals run in fp32. `orthogonalises`: Muon updates the
     weights. `has_fused_loss`: the head's product and the loss are one, whose forward pass makes the gradients.
+    `has_8_bit_attention`: attention's products run in FP8 too.
     """
 
     software: Software
@@ -54,6 +56,7 @@ class Lowering:
     has_backward: bool = True
     orthogonalises: bool = False
     has_fused_loss: bool = False
+    has_8_bit_attention: bool = False
 
     def of(self, graph: "nx.DiGraph[str]") -> "Lowering":
         """The same for a graph's operations: one that nothing goes back through has no backward kernels."""
@@ -151,7 +154,7 @@ class Lowering:
         # autocast casts the input for each product, a compiler once for all that read it
         if self._casts_input(op) and not (op.adds_gradient and software.fusion == "compiled"):
             yield self.stream(op.input_values * (op.input_bytes + value))
-        yield from self._quantise(op.count * op.rows * op.contraction, value)
+        yield from self._quantise(op, op.input_values, op.name.endswith(_READS_NORM) and not op.adapter_rank)
         odd, wide = self._odd(op), op.is_vocabulary
         yield self.product(op.rows, op.columns, op.contraction, value, op.count, output if copies else 0.0, odd, wide)
         if op.adapter_rank:
@@ -164,7 +167,7 @@ class Lowering:
             odd, wide = self._odd(op), op.is_vocabulary
             if op.stored_bytes:
                 yield self.stream(op.weights * (op.stored_bytes + value))
-            yield from self._quantise(op.output_values, value)
+            yield from self._quantise(op, op.output_values)
             yield self.product(op.rows, op.contraction, op.columns, value, op.count, 0.0, odd, wide)
             yield from self._summed_gradient(op)
         if op.adapter_rank and op.has_input_gradient:
@@ -201,11 +204,23 @@ class Lowering:
         if op.adds_gradient:
             yield self.stream(n * 3.0 * (wide if self._casts_input(op) else value))
 
-    def _quantise(self, values: Floats, value: float) -> Iterator[Kernel]:
-        """Casting a product's operand to 8 or 4 bits with a transposed copy; fused code has the values at hand."""
-        if self.number_format in ("fp8", "fp4"):
-            read = value if self.software.fusion == "eager" else 0.0
-            yield self.stream(values * (read + 2.0))
+    def _quantise(self, op: Linear, values: Floats, is_after_norm: bool = False) -> Iterator[Kernel]:
+        """Casting a product's operand to 8 or 4 bits: read, written, and transposed for the weight's gradient.
+
+        Transformer Engine's norms write 8 bits in place of 16, so that only a transposed copy comes on top; experts'
+        inputs, outputs of attention and of activations, and all gradients are cast by a kernel of their own. Megatron
+        has weights cast once a step, which is not counted; elsewhere they are cast in every pass (NVIDIA/
+        TransformerEngine transformer_engine/pytorch/module/layernorm_linear.py, linear.py, base.py).
+        """
+        if op.is_vocabulary or self.number_format not in ("fp8", "fp4"):
+            return
+        copies = 1.0 + op.is_trained
+        if self.software.fusion != "fused":
+            yield self.stream((values + op.weights) * (op.activation_bytes + copies))
+        elif is_after_norm:
+            yield self.stream(values * (copies - 1.0))
+        else:
+            yield self.stream(values * (op.activation_bytes + copies))
 
     def _adapter(self, op: Linear, factor: float) -> Iterator[Kernel]:
         """Low-rank adapter: two thin products, dropout, scale and sum; twice that backward."""
@@ -221,16 +236,18 @@ class Lowering:
         """One fused kernel; a causal one skips half of the square (Dao et al. 2022, arXiv 2205.14135)."""
         executed = op.forward_flops * (0.5 if op.is_causal or op.is_banded else 1.0)
         size = op.read_bytes + op.written_bytes
+        is_narrow = self.has_8_bit_attention and self.number_format in ("fp8", "fp4")
+        casts = (self.stream(size * (1.0 + 1.0 / op.activation_bytes)),) if is_narrow else ()  # to 8 bits, and back
         forward = Kernel(
-            "attention", self.wide_format, size, executed, op.sequences * op.heads, op.query_len,
-            (op.qk_dim + op.v_dim) / 2.0, op.key_len, efficiency=self.software.attention_efficiency,
+            "attention", "fp8" if is_narrow else self.wide_format, size, executed, op.sequences * op.heads,
+            op.query_len, (op.qk_dim + op.v_dim) / 2.0, op.key_len, efficiency=self.software.attention_efficiency,
             is_pre_hopper=self.software.attention in ("sdpa", "flash-1", "flash-2"), is_causal=op.is_causal,
         )  # fmt: skip
         backward = replace(
             forward, bytes=2.5 * size, flops=2.5 * executed, columns=1.0 * max(op.qk_dim, op.v_dim), is_backward=True
         )
         repeat = self.repeated_keys(op)
-        return Lowered((*repeat, forward), (backward, *repeat))
+        return Lowered((*repeat, *casts, forward), (*casts, backward, *repeat))
 
     def repeated_keys(self, op: Attention) -> tuple[Kernel, ...]:
         """Grouped keys and values copied out to one a query head; backward the copies' gradients are summed."""
@@ -333,15 +350,16 @@ class Lowering:
         return (2.0 * r + 2.0, 4.0 * r + 2.0) if self.is_autocast else (3.0 * r, 3.0 * r)
 
     def _route(self, op: Route) -> Lowered:
-        """Into expert order and, weighted by the router, back; twice each way where tokens come from other ranks.
+        """Into expert order and, weighted by the router, back; what arrives from other ranks, there and back again.
 
         The router's softmax, choice, balance loss, counts and offsets are small kernels (NVIDIA/Megatron-LM
         megatron/core/transformer/moe/router.py, token_dispatcher.py).
         """
-        moved = op.values * op.activation_bytes
+        moved, arrived = op.values * op.activation_bytes, op.arrived * op.activation_bytes
         small = self.stream(4.0 * op.choices, launches=ROUTER_KERNELS)
-        moves = self.stream(2.0 * moved, launches=np.where(op.is_exchanged, 4.5, 2.5))
-        return Lowered((small, moves), (small, moves))
+        moves = self.stream(2.0 * moved, launches=2.5)
+        sorts = self.stream(2.0 * arrived, launches=np.where(np.asarray(op.arrived) > 0.0, 2.0, 0.0))
+        return Lowered((small, moves, sorts), (small, moves, sorts))
 
     def _lookup(self, op: Lookup) -> Lowered:
         a, n, tables = op.activation_bytes, op.output_values, float(op.tables)

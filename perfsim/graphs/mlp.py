@@ -15,19 +15,22 @@ def mlp(build: Builder, source: str) -> str:
         return dense_mlp(build, "mlp", source, model.ffn_hidden_size / t, build.rows, 1.0)
     e = build.plan.expert_parallel
     chosen = build.rows * moe.experts_per_token
-    build.linear("router", float(moe.experts), model.hidden_size, moe.has_router_bias, source, adapter_rank=0)
-    choices = build.rows * moe.experts
-    route = Route("dispatch", build.value, chosen * model.hidden_size, choices, np.asarray(e) > 1)
-    build.add(route, source, "router")
+    local = moe.experts / e
+    own = build.rows / build.shard  # with sequence parallelism a rank routes its own rows
+    build.linear("router", float(moe.experts), model.hidden_size, moe.has_router_bias, source, adapter_rank=0, rows=own)
+    arrived = np.where((np.asarray(e) > 1) & (local > 1), chosen, 0.0) * model.hidden_size
+    values = own * moe.experts_per_token * model.hidden_size
+    build.add(Route("dispatch", build.value, values, own * moe.experts, arrived), source, "router")
     size = chosen / build.shard * model.hidden_size * build.value  # with sequence parallelism each rank sends its rows
     build.add(Exchange("dispatch_exchange", build.value, "all-to-all", "expert", size, e))
     build.graph.nodes["dispatch_exchange"]["values"] = chosen * model.hidden_size
-    local = moe.experts / e
-    dense_mlp(build, "experts", build.last, moe.expert_ffn_hidden_size / t, chosen / local, local)
+    dense_mlp(build, "experts", build.last, moe.expert_ffn_hidden_size / t, chosen / local, local, reduce=False)
+    build.reduce("experts_reduce", chosen)
+    build.graph.nodes["experts_reduce"]["values"] = build.rows / build.shard * model.hidden_size  # summed per token
     build.add(Exchange("combine_exchange", build.value, "all-to-all", "expert", size, e))
     if moe.shared_ffn_hidden_size:
         combined = build.last
-        dense_mlp(build, "shared_expert", source, moe.shared_ffn_hidden_size / t, build.rows, 1.0, reduce=False)
+        dense_mlp(build, "shared_expert", source, moe.shared_ffn_hidden_size / t, build.rows, 1.0)
         build.pointwise("experts_sum", "add", build.rows * model.hidden_size, combined, build.last)
     return build.last
 

@@ -208,7 +208,10 @@ def kernel_points(
 
 
 def _lowering(workload: Workload, software: Software) -> Lowering:
-    return Lowering(software, workload.precision.matmul, is_autocast(workload, software))
+    precision = workload.precision
+    return Lowering(
+        software, precision.matmul, is_autocast(workload, software), has_8_bit_attention=precision.has_8_bit_attention
+    )
 
 
 def _alike(kernels: tuple[Kernel, ...]) -> Iterator[list[Kernel]]:

@@ -19,6 +19,8 @@ from perfsim.graphs.costs import Cost
 from perfsim.graphs.recompute import recomputed_share
 from perfsim.graphs.step import Part, StepCosts, step_costs
 
+TINY_SECONDS = 1e-30  # stands for exchanges that do not take place
+
 
 @dataclass(frozen=True)
 class Passes:
@@ -237,22 +239,36 @@ def _tensor_seconds(layer: Cost, plan: Plan, software: Software, clock: _Clock, 
     "backward" runs the gather and the reduction of the column-split products' gradients beside them; "all" runs every
     exchange beside the product that reads or makes what it carries: gathers beside column-split products and the
     gradients of row-split products' inputs (half of their backward pass), reductions beside row-split products. Full
-    recomputation repeats the forward ones. Source: Korthikanti et al. 2022 (arXiv 2205.05198); for "all" NVIDIA/
-    TransformerEngine transformer_engine/pytorch/module/base.py (initialize_ub).
+    recomputation repeats the forward ones.
+
+    Experts gather the tokens that are theirs, several times the layer's rows, before their products and reduce after
+    them, in 16 bits and beside nothing (NVIDIA/Megatron-LM megatron/core/transformer/moe/token_dispatcher.py).
+
+    Frozen weights: nothing is gathered again, and the reduction of the input's gradient has no weight gradient to hide
+    behind. An adapter beside a column-split product reads its input in 16 bits, gathered before the product starts;
+    beside a row-split one it makes all rows of some columns, which are exchanged for some rows of all columns (NVIDIA/
+    NeMo nemo/collections/nlp/modules/common/megatron/adapters/parallel_adapters.py). Source: Korthikanti et al. 2022
+    (arXiv 2205.05198); for "all" NVIDIA/TransformerEngine transformer_engine/pytorch/module/base.py (initialize_ub).
     """
     whole, half, gather = layer.tensor_whole_seconds, layer.tensor_half_seconds, layer.tensor_gather_seconds
     has_halves = np.asarray(plan.sequence_parallel)
-    forward: Floats = np.where(has_halves, half + gather, whole)
-    beside, exposed = forward, np.where(has_halves, gather, 0.0)
+    is_frozen = np.asarray(layer.weight.launches) == 0.0
+    adapted = layer.adapted_gather_seconds / np.maximum(half, TINY_SECONDS)  # share of the gathers
+    beside: Floats = np.where(has_halves, half + gather * ~is_frozen, whole)
+    forward = np.where(has_halves, half + gather * (1.0 - adapted) + layer.adapted_gather_seconds, whole)
+    exposed = np.where(has_halves, gather, 0.0)
     if software.tensor_parallel_overlap == "none":
         exposed, beside = exposed + beside, 0.0 * beside
     if software.tensor_parallel_overlap == "all":
-        gathers = _exposed(clock.seconds(layer.column_forward), gather, share)
+        gathers = _exposed(clock.seconds(layer.column_forward), gather * (1.0 - adapted), share)
         reductions = _exposed(clock.seconds(layer.row_forward), half, share)
-        forward = np.where(has_halves, gathers + reductions, whole)
+        forward = np.where(has_halves, gathers + reductions + layer.adapted_gather_seconds, whole)
         exposed = np.where(has_halves, _exposed(0.5 * clock.seconds(layer.row_backward), gather, share), 0.0)
-    exposed = exposed + _exposed(clock.seconds(layer.column_backward), beside, share)
-    found: Floats = forward * (1.0 + full) + exposed
+    hidden = _exposed(clock.seconds(layer.column_backward), beside, share)
+    exposed = exposed + np.where(is_frozen, beside, hidden)
+    swaps = np.where(has_halves, layer.adapted_swap_seconds, 0.0)
+    swaps = swaps + layer.expert_tensor_seconds  # forward, and again backward
+    found: Floats = (forward + swaps) * (1.0 + full) + exposed + swaps
     return found
 
 

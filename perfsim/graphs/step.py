@@ -73,6 +73,7 @@ def step_costs(
         software, workload.precision.matmul, is_autocast(workload, software),
         orthogonalises=OPTIMIZERS[workload.optimizer].orthogonalises,
         has_fused_loss=workload.fused_linear_loss,
+        has_8_bit_attention=workload.precision.has_8_bit_attention,
     )  # fmt: skip
     load = _expert_load(workload, plan)
     operations: dict[str, tuple[Activity, Activity]] = {}

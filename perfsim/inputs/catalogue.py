@@ -12,6 +12,7 @@ from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
 from perfsim.core.software import Software
+from perfsim.core.spreads import Spreads
 from perfsim.errors import InputError, UnknownNameError, UnsupportedError
 from perfsim.inputs.calibration import CalibrationSpec, CardRules, Rule, card_calibration, to_calibration
 from perfsim.inputs.collectives import CollectivesSpec, Presets
@@ -20,6 +21,7 @@ from perfsim.inputs.files import NAME, Sourced, load, problem, raise_problems, r
 from perfsim.inputs.gpu import GpuSpec, to_gpu
 from perfsim.inputs.names import matching
 from perfsim.inputs.power import PowerRules
+from perfsim.inputs.run_numbers import SoftwareNumbers, read_run_numbers, spec_with_numbers, with_numbers
 from perfsim.inputs.software import SoftwareSpec, to_software
 from perfsim.inputs.system import SystemSpec, box_spec, load_system, price_basis, to_system
 from perfsim.units import printable
@@ -32,10 +34,14 @@ T = TypeVar("T")
 class Catalogue:
     """The specs of some folders; of two files with the same name, the one in the earlier folder counts."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = tuple(folders)
+    def __init__(self, folders: Sequence[Path], has_runs: bool = True) -> None:
+        self._folders, self._has_runs = tuple(folders), has_runs
         self._tables: dict[str, dict[str, Path]] = {}
         self._loaded: dict[tuple[str, str], Any] = {}
+
+    def before_runs(self) -> "Catalogue":
+        """The same folders as they are without what whole runs were fitted to say."""
+        return Catalogue(self._folders, has_runs=False)
 
     def names(self, kind: str) -> list[str]:
         """The keys of a kind: "gpus", "systems", "models" or "software"."""
@@ -60,7 +66,7 @@ class Catalogue:
         used = {self._table(kind)[key] for kind, key in self._loaded if kind in KINDS and key in self._table(kind)}
         shared = {
             path
-            for name in ("cards", "kernels", "collectives", "links", "power", "shared")
+            for name in ("cards", "kernels", "collectives", "links", "power", "shared", "runs")
             for path in self._calibration_files(name)
         }
         return sorted(path for path in used | shared if not path.is_relative_to(own))
@@ -169,11 +175,25 @@ class Catalogue:
         Raises: UnknownNameError, InputError.
         """
         key = self.find("software", name)
-        return self._once("software", key, lambda: to_software(key, read_toml(self.path("software", key))))
+        return self._once("software", key, lambda: self._software(key))
+
+    def _software(self, key: str) -> Software:
+        return with_numbers(to_software(key, read_toml(self.path("software", key))), self._run_numbers[1].get(key))
 
     def software_spec(self, key: str) -> Sourced:
-        """The software's file as it is written, with the basis of each number."""
-        return self._once("software file", key, lambda: load(self.path("software", key), SoftwareSpec))
+        """The software's file with the basis of each number; what runs were fitted to say stands in for its own."""
+        read = lambda: spec_with_numbers(load(self.path("software", key), SoftwareSpec), self._run_numbers[1].get(key))  # noqa: E731
+        return self._once("software file", key, read)
+
+    @property
+    def spreads(self) -> Spreads:
+        """How well numbers are known, as whole runs show."""
+        return self._run_numbers[0]
+
+    @cached_property
+    def _run_numbers(self) -> tuple[Spreads, dict[str, SoftwareNumbers]]:
+        files = self._calibration_files("runs") if self._has_runs else []
+        return read_run_numbers([read_toml(path) for path in files])
 
     def calibration(self) -> Calibration:
         """The measured numbers that all cards share."""
@@ -211,7 +231,9 @@ class Catalogue:
 
     def gpu_of(self, key: str, spec: GpuSpec) -> Gpu:
         """A card from its file's values, with what the rules say about it."""
-        return to_gpu(key, spec, card_calibration(key, spec, self.rules), self.power_rules.card(key, spec))
+        power = self.power_rules
+        rules = card_calibration(key, spec, self.rules)
+        return to_gpu(key, spec, rules, power.card(key, spec), power.server_watts(spec))
 
     def _gpu(self, key: str) -> Gpu:
         return self._once("gpus", key, lambda: self.gpu_of(key, self.gpu_spec(key)))

@@ -13,13 +13,23 @@ from perfsim.formulas.nccl import ring_bytes_per_s, switch_bytes_per_s
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.fabric import preset_name
 from perfsim.inputs.files import problem, read_text
-from perfsim.inputs.tables import Cells, Complaints, read_table
+from perfsim.inputs.tables import Cells, Complaints, read_table, tables_in
 from perfsim.paths import builtin
 from perfsim.units import GIGA, MIB, MICRO
 
 LINKS = ("nvswitch", "nvlink-mesh", "nvlink-bridge", "pcie", "pcie-host")
 REQUIRED = ("system", "gpu", "links", "collective", "ranks", "bytes", "time_us")
-OPTIONAL = ("switch", "timing", "fabric", "network_gb_per_s", "ranks_per_node", "source", "notes")
+OPTIONAL = (
+    "switch",
+    "timing",
+    "fabric",
+    "network_gb_per_s",
+    "ranks_per_node",
+    "source",
+    "notes",
+    "time_us_min",
+    "time_us_max",
+)
 LOG_PROGRAMS = {
     "all_reduce": "all_reduce",
     "all_gather": "all_gather",
@@ -38,12 +48,12 @@ def builtin_table() -> Path:
 
 
 def read_collectives(paths: Sequence[Path], catalogue: Catalogue) -> Collectives:
-    """The rows of tables (.csv) and of nccl-tests logs (any other name).
+    """The rows of tables (.csv), of a folder's collectives.csv, and of nccl-tests logs (any other name).
 
     Raises: InputError that lists every problem of a file.
     """
     rows: list[Row] = []
-    for path in paths:
+    for path in tables_in(paths, ["collectives.csv"]):
         rows += _table_rows(path, catalogue) if path.suffix == ".csv" else _log_rows(path)
     if not rows:
         raise InputError("no measured collectives; name a table or an nccl-tests log")

@@ -56,7 +56,7 @@ class GpuSpec(Sourced):
     peak_tflops: PeakTflops
 
 
-def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower) -> Gpu:
+def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower, server_watts: float) -> Gpu:
     """The card in SI units; an absent format has a peak of 0, an unknown price is 0."""
     return Gpu(
         key=key,
@@ -73,6 +73,7 @@ def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPow
         board_limit_watts=spec.power_limit_watts,
         power_limit_watts=spec.power_limit_watts,
         power=power,
+        server_watts=server_watts,
         price_usd=spec.price_usd or 0.0,
         calibration=calibration,
     )

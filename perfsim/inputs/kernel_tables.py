@@ -15,7 +15,7 @@ from perfsim.calibration.kernels import Attentions, Measured, Products, Streams
 from perfsim.core.hardware import Gpu
 from perfsim.errors import InputError, PerfsimError, UnknownNameError
 from perfsim.inputs.catalogue import Catalogue
-from perfsim.inputs.tables import Cells, Complaints, read_table
+from perfsim.inputs.tables import Cells, Complaints, read_table, tables_in
 from perfsim.paths import builtin
 from perfsim.units import MICRO
 
@@ -68,14 +68,14 @@ def builtin_tables() -> list[Path]:
 
 
 def read_kernels(paths: Sequence[Path], catalogue: Catalogue) -> KernelTables:
-    """The kernels of these tables.
+    """The kernels of these tables, or of the tables in a folder.
 
     Raises: InputError with the problems of every table, up to 50 of each.
     """
     rows: dict[str, list[dict[str, object]]] = {kind: [] for kind in SIGNS}
     complaints: list[str] = []
     left_out = 0
-    for path in paths:
+    for path in tables_in(paths, [f"{kind}.csv" for kind in SIGNS]):
         try:
             kind, found, unused = _Table(path, catalogue).rows()
             rows[kind] += found

@@ -8,7 +8,7 @@ from pydantic import Field
 from perfsim.core.power import CardPower, PowerControl, ProcessPower
 from perfsim.errors import InputError
 from perfsim.formulas.power import card_power
-from perfsim.inputs.calibration import Basis, Match
+from perfsim.inputs.calibration import Basis, Match, Percent
 from perfsim.inputs.files import Line, Sourced, Spec
 from perfsim.inputs.gpu import FORMATS, GpuSpec
 from perfsim.units import MEGA, NANO, PICO, printable
@@ -29,12 +29,15 @@ class ProcessSpec(Spec):
     """What the cards that `match` draw at their lowest core voltage, and how their voltage rises with the clock."""
 
     match: Match
+    nanometres: Annotated[int, Field(ge=1, le=100)]
     idle_share: Share
     busy_nanojoules_per_clock: Annotated[float, Field(gt=0, le=100)]
     picojoules_per_flop: Mapping[str, Picojoules]
     knee_mhz: Annotated[float, Field(ge=100, le=10_000)]
     voltage_rise: Annotated[float, Field(ge=0, le=100)]
     basis: Basis
+    rows: Annotated[int, Field(ge=1)] | None = None  # of a fit
+    error_percent: Percent | None = None  # of a fit, on cards that it has not seen
     source: Line
 
     def to_process(self) -> ProcessPower:
@@ -51,10 +54,21 @@ class Headroom(Spec):
     ratio: Annotated[float, Field(ge=0.5, le=2)]
 
 
+class ServerSpec(Spec):
+    """What a server draws beside its boards, at the wall, for each GPU: watts, and a share of its board's limit."""
+
+    watts_per_gpu: Annotated[float, Field(ge=0, le=10_000)]
+    share_of_board: Annotated[float, Field(ge=0, le=2)]
+    share_error: Annotated[float, Field(ge=0, le=2)]
+    rows: Annotated[int, Field(ge=1)]
+    error_percent: Percent
+
+
 class PowerRules(Sourced):
     """The file: the first headroom and the first process that match a card decide."""
 
     control: ControlSpec
+    server: ServerSpec
     picojoules_per_byte: Mapping[str, Picojoules]
     headroom: Annotated[tuple[Headroom, ...], Field(strict=False)]
     process: Annotated[tuple[ProcessSpec, ...], Field(strict=False)]
@@ -90,6 +104,10 @@ class PowerRules(Sourced):
             self.process_of(key, spec).to_process(), spec.boost_mhz * MEGA * self.headroom_of(key, spec),
             spec.multiprocessors, spec.power_limit_watts, self.picojoules_per_byte[spec.memory_type] * PICO,
         )  # fmt: skip
+
+    def server_watts(self, spec: GpuSpec) -> float:
+        """What a server draws for each such card beside its board, while it trains [W]."""
+        return self.server.watts_per_gpu + self.server.share_of_board * spec.power_limit_watts
 
     def headroom_of(self, key: str, spec: GpuSpec) -> float:
         """The card's real clock over its printed boost."""

@@ -6,19 +6,21 @@ from math import ceil
 from typing import Any
 
 from perfsim.calibration.runs import NO_RECOMPUTATION, UNSTATED_MICRO_BATCH
-from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
 from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.plan import ContextExchange, Offload, Plan, Recompute
 from perfsim.core.workload import PRECISIONS, Head, Precision, Task, Workload, model_of
 from perfsim.formulas.parameters import count
-from perfsim.inputs.collectives import Presets
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.run_models import RunModel
 from perfsim.inputs.run_row import RunRow
-from perfsim.inputs.system import box_spec, to_system
+from perfsim.inputs.system import SystemSpec, box_spec
 
 DEFAULT_LORA_RANK = 8
+LORA_TARGETS = {  # the column's words for NeMo's target_modules
+    "linear_qkv": ("q_proj", "k_proj", "v_proj"),
+    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
+}
 SHARDING_STAGES = {"": 0, "none": 0, "zero1": 1, "zero2": 2, "zero3": 3, "hsdp": 3}
 FRAMEWORK_DROPOUT = {"megatron": 0.1}  # NVIDIA/Megatron-LM megatron/arguments.py, hidden and attention alike
 EVERY_SECOND = "every-2nd-layer"  # torchtitan's selective_ac_option = "2"
@@ -89,7 +91,7 @@ def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) ->
         assumptions.append(NO_RECOMPUTATION)
     if not row.sharding and row.dp > 1:
         assumptions.append("no ZeRO")
-    if row.sharding == "hsdp":
+    if row.sharding == "hsdp" and not row.whole("shard_gpus"):
         assumptions.append("sharded within a node")
     is_split, detail = row.tp > 1, row.options.get("recompute_detail")
     if row.sequence_parallel == "unknown" and is_split:
@@ -108,7 +110,7 @@ def plan_of(row: RunRow, framework: str, layers: int, assumptions: list[str]) ->
         sequence_parallel=is_split
         and (row.sequence_parallel == "y" or (row.sequence_parallel == "unknown" and framework == "megatron-core")),
         zero_stage=SHARDING_STAGES[row.sharding],
-        hybrid_shard=row.gpus_per_node if row.sharding == "hsdp" else 0,
+        hybrid_shard=(row.whole("shard_gpus") or row.gpus_per_node) if row.sharding == "hsdp" else 0,
         recompute=RECOMPUTE["full" if detail == EVERY_SECOND else row.recompute],
         recompute_layers=layers // 2 if detail == EVERY_SECOND else 0,
         context_exchange=ContextExchange.ALL_TO_ALL if row.options.get("cp_comm") == "a2a" else ContextExchange.RING,
@@ -147,7 +149,8 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
     return Workload(
         model=model,
         task=task,
-        seq_len=row.seq_len,
+        seq_len=1 if model.nets else row.seq_len,
+        image_size=model.image_size,
         global_batch_size=batch,
         precision=_precision(row, framework, is_adapter),
         optimizer=optimizer,
@@ -161,13 +164,14 @@ def workload_of(row: RunRow, known: RunModel, framework: str, assumptions: list[
         dropout=float(options.get("dropout", known.dropout or FRAMEWORK_DROPOUT.get(framework, 0.0))),
         attention_dropout=None if "dropout" in options else known.attention_dropout,
         lora_rank=(row.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
+        lora_targets=LORA_TARGETS.get(options.get("lora_targets", ""), ()),
+        sample_tokens=float(row.whole("packed_tokens")),
+        is_packed=row.whole("packed_tokens") > 0,
         base_bytes=_base_bytes(row, model),
     )
 
 
-def system_of(
-    row: RunRow, key: str, gpu: Gpu, card: GpuSpec, collectives: Presets, assumptions: list[str]
-) -> System | None:
+def system_of(row: RunRow, key: str, card: GpuSpec, assumptions: list[str]) -> SystemSpec | None:
     """The machines of the row, built from its card, fabric and network; None where the card has no such fabric."""
     per_node = row.gpus_per_node
     spec = box_spec(key, card, per_node)
@@ -185,8 +189,7 @@ def system_of(
     spec = spec.model_copy(update=_host(row))
     nodes = ceil(row.n_gpus / per_node)
     network = _network(row, card, assumptions) if nodes > 1 else {}
-    spec = spec.model_copy(update=network | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
-    return to_system(f"run-{row.run_id}", spec, gpu, card, collectives)
+    return spec.model_copy(update=network | {"pcie_lanes": card.pcie_lanes, "max_nodes": nodes})
 
 
 def _host(row: RunRow) -> dict[str, Any]:
@@ -214,7 +217,7 @@ def _head(known: RunModel, task: Task) -> Head:
     if known.head == "span_qa" or (known.head == "replaced_token" and not is_pretraining):
         return Head.SPAN
     kind = known.model.kind
-    if kind == "diffusion":
+    if kind == "diffusion" or known.model.nets:
         return Head.NONE
     if kind == "vit" or (kind == "encoder" and not is_pretraining):
         return Head.CLASSIFICATION
@@ -234,7 +237,7 @@ def _precision(row: RunRow, framework: str, is_adapter: bool) -> Precision:
     if row.precision == "bf16-mixed":
         is_16_bit = row.options.get("params") == "bf16" or is_adapter or framework in TRAINS_16_BIT_WEIGHTS
         return PRECISIONS["bf16-mixed" if is_16_bit and not keeps_fp32 else "amp-bf16"]
-    precision = PRECISIONS[row.precision]
+    precision = replace(PRECISIONS[row.precision], has_8_bit_attention=row.options.get("fp8_attention") == "y")
     if keeps_fp32 and row.precision in ("fp8", "nvfp4", "mxfp4"):
         copy = precision.weight_copy_bytes + 2
         return replace(precision, weight_bytes=4, gradient_bytes=4, master_bytes=0, weight_copy_bytes=copy)

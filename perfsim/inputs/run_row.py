@@ -41,13 +41,21 @@ WHOLE_BOUNDS = {
 }  # fmt: skip
 NUMBER_BOUNDS = {"step_time_s": 1e8, "tokens_per_s_per_gpu": 1e12, "peak_memory_gb": 1e5}
 EXTRAS = frozenset(
-    """activation_offload async_tp ce_fusion chunked_ce composed cp_comm cpu dataparallel ddp_bucket decoder_seq
-    double_quant dropout fits_micro_batch fp8_allgather fp8_recipe generator gpus_per_pcie_switch grad_sync images
-    lora_trains_embeddings mem_len micro_iter_s mlm_positions optimizer_in_backward optimizer_timed params pipeline
-    power_limit_w power_limited proxy_layers pure_reduce recompute_detail sockets stochastic tied trainable_params
-    uneven var_batch var_len""".split()
+    """activation_offload async_tp ce_fusion chunked_ce composed cp_comm cpu cuda_graphs dataparallel ddp_bucket
+    decoder_seq double_quant dp_overlap dropout fits_micro_batch fp8_allgather fp8_attention fp8_recipe
+    generator gpus_per_pcie_switch grad_sync images lora_targets lora_trains_embeddings mem_len micro_iter_s mlm_positions
+    optimizer_in_backward optimizer_timed packed_tokens params pipeline power_limit_w power_limited proxy_layers
+    pure_reduce recompute_detail recompute_kept shard_gpus sockets stochastic tied tp_overlap trainable_params uneven
+    var_batch var_len""".split()
 )
-_WHOLE_EXTRAS = ("mlm_positions", "mem_len", "decoder_seq", "power_limit_w", "sockets", "gpus_per_pcie_switch")
+_WORDS_OF_EXTRAS = {
+    "tp_overlap": ("none", "backward", "all"),
+    "lora_targets": ("linear_qkv", "attention"),
+    "recompute_kept": ("qkv", "qkv-output", "products"),
+}
+_WHOLE_EXTRAS = (
+    "mlm_positions", "mem_len", "decoder_seq", "packed_tokens", "power_limit_w", "shard_gpus", "sockets", "gpus_per_pcie_switch",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class RunRow:
     precision: str
     run_id: str = ""
     source: str = ""
+    system: str = ""
     gpus_per_node: int = 0  # all of up to 8 GPUs, else 8
     fabric: str = ""  # single for one GPU, else unknown
     internode: str = ""  # none within a node, else unknown
@@ -110,8 +119,11 @@ class RunRow:
 COLUMNS = tuple(f.name for f in fields(RunRow) if f.name != "line")
 
 
-def run_row(line: int, cells: Cells, complaints: Complaints) -> RunRow | None:
-    """The row of these cells with what follows from them filled in; None after complaining about a cell."""
+def run_row(line: int, cells: Cells, complaints: Complaints, must_measure: bool = True) -> RunRow | None:
+    """The row of these cells with what follows from them filled in; None after complaining about a cell.
+
+    must_measure: whether a row without time, rate and memory is a fault.
+    """
     values: dict[str, Any] = {}
     wrong = 0
     for name, cell in cells.items():
@@ -133,7 +145,7 @@ def run_row(line: int, cells: Cells, complaints: Complaints) -> RunRow | None:
     if wrong:
         return None
     row = _completed(RunRow(line=line, **values), complaints.path.stem)
-    faults = _contradictions(row)
+    faults = _contradictions(row, must_measure)
     for what, todo in faults:
         complaints.add(line, what, todo)
     return None if faults else row
@@ -179,6 +191,8 @@ def _extras_fault(cell: str) -> tuple[str, str] | None:
             return f"{key[:60]}: no such key", f"did you mean {close[0]}?" if close else "put remarks into notes"
         if key in _WHOLE_EXTRAS and not re.fullmatch(r"[1-9][0-9]{0,8}", value):
             return f"{key}: expected a whole number, got {shown(value)}", "write digits only"
+        if key in _WORDS_OF_EXTRAS and value not in _WORDS_OF_EXTRAS[key]:
+            return f"{key}: no such choice as {shown(value)}", f"choices: {', '.join(_WORDS_OF_EXTRAS[key])}"
         if key == "dropout" and not 0 <= (_number(value) or 0) < 1:
             return f"dropout: {shown(value)} is not between 0 and 1", "write a probability"
     return None
@@ -201,7 +215,7 @@ def _completed(row: RunRow, stem: str) -> RunRow:
     return RunRow(**v)
 
 
-def _contradictions(row: RunRow) -> list[tuple[str, str]]:
+def _contradictions(row: RunRow, must_measure: bool) -> list[tuple[str, str]]:
     """What is wrong between cells that are each right."""
     found = []
     product = row.dp * row.tp * row.pp * row.cp
@@ -216,7 +230,7 @@ def _contradictions(row: RunRow) -> list[tuple[str, str]]:
     if row.n_gpus > row.gpus_per_node and row.internode == "none":
         found.append(("internode: none between several nodes", "name their network, or write unknown"))
     is_measured = any(getattr(row, name) for name in MEASURED)
-    if row.outcome == "ok" and not is_measured:
+    if row.outcome == "ok" and must_measure and not is_measured:
         found.append((f"nothing is measured: {', '.join(MEASURED)} are empty", "fill one in, or write outcome = oom"))
     if row.outcome == "oom" and is_measured:
         found.append(("outcome: oom beside a measurement", "remove one of the two"))

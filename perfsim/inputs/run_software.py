@@ -4,6 +4,7 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from perfsim.core.software import AttentionKernel, Software
 from perfsim.inputs.run_row import RunRow
@@ -44,6 +45,7 @@ class Rule:
         return all(re.search(pattern, text, re.IGNORECASE) for pattern, text in pairs)
 
 
+NEMO_ASSUMED = "MLPerf names containers only, NeMo assumed"
 RULES = (  # the first that fits decides
     # Transformer-XL/pytorch/train.py: one optimizer loop in every precision
     Rule(r"PyTorch NGC|DeepLearningExamples", "pytorch-transformer-xl", model="transformer-xl"),
@@ -66,15 +68,21 @@ RULES = (  # the first that fits decides
     Rule(r"TensorFlow", "tensorflow", "tensorflow-2-no-xla", stack=r"dle-bert-tf2", task="finetune", precision="32$"),
     Rule(r"TensorFlow", "tensorflow", "tensorflow-1-2019", stack=r"dle-bert-tf1", task="finetune", precision="^fp32"),
     Rule(r"TensorFlow", "tensorflow", "tensorflow-1", stack=r"dle-bert-tf1-19", task="pretrain"),
+    # containers up to 24.12, with which NVIDIA/dgxc-benchmarking ran its recipes until v25.03 (CHANGELOG)
+    Rule(r"nemo.*\b(v?2[34]\.\d\d|v25\.0[123])|MLPerf Training v[34].*nemo", "megatron-core", "nemo-1"),
     Rule(r"nemo", "megatron-core", "nemo"),
-    Rule(r"MLPerf", "megatron-core", "nemo", assumed="MLPerf names containers only, NeMo assumed"),
+    Rule(r"MLPerf Training v[1234]", "megatron-core", "nemo-1", assumed=NEMO_ASSUMED),
+    Rule(r"MLPerf", "megatron-core", "nemo", assumed=NEMO_ASSUMED),
     Rule(r"HF Trainer|Hugging ?Face|transformers\b|unsloth|LLaMA-Factory", "huggingface"),
     Rule(r"DeepSpeed|ZeRO-3", "deepspeed"),
     # tests/functional_tests/test_cases/gpt: --no-gradient-accumulation-fusion, no fused loss
     Rule(r"Megatron-Core CI", "megatron-core", "megatron-core-plain"),
+    # NVIDIA/Megatron-LM examples/llama/README.md: its figures are of NeMo's performance scripts
+    Rule(r"Megatron-Core 2025", "megatron-core", "nemo"),
     Rule(r"Megatron-Core|Transformer Engine|\bTE \d|Megatron-LM [0-9a-f]{7,}", "megatron-core", "megatron-core"),
     Rule(r"Megatron|PTD-P", "megatron"),
-    Rule(r"MaxText|Paxml|\bJAX\b", "jax"),
+    Rule(r"Paxml", "jax", "paxml"),
+    Rule(r"MaxText|\bJAX\b", "jax", "jax"),
     Rule(r"llm-foundry|Composer", "fsdp", "llm-foundry"),
     Rule(r"torchtitan|FSDP", "fsdp", "torchtitan-eager", fusion="eager"),
     Rule(r"torchtitan|FSDP", "fsdp", "torchtitan"),
@@ -98,6 +106,8 @@ TORCH_RELEASES = {
 }  # fmt: skip
 FOREACH_SINCE = "2023-03-15"  # PyTorch 2.0: torch.optim takes many tensors at a time by default
 FLASH_2_SINCE = "2023-07-17"  # arXiv 2307.08691
+# of a logit, moved and kept: kernels of NVIDIA/Megatron-LM megatron/core/tensor_parallel/cross_entropy.py
+UNFUSED_LOSS_BYTES, UNFUSED_LOGIT_BYTES = 46.0, 6.0
 PYTORCH_LIKE = ("pytorch", "huggingface")
 
 
@@ -120,9 +130,13 @@ def release_date(text: str) -> str:
 def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str]:
     """The entry nearest to what the row says, and why it was chosen; "" when it describes the row's stack.
 
-    Where the row's own attention kernel differs from the entry's, the row's counts.
+    A row may name the entry by its key. Else, where the row's own attention kernel differs from the entry's, the row's
+    counts.
     """
     text = row.software or row.stack
+    named = next((entry for entry in entries if entry.key == row.software), None)
+    if named:
+        return named, ""
     rule = next((rule for rule in RULES if rule.fits(row)), None)
     framework = rule.framework if rule else "pytorch"
     date = release_date(text)
@@ -144,7 +158,24 @@ def software_of(row: RunRow, entries: Sequence[Software]) -> tuple[Software, str
     if not (rule and rule.decides_attention) and not _agrees(row.attention, chosen.attention):
         reasons.append(f"attention {row.attention} as in the table, not {chosen.attention}")
         chosen = replace(chosen, attention=_kernel(row.attention, date))
+    chosen = _as_run(chosen, row)
     return chosen, f"mapped to {chosen.key}: {'; '.join(reasons)}" if reasons else ""
+
+
+def _as_run(entry: Software, row: RunRow) -> Software:
+    """The entry with what the row's own settings changed of it."""
+    options: dict[str, Any] = dict(row.options)
+    if overlap := options.get("tp_overlap"):
+        entry = replace(entry, tensor_parallel_overlap=overlap)
+    if options.get("dp_overlap") == "n":
+        entry = replace(entry, gradient_bucket_bytes=0.0, gradient_bucket_rank_bytes=0.0)
+    if options.get("ce_fusion") == "n" and entry.framework == "megatron-core":
+        entry = replace(entry, loss_bytes_per_logit=UNFUSED_LOSS_BYTES, logit_bytes=UNFUSED_LOGIT_BYTES)
+    if kept := options.get("recompute_kept"):
+        entry = replace(entry, selective_recompute=kept)
+    if options.get("cuda_graphs") == "y":
+        entry = replace(entry, host_seconds=0.0)
+    return entry
 
 
 def _kernels(row: RunRow, rule: Rule | None, framework: str, date: str) -> tuple[str, str]:

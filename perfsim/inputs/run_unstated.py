@@ -16,8 +16,8 @@ def completed(cells: Cells) -> Cells:
     for name, value in _unstated().get(cells.get("run_id", ""), {}).items():
         said = cells.get(name, "")
         if name == "extras":
-            is_said = f"{value.partition('=')[0]}=" in said
-            filled[name] = said if is_said else ";".join(filter(None, (said, value)))
+            new = (option for option in value.split(";") if f"{option.partition('=')[0]}=" not in said)
+            filled[name] = ";".join(filter(None, (said, *new)))
         elif said in BLANKS or (name == "vpp" and said in SILENT):
             filled[name] = value
     return filled

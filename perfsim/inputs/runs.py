@@ -10,13 +10,15 @@ from perfsim.core.hardware import Gpu
 from perfsim.core.software import Software
 from perfsim.errors import InputError, PerfsimError, UnknownNameError
 from perfsim.inputs.gpu import GpuSpec
+from perfsim.inputs.knobs import knobs
 from perfsim.inputs.power_limit import limit_fault, with_power_limit
 from perfsim.inputs.run_models import RunModel, read_gpus, read_models
 from perfsim.inputs.run_records import impossible, plan_of, system_of, workload_of
 from perfsim.inputs.run_row import COLUMNS, MEASURED, REQUIRED, RunRow, run_row
 from perfsim.inputs.run_software import software_of
 from perfsim.inputs.run_unstated import completed
-from perfsim.inputs.tables import Complaints, read_table
+from perfsim.inputs.system import to_system
+from perfsim.inputs.tables import Cells, Complaints, read_table, tables_in
 from perfsim.units import GIGA
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun]:
-    """The runs of these tables, in their order; a run_id names one run of all of them.
+    """The runs of these tables, or of a folder's runs.csv, in their order; a run_id names one run of all of them.
 
     A run_models.csv or missing_gpus.csv in a table's folder defines models (which then count before the specs') and
     cards that the specs lack.
@@ -33,7 +35,7 @@ def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun
     runs: list[MeasuredRun] = []
     complaints: list[str] = []
     seen: dict[str, str] = {}
-    for path in paths:
+    for path in tables_in(paths, ["runs.csv"]):
         try:
             runs += _Table(path, catalogue).runs(seen)
         except PerfsimError as error:
@@ -43,11 +45,22 @@ def read_runs(paths: Sequence[Path], catalogue: "Catalogue") -> list[MeasuredRun
     return runs
 
 
+def runs_of(
+    path: Path, rows: Sequence[tuple[int, Cells]], catalogue: "Catalogue", must_measure: bool = True
+) -> list[MeasuredRun]:
+    """The runs that these lines and cells are in the table at `path`.
+
+    must_measure: the measurements stand in a run table's own columns, not in others.
+    Raises: InputError with what is wrong with them.
+    """
+    return _Table(path, catalogue, must_measure).runs_of(rows, {})
+
+
 class _Table:
     """One table with what its rows refer to; a card, a model or a stack is looked up once."""
 
-    def __init__(self, path: Path, catalogue: "Catalogue") -> None:
-        self._path, self._catalogue = path, catalogue
+    def __init__(self, path: Path, catalogue: "Catalogue", must_measure: bool = True) -> None:
+        self._path, self._catalogue, self._must_measure = path, catalogue, must_measure
         models, gpus = path.parent / "run_models.csv", path.parent / "missing_gpus.csv"
         self._own_models = read_models(models) if models.is_file() else {}
         self._own_gpus = read_gpus(gpus, catalogue.names("gpus")) if gpus.is_file() else {}
@@ -62,9 +75,13 @@ class _Table:
         if table and not any(name in table[0][1] for name in (*MEASURED, "outcome")):
             complaints.add(1, f"no column of measurements: {', '.join(MEASURED)}", "add one, or outcome with oom")
             complaints.stop()
+        return self.runs_of(table, seen)
+
+    def runs_of(self, table: Sequence[tuple[int, Cells]], seen: dict[str, str]) -> list[MeasuredRun]:
+        complaints = Complaints(self._path)
         rows = []
         for line, cells in table:
-            row = run_row(line, completed(cells), complaints)
+            row = run_row(line, completed(cells), complaints, self._must_measure)
             if row and row.run_id in seen:
                 complaints.add(line, f"run_id: {row.run_id} stands in {seen[row.run_id]} too", "give each run its own")
             elif row:
@@ -84,6 +101,20 @@ class _Table:
             except UnknownNameError as error:
                 beside = "missing_gpus.csv" if column == "gpu" else "run_models.csv"
                 complaints.add(row.line, f"{column}: {error}", f"or define it in {beside} beside the table")
+        if row.system:
+            self._check_system(row, complaints)
+
+    def _check_system(self, row: RunRow, complaints: Complaints) -> None:
+        """Complain about a system that the specs lack, or that cannot be the row's."""
+        try:
+            system = self._catalogue.system(row.system)
+        except UnknownNameError as error:
+            complaints.add(row.line, f"system: {error}", "")
+            return
+        if row.gpu not in self._own_gpus and system.gpu.key != self._catalogue.find("gpus", row.gpu):
+            complaints.add(row.line, f"system: {row.system} holds {system.gpu.key}", "correct system or gpu")
+        elif row.n_gpus > system.max_gpus:
+            complaints.add(row.line, f"system: {row.system} holds at most {system.max_gpus} GPUs", "correct n_gpus")
 
     def _gpu(self, name: str) -> tuple[Gpu, GpuSpec]:
         if name not in self._gpus:
@@ -104,7 +135,10 @@ class _Table:
         return self._models[name]
 
     def _stack(self, row: RunRow) -> tuple[Software, str]:
-        key = (row.software, row.stack, row.fusion, row.attention, row.precision, row.optimizer, row.task, row.model)
+        key = (
+            row.software, row.stack, row.fusion, row.attention, row.precision, row.optimizer, row.task, row.model,
+            row.extras,
+        )  # fmt: skip
         if key not in self._software:
             self._software[key] = software_of(row, self._entries)
         return self._software[key]
@@ -146,20 +180,26 @@ def _with_records(
         problem = "a second network is trained beside the model"
     if problem:
         return replace(facts, problem=problem)
-    system = system_of(row, gpu.key, gpu, card, catalogue.collectives, assumptions)
-    if system is None:
-        return replace(facts, problem=f"the card has no NVLink, but fabric is {row.fabric}")
+    if row.system:
+        system, spec = catalogue.system(row.system), catalogue.system_spec(row.system)
+    else:
+        built = system_of(row, gpu.key, card, assumptions)
+        if built is None:
+            return replace(facts, problem=f"the card has no NVLink, but fabric is {row.fabric}")
+        spec, system = built, to_system(f"run-{row.run_id}", built, gpu, card, catalogue.collectives)
     if watts := row.whole("power_limit_w"):
         control = catalogue.calibration().control
         if fault := limit_fault(gpu, watts, control):
             return replace(facts, problem=f"power_limit_w: {fault[0]}")
         system = with_power_limit(system, watts, control)
+    workload = workload_of(row, model, software.framework, assumptions)
     return replace(
         facts,
         system=system,
         plan=plan_of(row, software.framework, model.model.layers + model.model.encoder_layers, assumptions),
-        workload=workload_of(row, model, software.framework, assumptions),
+        workload=workload,
         software=software,
+        knobs=tuple(knobs(workload, gpu, card, spec, software, catalogue, bool(note))),
         software_note=note,
         assumptions=tuple(assumptions),
     )

@@ -18,8 +18,7 @@ from perfsim.inputs.wiring import Wiring, domain_of, host_link_bytes_per_s, host
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
 Lanes = Annotated[int, Field(ge=1, le=32)]
 
-# Assumed where a file says nothing: beside its GPUs a server draws 100 W for each of them, a self-built machine 150 W.
-SERVER_WATTS_PER_GPU = 100.0
+# Assumed where a file says nothing: beside its GPUs a self-built machine draws 150 W.
 DESKTOP_WATTS = 150.0
 MAX_NODES = 4096
 
@@ -99,6 +98,7 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: 
     """The system in SI units, with `gpu` as its card and `card` as that card's file."""
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
     domain, host = domain_of(spec, card), host_of(spec, card)
+    most = _most_host_watts(spec, gpu)
     return System(
         key=key,
         name=spec.name,
@@ -110,7 +110,8 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: 
         between=network(spec, domain, collectives),
         host_link_bytes_per_s=host_link_bytes_per_s(spec, card),
         host_memory_bytes_per_s=host.memory_bytes_per_s * host.sockets / spec.gpus_per_node,
-        host_watts_per_gpu=_host_watts(spec, card),
+        host_watts_per_gpu=min(_host_watts(spec, gpu), most),
+        host_limit_watts_per_gpu=most,
         usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
         has_price=spec.price is not None,
         price_basis=price_basis(spec),
@@ -144,10 +145,15 @@ def box_spec(key: str, card: GpuSpec, count: int) -> SystemSpec:
     )
 
 
-def _host_watts(spec: SystemSpec, card: GpuSpec) -> float:
-    """Power beside the GPUs, per GPU: what the node's figure leaves, else the assumption above."""
+def _host_watts(spec: SystemSpec, gpu: Gpu) -> float:
+    """Power beside the boards while they train, per GPU: as measured on servers (calibration/power.toml) [W]."""
+    return DESKTOP_WATTS / spec.gpus_per_node if spec.is_desktop else float(gpu.server_watts)
+
+
+def _most_host_watts(spec: SystemSpec, gpu: Gpu) -> float:
+    """The most that a node draws beside its boards, per GPU: what its own figure leaves, else as while training [W]."""
     if spec.node_power_watts is not None:
-        rest = spec.node_power_watts / spec.gpus_per_node - card.power_limit_watts
+        rest = spec.node_power_watts / spec.gpus_per_node - float(gpu.board_limit_watts)
         if rest > 0:
             return rest
-    return DESKTOP_WATTS / spec.gpus_per_node if spec.is_desktop else SERVER_WATTS_PER_GPU
+    return _host_watts(spec, gpu)

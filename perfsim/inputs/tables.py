@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from perfsim.errors import InputError
@@ -69,6 +69,20 @@ def read_table(path: Path, known: Collection[str], required: Collection[str]) ->
             rows.append((line, dict(zip(header, map(str.strip, cells), strict=True))))
     complaints.stop()
     return rows
+
+
+def tables_in(paths: Sequence[Path], names: Sequence[str]) -> list[Path]:
+    """The paths, each folder replaced by those of its files that have one of these names: what `perfsim measure` wrote.
+
+    Raises: InputError for a folder without any.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = [path / name for name in names if (path / name).is_file()] if path.is_dir() else [path]
+        if not inside:
+            raise InputError(problem(path, None, f"holds no {' or '.join(names)}", "name a table"))
+        found += inside
+    return found
 
 
 def _records(path: Path, text: str, complaints: Complaints) -> Iterator[tuple[int, list[str]]]:

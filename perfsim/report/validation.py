@@ -7,46 +7,89 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perfsim.calibration.validate import Accuracy, Group, Replayed
-from perfsim.report.export import json_text
+from perfsim.calibration.accuracy import LEFT_OUT, Accuracy, Group
+from perfsim.calibration.budgets import Budget
+from perfsim.calibration.validate import Replayed
+from perfsim.report.export import csv_text, json_text
 from perfsim.units import printable
 
 MOST_GROUPS, MOST_REASONS = 40, 8
+MEMORY_TITLES = ("n", "MAPE", "median", "p90", "bias", "inside")
+TIME_TITLES = (*MEMORY_TITLES, "constant")
+KINDS = {"set": "set", "source": "source", "gpu": "card", "model": "model", "software": "software"}
+LEFT_OUT_TITLES = ("source left out", "card left out", "software left out")
 
 
 def validation_lines(groups: Sequence[Group], by: str) -> Iterator[RenderableType]:
     """The verdict on all runs, a row for each group, the worst rows and why runs were not replayed."""
     everything = groups[0]
-    replayed = everything.runs - sum(everything.reasons.values())
-    time, base = everything.time, everything.baseline
-    yield Text(f"{replayed:,} of {everything.runs:,} runs replayed; step time of {time.count:,}: {_words(time)}")
-    yield Text(f"constant utilisation per source and precision, leave one out: {_words(base)}")
-    yield Text(f"peak memory of {everything.memory.count:,}: {_words(everything.memory)}")
-    yield Text(
-        f"of runs that ran {everything.fits_right:,} may fit, {everything.fits_wrong:,} are called impossible; "
-        f"of runs out of memory {everything.oom_right:,} are foreseen or at risk, {everything.oom_wrong:,} called safe"
-    )
-    yield Text("")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(by)
-    for title in ("runs", "steps", "MAPE", "median", "p90", "bias", "constant", "memory"):
-        table.add_column(title, justify="right")
-    for group in groups[: MOST_GROUPS + 1]:
-        time = group.time
-        table.add_row(
-            Text(printable(group.name)), f"{group.runs:,}", f"{time.count:,}",
-            *(_percent(x) for x in (time.mean, time.median, time.ninetieth)), _percent(time.bias, signed=True),
-            _percent(group.baseline.mean), _percent(group.memory.mean),
-        )  # fmt: skip
-    yield table
-    if len(groups) > MOST_GROUPS + 1:
-        yield Text(f"... {len(groups) - MOST_GROUPS - 1} more groups in --json")
+    yield from (Text(line) for line in verdict_lines(everything))
+    if everything.time.count:
+        yield Text("")
+        yield Text("step time")
+        yield _table(by, TIME_TITLES, [(g.name, time_cells(g)) for g in groups if g.time.count])
+    if any(found.count for found in everything.left_out.values()):
+        yield Text("")
+        yield Text("step time with a run's own source, card or software left out of every fit: MAPE, median, bias")
+        yield _table(by, LEFT_OUT_TITLES, [(g.name, left_out_cells(g)) for g in groups if g.time.count])
+    if everything.memory.count:
+        yield Text("")
+        yield Text("peak memory")
+        yield _table(by, MEMORY_TITLES, [(g.name, memory_cells(g)) for g in groups if g.memory.count])
     yield Text("")
     worst = ", ".join(f"{printable(r.run.run_id)} {_percent(r.time_error, signed=True)}" for r in everything.worst)
     yield Text(f"worst steps: {worst or 'none'}")
     for reason, count in list(everything.reasons.items())[:MOST_REASONS]:
         yield Text(f"not replayed, {count:,}: {printable(reason)}")
     yield Text("errors are predicted / measured - 1 in %; constant: MAPE of the constant-utilisation baseline")
+    if everything.time.coverage is not None:
+        yield Text("inside: share of the measurements that lie inside their 90 % intervals")
+
+
+def verdict_lines(everything: Group) -> Iterator[str]:
+    """What is said of all runs."""
+    replayed = everything.runs - sum(everything.reasons.values())
+    time = everything.time
+    yield f"{replayed:,} of {everything.runs:,} runs replayed; step time of {time.count:,}: {_words(time)}"
+    for kind, found in everything.left_out.items():
+        if found.count:
+            yield f"with its own {KINDS[kind]} left out of every fit: {_words(found)}"
+    yield f"constant utilisation per source and precision, leave one out: {_words(everything.baseline)}"
+    yield f"peak memory of {everything.memory.count:,}: {_words(everything.memory)}"
+    yield (
+        f"of runs that ran {everything.fits_right:,} may fit, {everything.fits_wrong:,} are called impossible; "
+        f"of runs out of memory {everything.oom_right:,} are foreseen or at risk, {everything.oom_wrong:,} called safe"
+    )
+
+
+def time_cells(group: Group) -> list[str]:
+    """A row under TIME_TITLES."""
+    return [*_cells(group.time), _percent(group.baseline.mean)]
+
+
+def memory_cells(group: Group) -> list[str]:
+    """A row under MEMORY_TITLES."""
+    return _cells(group.memory)
+
+
+def left_out_cells(group: Group) -> list[str]:
+    """A row under LEFT_OUT_TITLES: MAPE, median and bias for each kind."""
+    found = [group.left_out[kind] for kind in LEFT_OUT]
+    return [" ".join((_percent(a.mean), _percent(a.median), _percent(a.bias, signed=True))) for a in found]
+
+
+def _table(by: str, titles: Sequence[str], rows: Sequence[tuple[str, list[str]]]) -> Table:
+    """A row a group, without columns that say nothing; after MOST_GROUPS of them, how many more there are."""
+    kept = [i for i in range(len(titles)) if any(cells[i].strip("- ") for _, cells in rows)]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(by)
+    for i in kept:
+        table.add_column(titles[i], justify="right", no_wrap=True)
+    for name, cells in rows[: MOST_GROUPS + 1]:
+        table.add_row(Text(printable(name)), *(cells[i] for i in kept))
+    if len(rows) > MOST_GROUPS + 1:
+        table.add_row(Text(f"... {len(rows) - MOST_GROUPS - 1} more in --json"))
+    return table
 
 
 def mapped_line(replayed: Sequence[Replayed]) -> Text:
@@ -63,6 +106,19 @@ def validation_json(replayed: Sequence[Replayed], groups: Sequence[Group], by: s
     return json_text({"rows": [_row(r) for r in replayed], "by": by, "summary": [_group(g) for g in groups]})
 
 
+def budgets_text(budgets: Sequence[Budget]) -> str:
+    """The budgets as CSV, in per cent."""
+    columns: dict[str, list[Any]] = {
+        "kind": [one.kind for one in budgets],
+        "group": [one.group for one in budgets],
+        "quantity": [one.quantity for one in budgets],
+        "measurements": [one.count for one in budgets],
+        "mape_percent": [_percent(one.mape) for one in budgets],
+        "bias_percent": [_percent(one.bias) for one in budgets],
+    }
+    return csv_text(columns)
+
+
 def _row(one: Replayed) -> dict[str, Any]:
     run = one.run
     return {
@@ -72,9 +128,14 @@ def _row(one: Replayed) -> dict[str, Any]:
         "model": run.model_key,
         "measured_step_seconds": run.measured_step_seconds or None,
         "predicted_step_seconds": one.predicted_step_seconds or None,
+        "predicted_low_seconds": one.low_step_seconds or None,
+        "predicted_high_seconds": one.high_step_seconds or None,
+        "left_out_step_seconds": dict(one.left_out_step_seconds),
         "baseline_step_seconds": one.baseline_step_seconds or None,
         "measured_peak_memory_bytes": run.measured_peak_memory_bytes or None,
         "predicted_peak_memory_bytes": one.predicted_peak_memory_bytes or None,
+        "predicted_low_bytes": one.low_peak_memory_bytes or None,
+        "predicted_high_bytes": one.high_peak_memory_bytes or None,
         "memory_kind": run.memory_kind or None,
         "outcome": run.outcome,
         "fit_probability": None if one.problem else one.fit_probability,
@@ -93,6 +154,7 @@ def _group(group: Group) -> dict[str, Any]:
         "step_seconds": _accuracy(group.time),
         "baseline_step_seconds": _accuracy(group.baseline),
         "peak_memory_bytes": _accuracy(group.memory),
+        "left_out_step_seconds": {kind: _accuracy(found) for kind, found in group.left_out.items() if found.count},
         **{name: getattr(group, name) for name in verdicts},
         "not_replayed": group.reasons,
         "worst": [r.run.run_id for r in group.worst],
@@ -102,13 +164,23 @@ def _group(group: Group) -> dict[str, Any]:
 def _accuracy(found: Accuracy) -> dict[str, Any]:
     return {
         "count": found.count, "mape": found.mean, "median": found.median, "p90": found.ninetieth, "bias": found.bias,
+        "coverage": found.coverage,
     }  # fmt: skip
 
 
 def _words(found: Accuracy) -> str:
     if found.mean is None:
         return "nothing to compare"
-    return f"MAPE {_percent(found.mean)} %, median {_percent(found.median)}, bias {_percent(found.bias, signed=True)}"
+    inside = "" if found.coverage is None else f", inside the interval {_percent(found.coverage)}"
+    bias = _percent(found.bias, signed=True)
+    return f"MAPE {_percent(found.mean)} %, median {_percent(found.median)}, bias {bias}{inside}"
+
+
+def _cells(found: Accuracy) -> list[str]:
+    return [
+        f"{found.count:,}", *(_percent(x) for x in (found.mean, found.median, found.ninetieth)),
+        _percent(found.bias, signed=True), _percent(found.coverage),
+    ]  # fmt: skip
 
 
 def _percent(share: float | None, signed: bool = False) -> str:

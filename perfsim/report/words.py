@@ -49,7 +49,7 @@ def _split(plan: Plan, zero_from: int) -> str:
 
 
 def _trained(workload: Workload) -> float:
-    return float(trainable(workload.model, workload.task, workload.head, workload.lora_rank))
+    return float(trainable(workload.model, workload.task, workload.head, workload.lora_rank, workload.lora_targets))
 
 
 def _batches(workload: Workload, plan: Plan) -> str:

@@ -44,14 +44,15 @@ class Knob:
     """A number that predictions rest on and that is not known exactly.
 
     key: two plans with the same key share the number, and so its error; name: for people; spread: standard deviation
-    of its log; paths: where it lies in `Inputs`, e.g. "software.host_seconds", "*" for every part of a record; least,
-    most: the factors between which it means something.
+    of its log; paths: where it lies in `Inputs`, e.g. "software.host_seconds", "*" for every part of a record; kind:
+    the numbers that are known alike; least, most: the factors between which it means something.
     """
 
     key: str
     name: str
     spread: float
     paths: tuple[str, ...]
+    kind: str = ""
     least: float = 1.0 / WIDEST
     most: float = WIDEST
 

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from perfsim import paths
+from perfsim.calibration.accuracy import summary, summary_of_sets
 from perfsim.calibration.runs import MeasuredRun
-from perfsim.calibration.validate import Replayed, replay, replay_one, summary
+from perfsim.calibration.validate import Replayed, replay, replay_one
 from perfsim.inputs.catalogue import catalogue
 from perfsim.inputs.runs import read_runs
+from perfsim.inputs.validation_tables import read_sets
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,18 @@ def test_four_of_five_runs_are_replayed_and_beat_constant_utilisation(replayed):
     alone = [one for one in replayed if one.run.plan and one.run.plan.gpus == 1]
     single = summary(alone)[0]
     assert single.time.mean < single.baseline.mean
+
+
+def test_every_named_set_has_runs_and_none_is_in_two(replayed):
+    sets = read_sets(paths.builtin("scenarios") / "validation" / "sets.csv")
+    groups = {group.name: group.runs for group in summary_of_sets(replayed, sets)}
+    assert groups.keys() == {"all", *(one.name for one in sets)}
+    anchors = [
+        "Korthikanti 2022 Table 5", "Narayanan 2021 Table 1", "Narayanan 2021 Table 2 PTD-P",
+        "Narayanan 2021 Table 2 ZeRO-3", "MT-NLG 530B",
+    ]  # fmt: skip
+    assert [groups[name] for name in anchors] == [8, 10, 6, 6, 3]
+    assert max(sum(one.holds(r.run) for one in sets) for r in replayed) == 1
 
 
 def test_progress_reaches_the_end(runs):

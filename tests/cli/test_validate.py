@@ -1,6 +1,7 @@
 """`perfsim validate`: the table, the JSON, and exit codes."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner, Result
@@ -35,6 +36,8 @@ def test_json_holds_the_rows_and_the_summary_and_nothing_else_is_printed(table):
     wanted = {
         "run_id", "measured_step_seconds", "predicted_step_seconds", "predicted_peak_memory_bytes",
         "measured_peak_memory_bytes", "fit_probability", "problem", "software", "software_note",
+        "predicted_low_seconds", "predicted_high_seconds", "predicted_low_bytes", "predicted_high_bytes",
+        "left_out_step_seconds",
     }  # fmt: skip
     assert wanted <= answer["rows"][0].keys()
     assert answer["summary"][0]["runs"] == 2
@@ -97,3 +100,33 @@ def test_nothing_to_rank(table):
     result = validate("ranking", table)
     assert result.exit_code == 0
     assert result.stdout.count("no 3 runs differ by that alone") == 3
+
+
+def test_perfsims_own_runs_stay_within_their_budgets():
+    result = validate("--check", "--by", "set")
+    assert result.exit_code == 0, result.stderr
+    assert "Korthikanti 2022 Table 5" in result.stdout
+
+
+def test_worse_predictions_fail_the_check(tmp_path):
+    name = "gpus/a100-sxm4-40gb.toml"
+    source = (paths.builtin("specs") / name).read_text()
+    assert "bandwidth_gb_per_s = 1555" in source
+    (tmp_path / "gpus").mkdir()
+    (tmp_path / name).write_text(source.replace("bandwidth_gb_per_s = 1555", "bandwidth_gb_per_s = 1000"))
+    result = CliRunner().invoke(main, ["--specs", str(tmp_path), "validate", "--check"])
+    assert result.exit_code == 1
+    assert re.search(r"set llm-foundry A100 40 GB, step time: MAPE .* % is over its budget of", result.stderr)
+    assert "perfsim validate --record scenarios/validation/budgets.csv" in result.stderr
+
+
+def test_page_and_record_are_about_perfsims_own_runs(table, tmp_path):
+    for option in (["--check"], ["--page", str(tmp_path)], ["--record", str(tmp_path / "x.csv")]):
+        assert validate(table, *option).exit_code == 2
+
+
+def test_a_page_its_pictures_and_the_budgets_are_written(tmp_path):
+    assert validate("--page", str(tmp_path), "--record", str(tmp_path / "budgets.csv")).exit_code == 0
+    names = ["budgets.csv", "validation-results.md", "validation-scatter-memory.svg", "validation-scatter.svg"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    assert "| Narayanan 2021 Table 1 | 10 |" in (tmp_path / names[1]).read_text()

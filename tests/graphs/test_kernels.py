@@ -85,8 +85,8 @@ def test_keys_are_repeated_where_the_framework_does() -> None:
 
 def test_routed_tokens_are_sorted_once_more_where_they_come_from_other_ranks() -> None:
     """Copy in 2, weighted copy out 3 bytes a value of one byte; and a copy each way between ranks."""
-    for is_exchanged, passes in ((False, 5.0), (True, 9.0)):
-        op = Route("dispatch", 2.0, values=100.0, choices=10.0, is_exchanged=is_exchanged)
+    for arrived, passes in ((0.0, 5.0), (100.0, 9.0)):
+        op = Route("dispatch", 2.0, values=100.0, choices=10.0, arrived=arrived)
         lowered = lowering("megatron-core", "bf16").lower(op)
         assert streamed(lowered.forward) == pytest.approx(passes * 200.0 + 20 * 40.0)
 

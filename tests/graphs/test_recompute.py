@@ -1,5 +1,7 @@
 """What recomputation keeps and redoes: parts of a layer, some layers, and the limits between nothing and all."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,3 +60,20 @@ def test_heads_for_tokens_keeps_attention_twice_and_needs_heads_to_share() -> No
     array = cost(Plan(context_parallel=8, context_exchange=both), "megatron-core")
     assert np.array_equal(array.time.total_seconds, [ring.time.total_seconds, swap.time.total_seconds])
     assert np.array_equal(array.memory.total_bytes, [ring.memory.total_bytes, swap.memory.total_bytes])
+
+
+def test_policies_that_save_more_redo_less() -> None:
+    """JAX: with the outputs of all products kept, attention and what moves data are redone."""
+    known = ps.catalogue()
+    workload = ps.workload(
+        known.model("llama3-8b"), task="pretrain", seq_len=8192, global_batch_size=8, precision="amp-bf16"
+    )
+    redone = []
+    for kind in ("qkv", "qkv-output", "products"):
+        software = replace(known.software("jax"), selective_recompute=kind)
+        plan = Plan(data_parallel=8, zero_stage=3, recompute=Recompute.SELECTIVE)
+        redone.append(estimate(workload, known.system("dgx-h100"), plan, software, known.calibration()))
+    seconds = [float(found.time.recompute_seconds) for found in redone]
+    kept = [float(found.memory.backward.activations_bytes) for found in redone]
+    assert seconds[0] > seconds[1] > seconds[2] > 0.0
+    assert kept[0] < kept[1] < kept[2]

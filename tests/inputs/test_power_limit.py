@@ -64,7 +64,7 @@ def test_the_own_limit_changes_nothing() -> None:
     job = ps.workload("gpt2", seq_len=128, global_batch_size=4)
     box = ps.catalogue().box("t4", 1)
     assert ps.with_power_limit(box, box.gpu.power_limit_watts) == box
-    with pytest.raises(ps.InputError, match=r"80 W is not a limit that Tesla T4 can hold; write 34 to 70 W"):
+    with pytest.raises(ps.InputError, match=r"80 W is not a limit that Tesla T4 can hold; write 32 to 70 W"):
         ps.with_power_limit(box, np.array([60.0, 80.0]))
     again = ps.with_power_limit(ps.with_power_limit(box, 50), 70)  # a limit can be raised again
     assert ps.estimate(job, again, ps.Plan()).time.total_seconds == ps.estimate(job, box, ps.Plan()).time.total_seconds

@@ -13,6 +13,11 @@ def test_blanks_are_filled_and_what_is_stated_stays() -> None:
     assert completed({"run_id": "mine", "vpp": "1"}) == {"run_id": "mine", "vpp": "1"}
 
 
+def test_facts_join_the_options_that_are_there_and_yield_to_them() -> None:
+    filled = completed({"run_id": "dgxc-0145", "extras": "params=bf16;ce_fusion=y"})["extras"].split(";")
+    assert filled == ["params=bf16", "ce_fusion=y", "packed_tokens=190", "lora_targets=linear_qkv"]
+
+
 def test_every_fact_is_of_a_column_and_has_a_source() -> None:
     path = builtin("scenarios") / "validation" / "unstated.csv"
     columns = ("run_id", "column", "value", "source")

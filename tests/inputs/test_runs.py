@@ -50,10 +50,10 @@ def shipped() -> list[MeasuredRun]:
 
 
 def test_the_shipped_table_holds_what_the_readme_promises(shipped):
-    assert sum(run.role == "anchor" for run in shipped) == 30
-    assert len(shipped) >= 330
+    assert sum(run.role == "anchor" for run in shipped) == 33
+    assert len(shipped) >= 1600
     assert len({run.gpu_key for run in shipped}) >= 15
-    assert {run.quality for run in shipped} <= {"a", "b"}
+    assert {run.quality for run in shipped if run.role != "anchor"} <= {"a", "b"}
     assert all(run.source for run in shipped)
 
 
@@ -311,6 +311,10 @@ def mapped(**columns: str) -> tuple[str, str]:
         ("PyTorch 2.0 torch.compile", "compiled", "naive", "pytorch-2.0-compiled"),
         ("nanochat 2025-10", "compiled", "sdpa", "pytorch-2-compiled"),
         ("NeMo (Megatron-Core), dgxc-benchmarking tags v25.05..v25.05.05", "fused", "flash", "nemo"),
+        ("NeMo (Megatron-Core), dgxc-benchmarking tags v24.11.1..v25.01.1", "fused", "flash", "nemo-1"),
+        ("MLPerf Training v3.1, NVIDIA NeMo Framework Release 23.09", "fused", "flash", "nemo-1"),
+        ("MLPerf Training v5.0, NGC Pytorch 25.04, NVIDIA Nemo 25.04", "fused", "flash", "nemo"),
+        ("Paxml (JAX), dgxc-benchmarking tags v24.11.1..v25.01.1", "compiled", "flash", "paxml"),
         ("Megatron-LM 23e00ed09, TE 2.11.0, torch 2.10", "fused", "flash", "megatron-core"),
         ("Megatron-LM 2022-05", "fused", "naive", "megatron-2022"),
         ("Megatron-LM PTD-P 2021-04", "fused", "naive", "megatron-2021"),

@@ -46,7 +46,7 @@ def test_nvswitch_node(specs: Catalogue) -> None:
     assert system.between.bytes_per_s == 50e9
     assert system.between.bytes_per_s * system.gpus_per_node == 400e9
     assert system.max_gpus == 4096 * 8
-    assert system.host_watts_per_gpu == 10200 / 8 - 700
+    assert system.host_limit_watts_per_gpu == 10200 / 8 - 700 > system.host_watts_per_gpu == 100 + 0.15 * 700
 
 
 def test_rack_that_shares_nvlink(specs: Catalogue) -> None:

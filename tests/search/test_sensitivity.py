@@ -8,7 +8,7 @@ import pytest
 
 import perfsim as ps
 from perfsim.core.plan import Plan, Recompute
-from perfsim.inputs.knobs import SPREADS, knobs_of
+from perfsim.inputs.knobs import PRIORS, knobs_of
 from perfsim.search.sensitivity import Inputs, Knob, Sensitivity, expected_regret, scaled, sensitivity, wrong_chance
 
 
@@ -129,10 +129,10 @@ def test_spreads_are_those_that_files_tell_else_those_of_the_basis() -> None:
     spreads = {knob.key: knob.spread for knob in knobs_of(SHARDED, ps.catalogue())}
     assert spreads["h100-sxm5-80gb bf16"] == 0.047  # error_percent of calibration/kernels.toml
     assert spreads["nvswitch-3 rate"] == 0.076  # error_percent of calibration/collectives.toml
-    assert spreads["infiniband network rate"] == SPREADS["rule"]
+    assert spreads["infiniband network rate"] == PRIORS["rule"]
     assert spreads["communication_multiprocessor_share"] == 0.6  # [spread] of calibration/shared.toml
-    assert spreads["megatron-core host_seconds"] == SPREADS["assumed host time"]
-    assert spreads["optimizer_bandwidth_share"] == SPREADS["fitted"]
+    assert spreads["megatron-core host_seconds"] == PRIORS["assumed host time"]
+    assert spreads["optimizer_bandwidth_share"] == PRIORS["fitted"]
 
 
 def test_a_plain_machine_of_any_card_has_its_numbers() -> None:

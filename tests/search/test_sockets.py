@@ -47,7 +47,8 @@ def test_what_runs_is_what_the_sockets_bear(tmp_path: Path, watts: int) -> None:
         for limit in (150.0, 250.0, 350.0)
         if not watts or any(
             system.gpu.power_limit_watts == limit and system.max_gpus >= count
-            and min(count, system.gpus_per_node) * limit + system.host_watts_per_gpu * system.gpus_per_node <= watts
+            and min(count, system.gpus_per_node) * limit
+            + system.host_limit_watts_per_gpu * system.gpus_per_node <= watts
             for system in found.systems
         )
     }  # fmt: skip

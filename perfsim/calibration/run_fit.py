@@ -1,0 +1,230 @@
+"""Numbers of the software fitted to whole measured runs, and how far predictions lie from runs nobody fitted.
+
+Two questions, one model (hierarchy). Which numbers of the software fit its runs best: only they are moved, cards and links
+have measured kernels and collectives of their own. How well is every number known, after that: the errors of all runs are
+shared out among all numbers that they rest on, by what each does to a run (influences), and what a source has of its own.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp, log
+from typing import Any, Literal
+
+import numpy as np
+
+from perfsim.calibration.hierarchy import Effects, effects
+from perfsim.calibration.influences import Influence, influences
+from perfsim.calibration.runs import MeasuredRun
+from perfsim.calibration.validate import Report, replay
+from perfsim.core.calibration import Calibration
+from perfsim.core.spreads import Spreads
+from perfsim.search.sensitivity import Knob
+
+LeftOut = Literal["source", "gpu", "software"]
+KEYS: dict[LeftOut, Callable[[MeasuredRun], str]] = {
+    "source": lambda run: run.collection,
+    "gpu": lambda run: run.gpu_key,
+    "software": lambda run: run.software.key if run.software else "",
+}
+SOFTWARE = "software."  # where the paths of the software's numbers begin
+SOURCE = "sources"  # the kind of what a source has of its own
+NOTHING = 1e-4  # an influence below it is none
+PASSES = 2  # of fit and prediction: influences move a little with the numbers
+FARTHEST = log(4.0)  # from its file, that a number is moved
+KNOWN_SHARE = 0.9  # of the prior spread; a number that stays less certain than this is not identified
+HELD = 0.90  # share of the runs that an interval holds
+FEWEST = 5  # runs that can tell anything
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A number of the software as the runs have it: `value`, known to `error` (of its log), `prior` before; of `runs`."""
+
+    software: str
+    name: str
+    value: float
+    factor: float
+    error: float
+    prior: float
+    runs: int
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether the runs say more about it than its prior does."""
+        return self.error < KNOWN_SHARE * self.prior
+
+
+@dataclass(frozen=True)
+class Left:
+    """Predictions of runs that no fit has seen: seconds, and the standard deviation of their log."""
+
+    seconds: np.ndarray
+    spread: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunFit:
+    """What whole runs say. runs: the fitted ones, with the software as it was moved; left_out: by what was left out."""
+
+    runs: tuple[MeasuredRun, ...]
+    predicted_seconds: np.ndarray
+    moved: tuple[Moved, ...]
+    spreads: Spreads
+    left_out: Mapping[LeftOut, Left]
+
+
+def fit_runs(
+    runs: Sequence[MeasuredRun], calibration: Calibration, known: Spreads, report: Report | None = None,
+    leaves_out: bool = True,
+) -> RunFit:  # fmt: skip
+    """Fit the software's numbers to the step times of `runs`, and find how well all numbers are known.
+
+    known: what earlier runs have shown; where there are such, the spreads of kinds stay as they are.
+    Raises: ValueError where the runs cannot tell anything, with the reason.
+    """
+    kept = [one.run for one in replay(runs, calibration) if one.time_error is not None]
+    if len(kept) < FEWEST:
+        raise ValueError(f"{len(kept)} runs have a step time and can be replayed; at least {FEWEST} are needed")
+    study = _Study(kept, calibration, known)
+    for _ in range(PASSES):
+        study.move(report)
+    moved = study.moved()
+    if not any(one.is_identified for one in moved):
+        raise ValueError(
+            "the runs tell no number of their software better than it is known; measure other batches, sequence lengths"
+            " or models, in which other kernels take the time"
+        )
+    return RunFit(study.runs, study.predicted, moved, *study.spreads(leaves_out))
+
+
+class _Study:
+    """The state of a fit: the runs with their present software, and how far each number was moved."""
+
+    def __init__(self, runs: Sequence[MeasuredRun], calibration: Calibration, known: Spreads) -> None:
+        self.first, self.runs = tuple(runs), tuple(runs)
+        self.calibration, self.known = calibration, known
+        cells = [_cell(run) for run in runs]
+        counts = Counter(cells)
+        self.weights = np.array([1.0 / counts[cell] for cell in cells])
+        self.measured = np.array([run.measured_step_seconds for run in runs])
+        self.predicted = np.array([one.predicted_step_seconds for one in replay(runs, calibration)])
+        self.shifts: dict[str, float] = {}  # of the log, by the key of the software's number
+
+    def move(self, report: Report | None) -> None:
+        """One pass: influences where the numbers now are, the software's numbers fitted, and moved."""
+        found = influences(self.runs, self.calibration, report)
+        is_held = self.known.runs > 0
+        self.own = _Levels(found, self.known, is_held, lambda knob: knob.paths[0].startswith(SOFTWARE))
+        self.all = _Levels(found, self.known, is_held, sources=[run.collection for run in self.runs])
+        before = np.array([self.shifts.get(key, 0.0) for key in self.own.keys])
+        self.residuals = np.log(self.measured / self.predicted) + self.own.design @ before  # from the files' numbers
+        self.fitted = self.own.effects(self.residuals, self.weights)
+        self.shifts = dict(zip(self.own.keys, np.clip(self.fitted.mean, -FARTHEST, FARTHEST).tolist(), strict=True))
+        self.runs = tuple(self._with_shifts(run) for run in self.first)
+        self.predicted = np.array([one.predicted_step_seconds for one in replay(self.runs, self.calibration)])
+
+    def _with_shifts(self, run: MeasuredRun) -> MeasuredRun:
+        software: Any = run.software
+        factors = {path: exp(self.shifts[knob.key]) for knob in run.knobs if knob.key in self.shifts for path in knob.paths}
+        names = {path.removeprefix(SOFTWARE): factor for path, factor in factors.items()}
+        return replace(run, software=replace(software, **{k: getattr(software, k) * f for k, f in names.items()}))
+
+    def moved(self) -> tuple[Moved, ...]:
+        """The numbers of the software that ran; those of an entry that stood in for another do not count."""
+        counts = Counter(run.software.key for run in self.runs if run.software)
+        entries = {run.software.key: run.software for run in self.runs if run.software}
+        found = []
+        for j, key in enumerate(self.own.keys):
+            software, _, _ = key.rpartition(" ")
+            for path in self.own.knobs[key].paths if software in counts else ():
+                name, factor = path.removeprefix(SOFTWARE), exp(self.shifts[key])
+                error, prior = float(self.fitted.error[j]), float(self.fitted.spreads[self.own.kinds[j]])
+                value = float(getattr(entries[software], name))
+                found.append(Moved(software, name, value, factor, error, prior, counts[software]))
+        return tuple(sorted(found, key=lambda one: (one.software, one.name)))
+
+    def spreads(self, leaves_out: bool) -> tuple[Spreads, dict[LeftOut, Left]]:
+        """How well all numbers are known, and the runs predicted without their source, card or software."""
+        levels, found = self.all, self.all.effects(self.residuals, self.weights)
+        of_source = levels.kind_spread(SOURCE, found)
+        rest = (of_source**2 + found.noise**2) if not self.known.runs else self.known.source**2 + self.known.noise**2
+        left = {what: self._left(what, found, rest) for what in KEYS} if leaves_out else {}
+        reach = self.known.reach
+        if "source" in left:
+            distances = np.abs(np.log(self.measured / left["source"].seconds)) / left["source"].spread
+            reach = float(np.quantile(distances, HELD))
+        numbers = {key: float(found.error[j]) for j, key in enumerate(levels.keys) if key in levels.knobs}
+        if self.known.runs:
+            return replace(self.known, numbers={**self.known.numbers, **numbers}), left
+        kinds = {kind: levels.kind_spread(kind, found) for kind in levels.kind_names if kind != SOURCE}
+        return Spreads(of_source, found.noise, self.known.energy_noise, reach, len(self.runs), kinds, numbers), left
+
+    def _left(self, what: LeftOut, whole: Effects, rest: float) -> Left:
+        """Each group of runs predicted without it, in the logs from where the numbers now are."""
+        names = np.array([KEYS[what](run) for run in self.runs])
+        now = np.array([self.shifts[key] for key in self.own.keys])
+        seconds, spread = self.predicted.copy(), np.zeros(len(names))
+        for name in sorted(set(names)):
+            own, others = names == name, names != name
+            fitted = self.own.effects(self.residuals, self.weights, self.fitted, others)
+            seconds[own] *= np.exp(self.own.design[own] @ (np.clip(fitted.mean, -FARTHEST, FARTHEST) - now))
+            known = self.all.effects(self.residuals, self.weights, whole, others)
+            variances = np.where(self.all.is_source, 0.0, known.error**2)
+            spread[own] = np.sqrt(self.all.design[own] ** 2 @ variances + rest)
+        return Left(seconds, spread)
+
+
+class _Levels:
+    """Numbers that runs rest on, those that matter to any, as the columns of a design; sources last."""
+
+    def __init__(
+        self, found: Sequence[tuple[Influence, ...]], known: Spreads, is_held: bool,
+        is_chosen: Callable[[Knob], bool] = lambda knob: True, sources: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        chosen = (one for own in found for one in own if abs(one.seconds) > NOTHING and is_chosen(one.knob))
+        self.knobs = {one.knob.key: one.knob for one in chosen}
+        names = sorted(set(sources))
+        self.keys = [*self.knobs, *names]
+        kinds = [*(knob.kind for knob in self.knobs.values()), *(SOURCE for _ in names)]
+        self.kind_names = list(dict.fromkeys(kinds))
+        self.kinds = np.array([self.kind_names.index(kind) for kind in kinds])
+        self.is_source = np.array([kind == SOURCE for kind in kinds])
+        self._is_held = is_held
+        self._most = np.array([log(knob.most) for knob in self.knobs.values()] + [np.inf for _ in names])
+        self._priors = np.array([self._prior(kind, known) for kind in self.kind_names])
+        column = {key: j for j, key in enumerate(self.keys)}
+        self.design = np.zeros((len(found), len(self.keys)))
+        for i, own in enumerate(found):
+            for one in own:
+                if one.knob.key in self.knobs:
+                    self.design[i, column[one.knob.key]] = one.seconds
+            if names:
+                self.design[i, column[sources[i]]] = 1.0
+
+    def effects(
+        self, residuals: np.ndarray, weights: np.ndarray, start: Effects | None = None, which: np.ndarray | None = None
+    ) -> Effects:
+        """Of all runs or of some."""
+        at = slice(None) if which is None else which
+        return effects(
+            self.design[at], self.kinds, residuals[at], weights[at], self._priors, self._most, start, self._is_held
+        )
+
+    def kind_spread(self, kind: str, found: Effects) -> float:
+        """From one number of a kind to the next."""
+        return float(found.spreads[self.kind_names.index(kind)])
+
+    def _prior(self, kind: str, known: Spreads) -> float:
+        return known.source if kind == SOURCE else known.kinds.get(kind, _mean_spread(self.knobs.values(), kind))
+
+
+def _mean_spread(knobs: Iterable[Knob], kind: str) -> float:
+    return float(np.mean([knob.spread for knob in knobs if knob.kind == kind]))
+
+
+def _cell(run: MeasuredRun) -> tuple[object, ...]:
+    """Runs that measure the same thing again."""
+    precision = run.workload.precision.key if run.workload else ""
+    gpus = int(run.plan.gpus) if run.plan is not None else 0
+    return (run.collection, run.gpu_key, run.model_key, run.stack, precision, gpus)

@@ -1,0 +1,72 @@
+"""How far a prediction may lie from the truth: what the errors of the numbers it rests on do to it, and what remains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from perfsim.core.arrays import concatenate, rows, shape_of
+from perfsim.core.numbers import Floats
+from perfsim.core.results import Estimate
+from perfsim.search.sensitivity import Inputs, scaled
+
+TURN = 0.1  # of the log of a number, to either side, by which it is turned to see what it does
+Paths = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Elasticities:
+    """d ln(figure) / d ln(number): a row for each number, a column for each plan."""
+
+    seconds: np.ndarray
+    joules: np.ndarray
+
+
+def elasticities(inputs: Inputs, turned: Sequence[Paths]) -> Elasticities:
+    """What turning the numbers at each of `turned` does to the step's seconds and joules, shape (numbers, plans) both.
+
+    inputs: of one plan or of a flat list. All variants are costed in one call of the estimate; differences reach 10 % to
+    either side, so that they see what begins there, such as an exchange that no longer hides.
+    """
+    count = int(np.prod(shape_of(inputs), dtype=int))
+    shifts = [0.0, *(sign * TURN for _ in turned for sign in (1.0, -1.0))]
+    found = variants(inputs, [(), *(paths for paths in turned for _ in range(2))], np.exp(shifts), count).estimate()
+
+    def slopes(figure: Floats) -> np.ndarray:
+        logs = np.log(np.broadcast_to(figure, (len(shifts) * count,))).reshape(len(shifts), count)
+        steps: np.ndarray = (logs[1::2] - logs[2::2]) / (2.0 * TURN)
+        return steps
+
+    return Elasticities(slopes(found.time.total_seconds), slopes(found.energy.total_joules))
+
+
+def variants(inputs: Inputs, turned: Sequence[Paths], factors: np.ndarray, count: int) -> Inputs:
+    """The inputs once for each of `turned`, one after the other: the numbers there times a factor, all else as it is."""
+    full: Any = {name: rows(getattr(inputs, name), slice(None), (count,)) for name in ("plan", "system")}
+    systems = [full["system"]] * len(turned)
+    repeated: Any = {"plan": concatenate([full["plan"]] * len(turned))}
+    others: Any = {"workload": _tiled(inputs.workload, len(turned), count), "software": inputs.software,
+                   "calibration": inputs.calibration}  # fmt: skip
+    for path in dict.fromkeys(path for paths in turned for path in paths):
+        record, _, rest = path.partition(".")
+        chosen = [factor if path in paths else 1.0 for paths, factor in zip(turned, factors, strict=True)]
+        if record == "system":
+            systems = [scaled(s, rest, f) if f != 1.0 else s for s, f in zip(systems, chosen, strict=True)]
+        else:
+            others[record] = scaled(others[record], rest, np.repeat(chosen, count))
+    return Inputs(system=concatenate(systems), **repeated, **others)
+
+
+def _tiled(record: Any, times: int, count: int) -> Any:
+    """The record's arrays, `times` one after the other."""
+    if not shape_of(record):
+        return record
+    return replace(
+        record,
+        **{
+            k: np.tile(np.broadcast_to(v, (count,)), times)
+            for k, v in vars(record).items()
+            if isinstance(v, np.ndarray) and v.ndim
+        },
+    )
