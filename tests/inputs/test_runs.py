@@ -346,6 +346,31 @@ def test_projects_that_run_their_tasks_in_different_ways(tmp_path, row, key):
     assert read(tmp_path, software="PyTorch NGC 21.11", precision="amp-fp16", **row).software.key == key
 
 
+@pytest.mark.parametrize(
+    ("software", "stack", "precision", "key"),
+    [
+        ("PyTorch NGC 21.11", "dle-bert-pt-21.11", "tf32", "pytorch-1.7"),  # BertAdam
+        ("TensorFlow2 NGC 21.02", "dle-bert-tf2-21.02", "fp32", "tensorflow-2-no-xla"),
+        ("TensorFlow2 NGC 21.02", "dle-bert-tf2-21.02", "amp-fp16", "tensorflow-2"),
+        ("TensorFlow NGC 20.06", "dle-bert-tf1-20.06", "fp32", "tensorflow-1-2019"),
+        ("TensorFlow NGC 20.06", "dle-bert-tf1-20.06", "tf32", "tensorflow-1"),
+    ],
+)
+def test_fine_tuning_in_fp32_runs_on_what_its_script_runs_it_on(tmp_path, software, stack, precision, key):
+    row = {"task": "finetune", "attention": "naive", "fusion": "compiled"}
+    assert read(tmp_path, software=software, stack=stack, precision=precision, **row).software.key == key
+
+
+def test_a_row_tells_its_host(tmp_path):
+    """Four cards below one switch of one socket share 16 lanes; Intel's sockets cost nothing, AMD's do."""
+    row = {"gpu": "rtx-2080-ti", "n_gpus": "8", "fabric": "pcie-nop2p"}
+    below = read(tmp_path, **row, extras="cpu=Intel Xeon;gpus_per_pcie_switch=4;sockets=1").system.within.at(8, 1)
+    intel = read(tmp_path, **row, extras="cpu=Intel(R) Xeon(R) Gold 6230").system.within.at(8, 1)
+    amd = read(tmp_path, **row, extras="cpu=AMD EPYC 7502").system.within.at(8, 1)
+    assert below.ring_bytes_per_s == pytest.approx(15.75e9 / 4)
+    assert intel.ring_bytes_per_s > below.ring_bytes_per_s > amd.ring_bytes_per_s
+
+
 def test_a_stack_is_mapped_to_the_nearest_and_the_note_says_so():
     key, note = mapped(software="my own trainer", fusion="eager", attention="naive")
     assert key.startswith("pytorch-2")
