@@ -33,8 +33,8 @@ def effects(
     """The most likely effects.
 
     design: influences, shape (runs, levels); kinds: of each level; residuals, weights: of each run; priors: spread of
-    each kind; most: what an effect may be at most, of each level. start: effects of nearly the same runs, from where few
-    rounds suffice.
+    each kind; most: what an effect may be at most, of each level. start: effects of nearly the same runs, from where
+    few rounds suffice.
     """
     count = np.bincount(kinds, minlength=len(priors))
     spreads, noise = (priors.copy(), 0.1) if start is None else (start.spreads.copy(), start.noise)
@@ -55,7 +55,7 @@ def effects(
 
 
 def _bounded(precision: np.ndarray, pull: np.ndarray, most: np.ndarray | None) -> np.ndarray:
-    """The x that solves precision·x = pull with no x above `most`: what would be is held there, the rest solved again."""
+    """The x of precision·x = pull with none above `most`: those that would be are held there, the rest solved again."""
     mean: np.ndarray = np.linalg.solve(precision, pull)
     if most is None:
         return mean
@@ -64,7 +64,6 @@ def _bounded(precision: np.ndarray, pull: np.ndarray, most: np.ndarray | None) -
         held |= above
         free = ~held
         mean = np.where(held, most, 0.0)
-        mean[free] = np.linalg.solve(
-            precision[np.ix_(free, free)], pull[free] - precision[np.ix_(free, held)] @ most[held]
-        )
+        rest = pull[free] - precision[np.ix_(free, held)] @ most[held]
+        mean[free] = np.linalg.solve(precision[np.ix_(free, free)], rest)
     return mean

@@ -44,4 +44,3 @@ def influences(
         if report:
             report(done, len(runs))
     return found
-

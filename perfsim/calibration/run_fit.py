@@ -1,8 +1,9 @@
 """Numbers of the software fitted to whole measured runs, and how far predictions lie from runs nobody fitted.
 
-Two questions, one model (hierarchy). Which numbers of the software fit its runs best: only they are moved, cards and links
-have measured kernels and collectives of their own. How well is every number known, after that: the errors of all runs are
-shared out among all numbers that they rest on, by what each does to a run (influences), and what a source has of its own.
+Two questions, one model (hierarchy). Which numbers of the software fit its runs best: only they are moved, cards and
+links have measured kernels and collectives of their own. How well is every number known, after that: the errors of all
+runs are shared out among the numbers that they rest on, by what each does to a run (influences), and what a source has
+of its own.
 """
 
 from collections import Counter, defaultdict
@@ -40,7 +41,7 @@ MEMORY_PRIOR_COUNT = 4.0  # runs that what is known of all software counts for
 
 @dataclass(frozen=True)
 class Moved:
-    """A number of the software as the runs have it: `value`, known to `error` (of its log), `prior` before; of `runs`."""
+    """A number of the software as its runs have it: `value`, known to `error` (of its log), to `prior` before."""
 
     software: str
     name: str

@@ -105,8 +105,8 @@ def runs(ctx: click.Context, tables: tuple[Path, ...], output: str) -> None:
     """Fit numbers of the software to whole measured runs, by default perfsim's own.
 
     TABLES are tables of runs as `perfsim validate` takes and `perfsim read-log` writes them, or folders that hold a
-    runs.csv. Only numbers that the runs identify are moved, from where they are known to be. Put the file in a folder as
-    calibration/runs.toml and name the folder with --specs: its numbers then count before perfsim's.
+    runs.csv. Only numbers that the runs identify are moved, from where they are known to be. Put the file in a folder
+    as calibration/runs.toml and name the folder with --specs: its numbers then count before perfsim's.
     """
     from perfsim.calibration.run_fit import fit_runs
     from perfsim.errors import InputError

@@ -158,7 +158,9 @@ def ranking(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, 
 @click.option("--check", is_flag=True, help="Exit with 1 where perfsim's own runs are predicted worse than recorded.")
 @click.option("--record", metavar="FILE", help="Write what --check allows, a little above the present errors, to FILE.")
 @click.option("--page", metavar="FOLDER", help="Write a page of all groups, and its pictures, into FOLDER.")
-@click.option("--left-out", "leaves_out", is_flag=True, help="Also fit anew without each run's source, card and software.")
+@click.option(
+    "--left-out", "leaves_out", is_flag=True, help="Also fit anew without each run's source, card and software."
+)
 @click.pass_context
 def runs(
     ctx: click.Context,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 class Spreads:
     """Standard deviations of logs, fitted on whole runs (calibration.run_fit).
 
-    kinds: of a kind of number, e.g. "products of a card, rule", from one card, link or software to the next; numbers: of
-    one of them that runs have shown, by its key. source: between publications, whatever else is known. noise: what
-    remains of a run; energy_noise: besides, of its joules. reach: how many standard deviations to either side hold 90 %
-    of the runs of a source that no fit has seen. runs: measured ones behind it; 0: all are priors.
+    kinds: of a kind of number, e.g. "products of a card, rule", from one card, link or software to the next.
+    numbers: of one of them that runs have shown, by its key. source: between publications, whatever else is known.
+    noise: what remains of a run. energy_noise: besides, of its joules. reach: how many standard deviations to either
+    side hold 90 % of the runs of a source that no fit has seen. runs: measured ones behind it; 0: all are priors.
     """
 
     source: float

@@ -77,6 +77,6 @@ def spec_with_numbers(spec: Sourced, numbers: SoftwareNumbers | None) -> Sourced
         return spec
     values = numbers.values()
     source = f"perfsim calibrate runs, {numbers.runs:,} runs"
-    told = {name: "fitted" for name in values}, dict.fromkeys(values, source)
+    told = dict.fromkeys(values, "fitted"), dict.fromkeys(values, source)
     basis, sources = ({**getattr(spec, kind), **new} for kind, new in zip(("basis", "sources"), told, strict=True))
     return spec.model_copy(update={**values, "basis": basis, "sources": sources})

@@ -43,9 +43,9 @@ NUMBER_BOUNDS = {"step_time_s": 1e8, "tokens_per_s_per_gpu": 1e12, "peak_memory_
 EXTRAS = frozenset(
     """activation_offload async_tp ce_fusion chunked_ce composed cp_comm cpu cuda_graphs dataparallel ddp_bucket
     decoder_seq double_quant dp_overlap dropout fits_micro_batch fp8_allgather fp8_attention fp8_recipe
-    generator gpus_per_pcie_switch grad_sync images lora_targets lora_trains_embeddings mem_len micro_iter_s mlm_positions
-    optimizer_in_backward optimizer_timed packed_tokens params pipeline power_limit_w power_limited proxy_layers
-    pure_reduce recompute_detail recompute_kept shard_gpus sockets stochastic tied tp_overlap trainable_params uneven
+    generator gpus_per_pcie_switch grad_sync images lora_targets lora_trains_embeddings mem_len micro_iter_s
+    mlm_positions optimizer_in_backward optimizer_timed packed_tokens params pipeline power_limit_w power_limited
+    proxy_layers pure_reduce recompute_detail recompute_kept shard_gpus sockets stochastic tied tp_overlap trainable_params uneven
     var_batch var_len""".split()
 )
 _WORDS_OF_EXTRAS = {
@@ -54,7 +54,8 @@ _WORDS_OF_EXTRAS = {
     "recompute_kept": ("qkv", "qkv-output", "products"),
 }
 _WHOLE_EXTRAS = (
-    "mlm_positions", "mem_len", "decoder_seq", "packed_tokens", "power_limit_w", "shard_gpus", "sockets", "gpus_per_pcie_switch",
+    "mlm_positions", "mem_len", "decoder_seq", "packed_tokens", "power_limit_w", "shard_gpus", "sockets",
+    "gpus_per_pcie_switch",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from perfsim.calibration.run_fit import RunFit
 from perfsim.units import number_text, printable
 
 HEADER = """# Written by `{command}`: numbers of specs/software as whole runs fit them, and how well every number is
-# known (standard deviations of logs). In a folder named with --specs, as calibration/runs.toml, it counts before perfsim's.
+# known (standard deviations of logs). As calibration/runs.toml in a folder of --specs it counts before perfsim's.
 """
 WORDS = {"source": "source left out", "gpu": "card left out", "software": "software left out"}
 

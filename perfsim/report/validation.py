@@ -30,7 +30,9 @@ def validation_lines(groups: Sequence[Group], by: str) -> Iterator[RenderableTyp
         yield _table(by, TIME_TITLES, [(g.name, time_cells(g)) for g in groups if g.time.count])
     if any(found.count for found in everything.left_out.values()):
         yield Text("")
-        yield Text("step time with a run's own source, card or software left out of every fit: MAPE, median, bias, inside")
+        yield Text(
+            "step time with a run's own source, card or software left out of every fit: MAPE, median, bias, inside"
+        )
         yield _table(by, LEFT_OUT_TITLES, [(g.name, left_out_cells(g)) for g in groups if g.time.count])
     if everything.memory.count:
         yield Text("")

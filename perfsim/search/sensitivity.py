@@ -6,6 +6,7 @@ from math import exp, hypot, inf, log
 from statistics import NormalDist
 from typing import TypeVar
 
+import numpy as np
 from scipy.optimize import brentq
 
 from perfsim.core.arrays import Lookup
@@ -167,8 +168,8 @@ def sensitivity(a: Inputs, b: Inputs, knobs_of_a: Sequence[Knob], knobs_of_b: Se
     return Sensitivity(gap, tuple(sorted(levers, key=lambda lever: (lever.sigmas, -lever.share))))
 
 
-def scaled(record: R, path: str, factor: float) -> R:
-    """The record with the number at `path` times `factor`; "*" for all parts of a record or a table.
+def scaled(record: R, path: str, factor: float | np.ndarray) -> R:
+    """The record with the number at `path` times `factor` (or an array of them); "*" for all parts of a record.
 
     >>> scaled({"a": 2.0, "b": {"c": 3.0}}, "b.c", 2.0)
     {'a': 2.0, 'b': {'c': 6.0}}

@@ -51,8 +51,8 @@ class Elasticities:
 def elasticities(inputs: Inputs, turned: Sequence[Paths]) -> Elasticities:
     """What turning the numbers at each of `turned` does to the step's seconds and joules, shape (numbers, plans) both.
 
-    inputs: of one plan or of a flat list. All variants are costed in one call of the estimate; differences reach 10 % to
-    either side, so that they see what begins there, such as an exchange that no longer hides.
+    inputs: of one plan or of a flat list. All variants are costed in one call of the estimate; differences reach 10 %
+    to either side, so that they see what begins there, such as an exchange that no longer hides.
     """
     count = int(np.prod(shape_of(inputs), dtype=int))
     shifts = [0.0, *(sign * TURN for _ in turned for sign in (1.0, -1.0))]
@@ -67,7 +67,7 @@ def elasticities(inputs: Inputs, turned: Sequence[Paths]) -> Elasticities:
 
 
 def variants(inputs: Inputs, turned: Sequence[Paths], factors: np.ndarray, count: int) -> Inputs:
-    """The inputs once for each of `turned`, one after the other: the numbers there times a factor, all else as it is."""
+    """The inputs once for each of `turned`, one after the other: the numbers there times a factor, all else as is."""
     full: Any = {name: rows(getattr(inputs, name), slice(None), (count,)) for name in ("plan", "system")}
     systems = [full["system"]] * len(turned)
     repeated: Any = {"plan": concatenate([full["plan"]] * len(turned))}
