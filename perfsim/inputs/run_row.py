@@ -45,8 +45,8 @@ EXTRAS = frozenset(
     decoder_seq double_quant dp_overlap dropout fits_micro_batch fp8_allgather fp8_attention fp8_recipe
     generator gpus_per_pcie_switch grad_sync images lora_targets lora_trains_embeddings mem_len micro_iter_s
     mlm_positions optimizer_in_backward optimizer_timed packed_tokens params pipeline power_limit_w power_limited
-    proxy_layers pure_reduce recompute_detail recompute_kept shard_gpus sockets stochastic tied tp_overlap trainable_params uneven
-    var_batch var_len""".split()
+    proxy_layers pure_reduce recompute_detail recompute_kept shard_gpus sockets stochastic tied tp_overlap
+    trainable_params uneven var_batch var_len""".split()
 )
 _WORDS_OF_EXTRAS = {
     "tp_overlap": ("none", "backward", "all"),

@@ -1,6 +1,7 @@
 """What published rows leave blank but the scripts or settings that ran them say: scenarios/validation/unstated.csv."""
 
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from perfsim.inputs.tables import Cells, read_table
@@ -13,8 +14,11 @@ SILENT = ("1",)  # virtual stages that a table writes for a source which does no
 def completed(cells: Cells) -> Cells:
     """A row's cells with the blank ones filled in where its own project says what they were; `extras` are added to."""
     filled = dict(cells)
-    for name, value in _unstated().get(cells.get("run_id", ""), {}).items():
-        said = cells.get(name, "")
+    by_run, by_source = _unstated()
+    source = cells.get("source", "")
+    known = [facts for pattern, facts in by_source.items() if fnmatchcase(source, pattern)]
+    for name, value in (pair for facts in (by_run.get(cells.get("run_id", ""), {}), *known) for pair in facts.items()):
+        said = filled.get(name, "")
         if name == "extras":
             new = (option for option in value.split(";") if f"{option.partition('=')[0]}=" not in said)
             filled[name] = ";".join(filter(None, (said, *new)))
@@ -24,9 +28,10 @@ def completed(cells: Cells) -> Cells:
 
 
 @lru_cache(maxsize=1)
-def _unstated() -> dict[str, Cells]:
-    table: dict[str, Cells] = defaultdict(dict)
+def _unstated() -> tuple[dict[str, Cells], dict[str, Cells]]:
+    """The facts by run_id, and those of all runs whose source a shell pattern matches: its first column has a "*"."""
+    tables: tuple[dict[str, Cells], dict[str, Cells]] = (defaultdict(dict), defaultdict(dict))
     columns = ("run_id", "column", "value", "source")
     for _, row in read_table(builtin("scenarios") / "validation" / "unstated.csv", columns, columns):
-        table[row["run_id"]][row["column"]] = row["value"]
-    return table
+        tables["*" in row["run_id"]][row["run_id"]][row["column"]] = row["value"]
+    return tables

@@ -192,11 +192,12 @@ def _with_records(
         if fault := limit_fault(gpu, watts, control):
             return replace(facts, problem=f"power_limit_w: {fault[0]}")
         system = with_power_limit(system, watts, control)
+    plan = plan_of(row, software.framework, model.model.layers + model.model.encoder_layers, assumptions)
     workload = workload_of(row, model, software.framework, assumptions)
     return replace(
         facts,
         system=system,
-        plan=plan_of(row, software.framework, model.model.layers + model.model.encoder_layers, assumptions),
+        plan=plan,
         workload=workload,
         software=software,
         knobs=tuple(knobs(workload, gpu, card, spec, software, catalogue, bool(note))),
