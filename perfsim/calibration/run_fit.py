@@ -7,7 +7,7 @@ of its own.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log, log1p, sqrt
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from perfsim.calibration.runs import MeasuredRun
 from perfsim.calibration.validate import Replayed, Report, replay
 from perfsim.core.calibration import Calibration
 from perfsim.core.spreads import Spreads
-from perfsim.search.sensitivity import Knob
+from perfsim.search.sensitivity import UNLIKE, Knob
 
 LeftOut = Literal["source", "gpu", "software"]
 KEYS: dict[LeftOut, Callable[[MeasuredRun], str]] = {
@@ -31,8 +31,7 @@ KEYS: dict[LeftOut, Callable[[MeasuredRun], str]] = {
 SOFTWARE = "software."  # where the paths of the software's numbers begin
 SOURCE = "sources"  # the kind of what a source has of its own
 NOTHING = 1e-4  # an influence below it is none
-PASSES = 2  # of fit and prediction: influences move a little with the numbers
-FARTHEST = log(4.0)  # from its file, that a number is moved
+PASSES = 2  # with the numbers that the runs identify: influences move with the numbers
 KNOWN_SHARE = 0.9  # of the prior spread; a number that stays less certain than this is not identified
 HELD = 0.90  # share of the runs that an interval holds
 FEWEST = 5  # runs that can tell anything
@@ -94,14 +93,17 @@ def fit_runs(
     if len(kept) < FEWEST:
         raise ValueError(f"{len(kept)} runs have a step time and can be replayed; at least {FEWEST} are needed")
     study = _Study(kept, calibration, known)
-    for _ in range(PASSES):
-        study.move(report)
+    study.move(report)
     moved = study.moved()
     if not any(one.is_identified for one in moved):
         raise ValueError(
             "the runs tell no number of their software better than it is known; measure other batches, sequence lengths"
             " or models, in which other kernels take the time"
         )
+    unknown = [one for one in moved if not one.is_identified]
+    for _ in range(PASSES):
+        study.move(report, without={f"{one.software} {one.name}" for one in unknown})
+    moved = (*study.moved(), *(replace(one, value=one.value / one.factor, factor=1.0) for one in unknown))
     return RunFit(study.runs, study.predicted, moved, *study.spreads(leaves_out), memory_spreads(replayed))
 
 
@@ -128,43 +130,46 @@ class _Study:
         self.calibration, self.known = calibration, known
         cells = [_cell(run) for run in runs]
         counts = Counter(cells)
-        self.weights = np.array([1.0 / counts[cell] for cell in cells])
+        self.weights = np.array([counts[cell] ** -0.5 for cell in cells])  # between one run a cell and all of them
         self.measured = np.array([run.measured_step_seconds for run in runs])
         self.predicted = np.array([one.predicted_step_seconds for one in replay(runs, calibration)])
         self.shifts: dict[str, float] = {}  # of the log, by the key of the software's number
 
-    def move(self, report: Report | None) -> None:
-        """One pass: influences where the numbers now are, the software's numbers fitted, and moved."""
+    def move(self, report: Report | None, without: Collection[str] = ()) -> None:
+        """One pass: influences where the numbers now are, the software's numbers but some fitted, and moved."""
         found = influences(self.runs, self.calibration, report)
         is_held = self.known.runs > 0
-        self.own = _Levels(found, self.known, is_held, lambda knob: knob.paths[0].startswith(SOFTWARE))
+        of_entries = [tuple(replace(one, knob=_of_entry(one.knob)) for one in own) for own in found]
+        self.own = _Levels(
+            of_entries, self.known, is_held, lambda knob: knob.paths[0].startswith(SOFTWARE) and knob.key not in without
+        )
         self.all = _Levels(found, self.known, is_held, sources=[run.collection for run in self.runs])
-        before = np.array([self.shifts.get(key, 0.0) for key in self.own.keys])
-        self.residuals = np.log(self.measured / self.predicted) + self.own.design @ before  # from the files' numbers
+        before = np.array([self.shifts.get(key.replace(UNLIKE, ""), 0.0) for key in self.all.keys])
+        self.residuals = np.log(self.measured / self.predicted) + self.all.design @ before  # from the files' numbers
         self.fitted = self.own.effects(self.residuals, self.weights)
-        self.shifts = dict(zip(self.own.keys, np.clip(self.fitted.mean, -FARTHEST, FARTHEST).tolist(), strict=True))
+        self.shifts = dict(zip(self.own.keys, self.fitted.mean.tolist(), strict=True))
         self.runs = tuple(self._with_shifts(run) for run in self.first)
         self.predicted = np.array([one.predicted_step_seconds for one in replay(self.runs, self.calibration)])
 
     def _with_shifts(self, run: MeasuredRun) -> MeasuredRun:
         software: Any = run.software
-        factors = {
-            path: exp(self.shifts[knob.key]) for knob in run.knobs if knob.key in self.shifts for path in knob.paths
-        }
+        knobs = [knob for knob in map(_of_entry, run.knobs) if knob.key in self.shifts]
+        factors = {path: exp(self.shifts[knob.key]) for knob in knobs for path in knob.paths}
         names = {path.removeprefix(SOFTWARE): factor for path, factor in factors.items()}
         return replace(run, software=replace(software, **{k: getattr(software, k) * f for k, f in names.items()}))
 
     def moved(self) -> tuple[Moved, ...]:
-        """The numbers of the software that ran; those of an entry that stood in for another do not count."""
-        counts = Counter(run.software.key for run in self.runs if run.software)
-        entries = {run.software.key: run.software for run in self.runs if run.software}
+        """The numbers of the software, and how many runs it has."""
+        ran = [run.software for run in self.first if run.software]
+        counts = Counter(software.key for software in ran)
+        entries = {software.key: software for software in ran}
         found = []
         for j, key in enumerate(self.own.keys):
             software, _, _ = key.rpartition(" ")
-            for path in self.own.knobs[key].paths if software in counts else ():
+            for path in self.own.knobs[key].paths:
                 name, factor = path.removeprefix(SOFTWARE), exp(self.shifts[key])
                 error, prior = float(self.fitted.error[j]), float(self.fitted.spreads[self.own.kinds[j]])
-                value = float(getattr(entries[software], name))
+                value = factor * float(getattr(entries[software], name))
                 found.append(Moved(software, name, value, factor, error, prior, counts[software]))
         return tuple(sorted(found, key=lambda one: (one.software, one.name)))
 
@@ -192,7 +197,7 @@ class _Study:
         for name in sorted(set(names)):
             own, others = names == name, names != name
             fitted = self.own.effects(self.residuals, self.weights, self.fitted, others)
-            seconds[own] *= np.exp(self.own.design[own] @ (np.clip(fitted.mean, -FARTHEST, FARTHEST) - now))
+            seconds[own] *= np.exp(self.own.design[own] @ (fitted.mean - now))
             known = self.all.effects(self.residuals, self.weights, whole, others)
             variances = np.where(self.all.is_source, 0.0, known.error**2)
             spread[own] = np.sqrt(self.all.design[own] ** 2 @ variances + rest)
@@ -215,7 +220,9 @@ class _Levels:
         self.kinds = np.array([self.kind_names.index(kind) for kind in kinds])
         self.is_source = np.array([kind == SOURCE for kind in kinds])
         self._is_held = is_held
-        self._most = np.array([log(knob.most) for knob in self.knobs.values()] + [np.inf for _ in names])
+        limits = [(log(knob.least), log(knob.most)) for knob in self.knobs.values()]
+        least, most = np.array([*limits, *((-np.inf, np.inf) for _ in names)]).T
+        self._bounds = (least, most)
         self._priors = np.array([self._prior(kind, known) for kind in self.kind_names])
         column = {key: j for j, key in enumerate(self.keys)}
         self.design = np.zeros((len(found), len(self.keys)))
@@ -232,7 +239,7 @@ class _Levels:
         """Of all runs or of some."""
         at = slice(None) if which is None else which
         return effects(
-            self.design[at], self.kinds, residuals[at], weights[at], self._priors, self._most, start, self._is_held
+            self.design[at], self.kinds, residuals[at], weights[at], self._priors, self._bounds, start, self._is_held
         )
 
     def kind_spread(self, kind: str, found: Effects) -> float:
@@ -243,12 +250,17 @@ class _Levels:
         return known.source if kind == SOURCE else known.kinds.get(kind, _mean_spread(self.knobs.values(), kind))
 
 
+def _of_entry(knob: Knob) -> Knob:
+    """The number of the entry that stood in for the software that ran."""
+    return replace(knob, key=knob.key.replace(UNLIKE, ""))
+
+
 def _mean_spread(knobs: Iterable[Knob], kind: str) -> float:
     return float(np.mean([knob.spread for knob in knobs if knob.kind == kind]))
 
 
 def _cell(run: MeasuredRun) -> tuple[object, ...]:
-    """Runs that measure the same thing again."""
-    precision = run.workload.precision.key if run.workload else ""
-    gpus = int(run.plan.gpus) if run.plan is not None else 0
-    return (run.collection, run.gpu_key, run.model_key, run.stack, precision, gpus)
+    """Runs that differ in batch, length or date alone, whose errors are much the same."""
+    workload: Any = run.workload
+    plan: Any = run.plan
+    return (run.collection, run.gpu_key, run.software, run.model_key, workload.precision.key, int(plan.gpus))

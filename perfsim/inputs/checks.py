@@ -13,6 +13,7 @@ from perfsim.inputs.collectives import CollectivesSpec
 from perfsim.inputs.files import Document, Sourced, check, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.power import PowerRules
+from perfsim.inputs.run_numbers import RunNumbers
 from perfsim.inputs.software import SoftwareSpec, to_software
 from perfsim.inputs.system import SystemSpec, load_system
 
@@ -31,7 +32,7 @@ _SIGNS = {  # keys that only one kind of file has
     "system": {"gpus_per_node", "topology", "nics", "gpu"},
     "model": {"hidden_size", "num_hidden_layers", "num_attention_heads", "net", "generator"},
     "software": {"framework", "fusion", "host_seconds"},
-    "calibration": {"rule", "streaming", "preset", "network", "process"},
+    "calibration": {"rule", "streaming", "preset", "network", "process", "kinds"},
 }
 _CALIBRATIONS: dict[str, type[Sourced]] = {
     "cards": CardRules,
@@ -39,6 +40,7 @@ _CALIBRATIONS: dict[str, type[Sourced]] = {
     "collectives": CollectivesSpec,
     "links": CollectivesSpec,
     "power": PowerRules,
+    "runs": RunNumbers,
     "shared": CalibrationSpec,
 }
 

@@ -13,7 +13,7 @@ from perfsim.inputs.fabric import link_presets, network_preset
 from perfsim.inputs.files import Sourced
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.wiring import domain_of
-from perfsim.search.sensitivity import WIDEST, Inputs, Knob
+from perfsim.search.sensitivity import UNLIKE, WIDEST, Inputs, Knob
 
 if TYPE_CHECKING:
     from perfsim.inputs.catalogue import Catalogue
@@ -105,6 +105,7 @@ def _of_links(spec: "SystemSpec", card: GpuSpec, known: "Catalogue") -> Iterator
 
 
 MOST_EFFICIENCY = 1.05  # of a framework's kernels over those that are measured by themselves, which err by about 5 %
+MOST_OFF = 2.0  # times and a fraction of, that counted bytes and efficiencies may be wrong
 SOFTWARE_NUMBERS = (  # name, what it is, the class of its prior, other numbers that move with it
     ("gemm_efficiency", "efficiency of products", "efficiency", ()),
     ("memory_efficiency", "efficiency of other kernels", "efficiency", ()),
@@ -123,12 +124,14 @@ SOFTWARE_NUMBERS = (  # name, what it is, the class of its prior, other numbers 
 
 
 def _of_software(software: Software, known: "Catalogue", is_mapped: bool) -> Iterator[Knob]:
-    spec, owner = known.software_spec(software.key), software.key + (" and unlike it" if is_mapped else "")
+    spec, owner = known.software_spec(software.key), software.key + (UNLIKE if is_mapped else "")
     for quantity, what, kind, others in SOFTWARE_NUMBERS:
         paths = tuple(f"software.{name}" for name in (quantity, *others))
         name = f"{what} in {software.name}"
-        most = max(MOST_EFFICIENCY / getattr(software, quantity), 1.0) if kind == "efficiency" else WIDEST
-        yield Knob(f"{owner} {quantity}", name, _told(spec, quantity, kind), paths, f"{what}, software", most=most)
+        widest = WIDEST if kind == "host time" else MOST_OFF
+        most = max(MOST_EFFICIENCY / getattr(software, quantity), 1.0) if kind == "efficiency" else widest
+        spread = _told(spec, quantity, kind)
+        yield Knob(f"{owner} {quantity}", name, spread, paths, f"{what}, software", 1.0 / widest, most)
 
 
 def _shared(known: "Catalogue") -> Iterator[Knob]:

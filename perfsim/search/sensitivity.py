@@ -19,6 +19,7 @@ from perfsim.core.workload import Workload
 from perfsim.estimate import estimate
 
 R = TypeVar("R")
+UNLIKE = " and unlike it"  # in the key of a number of software that is not the one that ran, but the nearest to it
 WIDEST = 4.0  # times and a fraction of, how far a number is turned in search of a flip
 LEAST_STEP = 0.01  # of its log, by which a number is turned at least to see what it does
 SAME = 1e-9  # what rounding may change in the log of a prediction
