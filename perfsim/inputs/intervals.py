@@ -1,18 +1,19 @@
 """Intervals and their bases for systems, software and plans by the keys of the specs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfsim.core.arrays import shape_of, stack, take
+from perfsim.core.arrays import ravel, shape_of, stack, take
 from perfsim.core.hardware import System
 from perfsim.core.results import Estimate
 from perfsim.core.spreads import Spreads
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.knobs import knobs_of
-from perfsim.search.intervals import Basis, Intervals, Word, intervals
+from perfsim.search.intervals import ENERGIES, RATES, Basis, Intervals, Word, intervals
 from perfsim.search.sensitivity import Inputs, Knob
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ _IS_RULE = (", rule", ", assumed")
 
 
 def of_plans(inputs: Inputs, found: Estimate, known: Catalogue) -> list[Intervals]:
-    """Of each plan that the inputs hold, on one system; a scalar is one plan.
+    """Of each plan that the inputs hold, on one system, in the order of their arrays; a scalar is one plan.
 
     found: their estimates, at the site that they are asked for.
     """
-    count = int(np.prod(shape_of(inputs.plan, inputs.system), dtype=int))
-    gpus = np.broadcast_to(np.asarray(inputs.plan.gpus), shape_of(inputs.plan, inputs.system)).ravel().tolist()
+    shape = shape_of(inputs.workload, inputs.system, inputs.plan)
+    count, gpus = math.prod(shape), np.broadcast_to(np.asarray(inputs.plan.gpus), shape).ravel().tolist()
+    if len(shape) > 1:
+        flat = ravel(inputs.workload, shape), ravel(inputs.system, shape), ravel(inputs.plan, shape)
+        inputs, found = Inputs(*flat, inputs.software, inputs.calibration), ravel(found, shape)
     own = knobs_of(inputs, known)
     bases = {n: bases_of(inputs, n, own, known) for n in set(gpus)}
     ranged = intervals(inputs, found, [own] * count, known.spreads)
@@ -55,9 +59,7 @@ def of_sweep(sweep: "Sweep", chosen: Sequence[int], known: Catalogue) -> list[In
     )  # fmt: skip
     ranged = [*intervals(rows, take(sweep.estimates, first, shape), own, known.spreads)]
     ranged += [Intervals({}, (), 0.0)] * (len(index) - len(first))
-    return [
-        replace(one, bases=bases[i, n]) for one, i, n in zip(ranged, place.tolist(), gpus, strict=True)
-    ]
+    return [replace(one, bases=bases[i, n]) for one, i, n in zip(ranged, place.tolist(), gpus, strict=True)]
 
 
 def bases_of(inputs: Inputs, gpus: int, knobs: Sequence[Knob], known: Catalogue) -> dict[str, Basis]:
@@ -67,11 +69,11 @@ def bases_of(inputs: Inputs, gpus: int, knobs: Sequence[Knob], known: Catalogue)
     """
     step = _weakest([_of_card(inputs, knobs, known.spreads), _of_software(inputs, knobs, known.spreads),
                      *_of_links(inputs.system, gpus, knobs, known.spreads), *_of_model(inputs)])  # fmt: skip
-    energy = _weakest([step, _of_power(inputs.system, knobs)])
-    times = ("step_seconds", "tokens_per_s", "samples_per_s", "job_hours", "job_usd")
+    power = _of_power(inputs.system, knobs)
+    energy = _weakest([step, power])
     return {
-        **dict.fromkeys(times, step), "job_kwh": energy, "job_kg_co2": energy,
-        "memory_bytes": _of_memory(inputs, known), "memory_capacity_bytes": Basis("datasheet"),
+        **dict.fromkeys(("step_seconds", *RATES, "job_hours", "job_usd"), step),
+        **dict.fromkeys(ENERGIES, energy), "watts_per_gpu": power, "memory_bytes": _of_memory(inputs, known), "memory_capacity_bytes": Basis("datasheet"),
     }  # fmt: skip
 
 
@@ -121,7 +123,7 @@ def _of_link(rate: Knob, spreads: Spreads) -> Basis:
 def _of_model(inputs: Inputs) -> list[Basis]:
     if not inputs.workload.model.nets:
         return []
-    return [Basis("extrapolated", "the spreads are those of transformers, no run of a convolutional model is among them")]
+    return [Basis("extrapolated", "no measured run of a convolutional model")]
 
 
 def _of_power(system: System, knobs: Sequence[Knob]) -> Basis:

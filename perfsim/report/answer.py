@@ -108,7 +108,9 @@ def _columns(answer: Answer) -> dict[str, list[Any]]:
         table |= {name: [one.get(name) for one in ranges] for name in max(ranges, key=len)} if ranges else {}
         if "job_usd_low" in table:
             for name in ("job_usd_low", "job_usd_high"):
-                table[name] = [None if usd is None else end for usd, end in zip(table["job_usd"], table[name], strict=True)]
+                table[name] = [
+                    None if usd is None else end for usd, end in zip(table["job_usd"], table[name], strict=True)
+                ]
     return table
 
 

@@ -49,7 +49,8 @@ def breakdown(case: Case, explain: bool = False) -> Iterator[RenderableType]:
 def case_record(case: Case) -> dict[str, Any]:
     """The estimate as one flat record, as `perfsim sweep --json` has them, with `problems` in words."""
     record = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
-    return record | (record_of(case.intervals) if case.intervals else {}) | {
+    record |= record_of(case.intervals) if case.intervals else {}
+    return record | {
         "software": case.software.key,
         "precision": case.workload.precision.key,
         "problems": [problem.text for problem in case.problems],
@@ -88,7 +89,8 @@ def case_intervals(case: Case) -> Iterator[RenderableType]:
     """The figures between the ends of their intervals, of a plan that can run."""
     if case.intervals and not case.problems:
         yield Text("")
-        yield from interval_lines(plan_row(case.workload, case.system, case.plan, case.estimate, case.site), case.intervals)
+        row = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
+        yield from interval_lines(row, case.intervals)
 
 
 def power_text(row: Mapping[str, Any]) -> str:

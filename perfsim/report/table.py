@@ -140,6 +140,7 @@ def cells(
 ) -> list[tuple[str, ...]]:
     """The table's cells as text, in the order of the header."""
     notes, is_left = _notes(sweep, shown), "headroom" in figures
+    reaches = [(reach_text(one),) for one in told] or [()] * len(shown)
     ranks = iter(range(1, len(shown) + 1))
     return [
         (
@@ -148,14 +149,14 @@ def cells(
             plan_text(row),
             number_text((row["memory_capacity_bytes"] - row["memory_bytes"] if is_left else row["memory_bytes"]) / GIB),
             number_text(row["step_seconds"] / MILLI),
-            *((reach_text(one),) if one else ()),
+            *own,
             number_text(row["samples_per_s"]),
             number_text(row["job_hours"]),
             NO_NUMBER if row["job_usd"] is None else usd_text(row["job_usd"]).removeprefix("$"),
             number_text(row["job_kwh"]),
             note,
         )
-        for row, note, one in zip(shown, notes, told or [None] * len(shown), strict=True)
+        for row, note, own in zip(shown, notes, reaches, strict=True)
     ]
 
 

@@ -1,22 +1,23 @@
 """The 90 % intervals of plans' figures, and which uncertain numbers make them wide."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, sqrt
 from typing import Literal
 
 import numpy as np
 
 from perfsim.core.arrays import rows, shape_of
+from perfsim.core.hardware import System
 from perfsim.core.results import Estimate
 from perfsim.core.spreads import Spreads
 from perfsim.search.sensitivity import Inputs, Knob
 from perfsim.search.uncertainty import MEMORY_REACH, Range, elasticities, range_around, spread_of
 
 Word = Literal["measured", "fitted", "datasheet", "extrapolated"]
-RATES = ("tokens_per_s", "samples_per_s")
+RATES = ("tokens_per_s", "samples_per_s", "useful_tokens_per_s", "mfu", "hfu")
 ENERGIES = ("job_kwh", "job_kg_co2")
-FIGURES = ("step_seconds", *RATES, "job_hours", "job_usd", *ENERGIES, "memory_bytes")
+FIGURES = ("step_seconds", *RATES, "job_hours", "job_usd", *ENERGIES, "watts_per_gpu", "memory_bytes")
 AT_ONCE = 128  # plans whose numbers are turned in one call of the estimate
 LEAST_SHARE = 0.01  # of the variance, below which a number is not named
 OF_SOURCE, OF_RUN = "from one publication to the next", "what remains of a run"
@@ -80,13 +81,11 @@ def basis_columns(bases: Mapping[str, Basis]) -> dict[str, float | str]:
     """The words as columns of a table."""
     named = {"basis": "step_seconds", "energy_basis": "job_kwh", "memory_basis": "memory_bytes"}
     found: dict[str, float | str] = {column: bases[figure].word for column, figure in named.items()}
-    reasons = dict.fromkeys(bases[figure].reason for figure in named.values())
+    reasons = dict.fromkeys(reason for figure in named.values() for reason in bases[figure].reason.split("; "))
     return found | {"basis_reason": "; ".join(filter(None, reasons))}
 
 
-def intervals(
-    inputs: Inputs, found: Estimate, knobs: Sequence[Sequence[Knob]], known: Spreads
-) -> Iterator[Intervals]:
+def intervals(inputs: Inputs, found: Estimate, knobs: Sequence[Sequence[Knob]], known: Spreads) -> Iterator[Intervals]:
     """Of each plan of a flat list, with its own knobs; one call of the estimate for every AT_ONCE of them.
 
     found: the estimates of the same plans, at the site that they are asked for.
@@ -103,22 +102,24 @@ def intervals(
         turned, row_of = elasticities(some, paths), {path: row for row, path in enumerate(paths)}
         for column, knobs_of_plan in enumerate(own):
             chosen = [row_of[knob.paths] for knob in knobs_of_plan]
-            figures = _figures(found, start + column, count)
+            figures = _figures(found, inputs.system, start + column, count)
             slopes = turned.seconds[chosen, column], turned.joules[chosen, column]
-            yield _of_plan(figures, found.memory_spread, slopes, knobs_of_plan, known)
+            yield _of_plan(figures, slopes, knobs_of_plan, known)
 
 
 def _of_plan(
-    figures: Mapping[str, float], memory_spread: float, slopes: tuple[np.ndarray, np.ndarray], knobs: Sequence[Knob],
-    known: Spreads,
-) -> Intervals:  # fmt: skip
+    figures: Mapping[str, float], slopes: tuple[np.ndarray, np.ndarray], knobs: Sequence[Knob], known: Spreads
+) -> Intervals:
     spreads = [knob.spread for knob in knobs]
+    of_seconds, of_joules = slopes
     seconds, joules = (float(spread_of(list(slope), spreads, known)) for slope in slopes)
     joules = sqrt(joules**2 + known.energy_noise**2)
-    ranges = {
-        name: range_around(figures[name], joules if name in ENERGIES else seconds, known.reach) for name in FIGURES
-    }
-    ranges["memory_bytes"] = range_around(figures["memory_bytes"], memory_spread, MEMORY_REACH)
+    watts = sqrt(sum(((of_joules - of_seconds) * np.array(spreads)) ** 2) + known.energy_noise**2)
+    spread_by = dict.fromkeys(FIGURES, seconds) | dict.fromkeys(ENERGIES, joules) | {"watts_per_gpu": watts}
+    ranges = {name: range_around(figures[name], spread, known.reach) for name, spread in spread_by.items()}
+    drawn = ranges["watts_per_gpu"]
+    ranges["watts_per_gpu"] = replace(drawn, high=max(drawn.middle, min(drawn.high, figures["power_limit_watts"])))
+    ranges["memory_bytes"] = range_around(figures["memory_bytes"], figures["memory_spread"], MEMORY_REACH)
     ranges["job_usd"] = _dollars(figures, exp(known.reach * seconds), exp(known.reach * joules))
     return Intervals(ranges, _causes(slopes[0], knobs, known, seconds), seconds)
 
@@ -137,8 +138,8 @@ def _causes(slopes: np.ndarray, knobs: Sequence[Knob], known: Spreads, spread: f
     return tuple(sorted((c for c in own if c.share >= LEAST_SHARE), key=lambda cause: -cause.share))
 
 
-def _figures(found: Estimate, row: int, count: int) -> dict[str, float]:
-    """Of one plan, and the share of electricity in its cost."""
+def _figures(found: Estimate, system: System, row: int, count: int) -> dict[str, float]:
+    """Of one plan, the spread of its memory, the share of electricity in its cost, and what its board may draw."""
 
     def of_row(values: object) -> float:
         return float(np.broadcast_to(np.asarray(values), (count,))[row])
@@ -148,5 +149,7 @@ def _figures(found: Estimate, row: int, count: int) -> dict[str, float]:
     return named | {
         "step_seconds": of_row(found.time.total_seconds),
         "memory_bytes": of_row(found.memory.total_bytes),
+        "memory_spread": of_row(found.memory_spread),
+        "power_limit_watts": of_row(system.gpu.power_limit_watts),
         "electricity_share": of_row(found.cost.electricity_usd) / total if total else 0.0,
     }

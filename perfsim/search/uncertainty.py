@@ -70,8 +70,10 @@ def elasticities(inputs: Inputs, turned: Sequence[Paths]) -> Elasticities:
 
 def variants(inputs: Inputs, turned: Sequence[Paths], factors: np.ndarray, count: int) -> Inputs:
     """The inputs once for each of `turned`, one after the other: the numbers there times a factor, all else as is."""
-    changed: Any = {"workload": _tiled(inputs.workload, len(turned), count), "software": inputs.software,
-                    "calibration": inputs.calibration, "system": _systems(inputs.system, turned, factors, count)}  # fmt: skip
+    changed: Any = {
+        "workload": _tiled(inputs.workload, len(turned), count), "software": inputs.software,
+        "calibration": inputs.calibration, "system": _systems(inputs.system, turned, factors, count),
+    }  # fmt: skip
     for path in dict.fromkeys(path for paths in turned for path in paths if not path.startswith(WITHIN)):
         record, _, rest = path.partition(".")
         chosen = [factor if path in paths else 1.0 for paths, factor in zip(turned, factors, strict=True)]
@@ -80,7 +82,7 @@ def variants(inputs: Inputs, turned: Sequence[Paths], factors: np.ndarray, count
 
 
 def _systems(system: System, turned: Sequence[Paths], factors: np.ndarray, count: int) -> System:
-    """The systems of all variants; those that differ inside their domains, whose numbers are looked up, are made anew."""
+    """The systems of all variants; those whose domains differ, which hold numbers to look up, are made one by one."""
     plain = rows(system, slice(None), (count,))
     made: dict[tuple[tuple[str, float], ...], System] = {(): plain}
     which = []
