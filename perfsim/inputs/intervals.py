@@ -73,7 +73,8 @@ def bases_of(inputs: Inputs, gpus: int, knobs: Sequence[Knob], known: Catalogue)
     energy = _weakest([step, power])
     return {
         **dict.fromkeys(("step_seconds", *RATES, "job_hours", "job_usd"), step),
-        **dict.fromkeys(ENERGIES, energy), "watts_per_gpu": power, "memory_bytes": _of_memory(inputs, known), "memory_capacity_bytes": Basis("datasheet"),
+        **dict.fromkeys(ENERGIES, energy), "watts_per_gpu": power,
+        "memory_bytes": _of_memory(inputs, known), "memory_capacity_bytes": Basis("datasheet"),
     }  # fmt: skip
 
 

@@ -105,12 +105,9 @@ def _columns(answer: Answer) -> dict[str, list[Any]]:
     table = columns(answer.sweep, answer.rows)
     if answer.forecast:
         ranges = [one.columns() for one in answer.forecast(answer.rows)]
-        table |= {name: [one.get(name) for one in ranges] for name in max(ranges, key=len)} if ranges else {}
-        if "job_usd_low" in table:
-            for name in ("job_usd_low", "job_usd_high"):
-                table[name] = [
-                    None if usd is None else end for usd, end in zip(table["job_usd"], table[name], strict=True)
-                ]
+        table |= {name: [one.get(name) for one in ranges] for name in ranges[0]} if ranges else {}
+        for end in ("job_usd_low", "job_usd_high") if ranges else ():
+            table[end] = [x if usd is not None else None for usd, x in zip(table["job_usd"], table[end], strict=True)]
     return table
 
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perfsim.search.intervals import Basis, Cause, Intervals, Word
+from perfsim.search.intervals import Cause, Intervals, Word
 from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, printable, usd_text
 
 TITLE = "90 % interval"
@@ -17,7 +17,7 @@ LEGEND = "+-%: 90 % of measured steps lie as close; m measured, f fitted, e extr
 NONE_OF_MIXED = "No intervals: what cards of several kinds reach together, no measured run has shown."
 _ROWS = (  # figure, title, size of its unit
     ("step_seconds", "one step, ms", MILLI), ("samples_per_s", "samples/s", 1.0), ("tokens_per_s", "tokens/s", 1.0),
-    ("job_hours", "the job, hours", 1.0), ("job_usd", "the job, USD", 1.0), ("job_kwh", "the job, kWh", 1.0),
+    ("mfu", "MFU, %", 0.01), ("watts_per_gpu", "power of a GPU, W", 1.0), ("job_hours", "the job, hours", 1.0), ("job_usd", "the job, USD", 1.0), ("job_kwh", "the job, kWh", 1.0),
     ("job_kg_co2", "the job, kg CO2", 1.0), ("memory_bytes", "memory of a GPU, GiB", GIB),
 )  # fmt: skip
 
@@ -44,14 +44,10 @@ def has_job(row: Mapping[str, Any]) -> bool:
 
 
 def reason_lines(found: Intervals) -> Iterator[str]:
-    """Why figures have no better basis, each reason once; of joules what the step has not said."""
-    said: list[str] = []
-    for figure, what in (("step_seconds", "time"), ("job_kwh", "energy"), ("memory_bytes", "memory")):
-        basis = found.bases[figure]
-        new = [reason for reason in basis.reason.split("; ") if reason and reason not in said]
-        said += new
-        if new:
-            yield printable(f"{what} {Basis(basis.word, '; '.join(new)).text}")
+    """Why figures have no better basis."""
+    for figure, what in (("step_seconds", "time"), ("watts_per_gpu", "power"), ("memory_bytes", "memory")):
+        if found.bases[figure].reason:
+            yield printable(f"{what} {found.bases[figure].text}")
 
 
 def causes_text(causes: tuple[Cause, ...]) -> str:

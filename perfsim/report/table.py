@@ -140,7 +140,7 @@ def cells(
 ) -> list[tuple[str, ...]]:
     """The table's cells as text, in the order of the header."""
     notes, is_left = _notes(sweep, shown), "headroom" in figures
-    reaches = [(reach_text(one),) for one in told] or [()] * len(shown)
+    reaches: list[tuple[str, ...]] = [(reach_text(one),) for one in told] or [()] * len(shown)
     ranks = iter(range(1, len(shown) + 1))
     return [
         (
