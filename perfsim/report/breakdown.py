@@ -90,7 +90,7 @@ def case_intervals(case: Case) -> Iterator[RenderableType]:
     if case.intervals and not case.problems:
         yield Text("")
         row = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
-        yield from interval_lines(row, case.intervals)
+        yield from interval_lines(row, case.intervals, has_job=float(case.workload.steps) > 1)
 
 
 def power_text(row: Mapping[str, Any]) -> str:

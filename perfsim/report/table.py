@@ -111,8 +111,8 @@ def table_lines(
     """
     shown = records(columns(sweep, rows[:most]))
     winners = _winning_rows(sweep)
-    ranges = forecast([*rows[:most], *winners.values()]) if forecast else ()
-    told, of_winners = ranges[: len(shown)], dict(zip(winners, ranges[len(shown) :], strict=False))
+    ranges = forecast([*winners.values(), *rows[:most]]) if forecast else ()
+    told, of_winners = ranges[len(winners) :], dict(zip(winners, ranges, strict=False))
     yield from (_line(line, style) for line, style in _verdict(sweep, shown[0], figures, told[:1], of_winners))
     yield Text("")
     yield SweepTable(shown, header(figures, bool(told)), cells(sweep, shown, figures, told))
