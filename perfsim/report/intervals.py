@@ -7,12 +7,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from perfsim.report.text import DAY_HOURS, MANY_HOURS
 from perfsim.search.intervals import Cause, Intervals, Word
+from perfsim.search.uncertainty import Range
 from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, printable, usd_text
 
 CAUSES_SHOWN = 4
 LETTERS: dict[Word, str] = {"measured": "m", "fitted": "f", "datasheet": "d", "extrapolated": "e"}
-LEGEND = "+-%: 90 % of measured steps lie within; m measured, f fitted, e extrapolated (--json: why)"
+LEGEND = "+-%: 90 % of measured steps lie within (perfsim validate); m measured, f fitted, e extrapolated"
 NONE_OF_MIXED = "No intervals: what cards of several kinds reach together, no measured run has shown."
 _ROWS = (  # figure, title, size of its unit
     ("step_seconds", "one step, ms", MILLI),
@@ -65,20 +67,28 @@ def causes_text(causes: tuple[Cause, ...]) -> str:
 
 def reach_text(found: Intervals) -> str:
     """How far the step's interval reaches above the prediction, in %, and the letter of its basis."""
-    letter = LETTERS[found.basis.word]
-    if not found.ranges:
-        return f"{NO_NUMBER} {letter}"
-    step = found["step_seconds"]
-    return f"{100 * (step.high / step.middle - 1.0):.0f} {letter}"
+    reach = f"{_percent(found['step_seconds'])}" if found.ranges else NO_NUMBER
+    return f"{reach} {LETTERS[found.basis.word]}"
+
+
+def width_text(found: Intervals | None, figure: str) -> str:
+    """How far a figure's interval reaches above it, "" where that is not known."""
+    return f" +-{_percent(found[figure])} %" if found and found.ranges else ""
 
 
 def range_text(found: Intervals | None, figure: str) -> str:
-    """The ends of a figure in brackets, "" where they are not known."""
+    """The ends of a figure in brackets, in hours or days as it is shown itself, "" where they are not known."""
     if found is None or not found.ranges:
         return ""
     one = found[figure]
-    text = usd_text if figure == "job_usd" else number_text
-    return f" ({text(one.low)} to {text(one.high)})"
+    if figure == "job_usd":
+        return f" ({usd_text(one.low).removeprefix('$')}-{usd_text(one.high).removeprefix('$')})"
+    size = DAY_HOURS if figure == "job_hours" and one.middle >= MANY_HOURS else 1.0
+    return f" ({number_text(one.low / size)}-{number_text(one.high / size)})"
+
+
+def _percent(one: Range) -> str:
+    return f"{100 * (one.high / one.middle - 1.0):.0f}"
 
 
 def record_of(found: Intervals) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.front import front_verdict, left_out_lines
-from perfsim.report.intervals import LEGEND, causes_text, range_text, reach_text
+from perfsim.report.intervals import LEGEND, range_text, reach_text, width_text
 from perfsim.report.text import (
     cards_text,
     hours_text,
@@ -37,7 +37,7 @@ from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, prin
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-CARDS_SHOWN = 14
+CARDS_SHOWN = 13
 WIDE = 100
 CARD_WIDTH = 22
 LIMIT_WIDTH = 9  # of a lowered power limit behind the card
@@ -123,8 +123,8 @@ def table_lines(
         *left_out_lines(sweep, figures),
         search_line(sweep.certificate, sweep.objective),
         *telling_lines(sweep.certificate.problems),
-        *(first_basis_lines(told[0]) if told else ()),
         *basis_lines(sweep, shown),
+        *(interval_basis_lines(told[0]) if told else ()),
     ):
         yield _line(line, "dim")
 
@@ -160,9 +160,9 @@ def cells(
     ]
 
 
-def first_basis_lines(first: Intervals) -> list[str]:
-    """What the column of intervals means, and what the first row rests on."""
-    return [LEGEND, f"first row: {first.basis.text}; {causes_text(first.causes)}"]
+def interval_basis_lines(first: Intervals) -> list[str]:
+    """What the step of the first row rests on, and what the column of intervals means."""
+    return [f"first row {first.basis.text}", LEGEND]
 
 
 def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
@@ -175,7 +175,6 @@ def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
         f"basis: {printable(sweep.workload.precision.key)} on {printable(sweep.software.name)};"
         f" efficiency of the cards shown: {cards}",
         f"price of the first row: {prices}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}",
-        "how far predictions are from measured runs: perfsim validate --by gpu",
     ]
 
 
@@ -186,13 +185,14 @@ def _verdict(
     if figures:
         yield f"{'Nothing meets the limits; ' if miss else ''}{front_verdict(sweep, figures)}", "bold"
     else:
-        amounts = f"{hours_text(best['job_hours'])}, {money_text(best['job_usd'])}, {memory_text(best)} a GPU"
+        ends = [range_text(told[0] if told else None, name) for name in ("job_hours", "job_usd")]
+        money = money_text(best["job_usd"]) + (ends[1] if best["job_usd"] is not None else "")
+        amounts = f"{hours_text(best['job_hours'])}{ends[0]}, {money}, {memory_text(best)} a GPU"
         head = f"Nothing meets the limits; the first {miss}" if miss else _BEST[sweep.objective]
         yield f"{head}: {cards_text(best)}, {plan_text(best)}: {amounts}", "bold"
-        yield from ((_first_ranges(one, best), "") for one in told)
     yield workload_text(sweep.workload), ""
     others = [
-        f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}{range_text(of_winners.get(key), key)}"
+        f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}{width_text(of_winners.get(key), key)}"
         for key, row in _winners(sweep).items()
         if figures or key != OBJECTIVES[sweep.objective]
     ]
@@ -207,12 +207,6 @@ _FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
     "job_usd": ("cheapest", lambda row: money_text(row["job_usd"])),
     "job_kwh": ("least energy", lambda row: f"{number_text(row['job_kwh'])} kWh"),
 }
-
-
-def _first_ranges(told: Intervals, row: Row) -> str:
-    hours, usd = told["job_hours"], told["job_usd"]
-    money = "" if row["job_usd"] is None else f", {usd_text(usd.low)} to {usd_text(usd.high)}"
-    return f"90 % interval: {number_text(hours.low)} to {hours_text(hours.high)}{money}; {told.basis.word}"
 
 
 def _winners(sweep: "Sweep") -> dict[str, Row]:
