@@ -50,6 +50,8 @@ def case_record(case: Case) -> dict[str, Any]:
     """The estimate as one flat record, as `perfsim sweep --json` has them, with `problems` in words."""
     record = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
     record |= record_of(case.intervals) if case.intervals else {}
+    if record["job_usd"] is None:
+        record |= dict.fromkeys(("job_usd_low", "job_usd_high"))
     return record | {
         "software": case.software.key,
         "precision": case.workload.precision.key,

@@ -36,8 +36,8 @@ def sensitivity_lines(found: Sensitivity) -> Iterator[RenderableType]:
         if flips and flips[0].knob.spread:
             yield Text(f"The nearest to it: {_flip(flips[0])}")
     yield Text(
-        "90 % interval of the ratio: spreads as whole measured runs show them; errors that A and B share cancel, what"
-        " remains of each run does not.",
+        "Spreads are those that whole runs have shown; errors that A and B share cancel, what remains of each run does"
+        " not.",
         style="dim",
     )
 
