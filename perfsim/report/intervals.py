@@ -59,7 +59,7 @@ def causes_text(causes: tuple[Cause, ...]) -> str:
     """The numbers that make most of a step's interval, by their share of its variance.
 
     >>> causes_text((Cause("products on a T4", 0.6, 0.1), Cause("what remains of a run", 0.4, 0.04)))
-    'width of the step's interval by share of variance: products on a T4 60 %, what remains of a run 40 %'
+    "width of the step's interval by share of variance: products on a T4 60 %, what remains of a run 40 %"
     """
     named = ", ".join(f"{printable(one.name)} {100 * one.share:.0f} %" for one in causes[:CAUSES_SHOWN])
     return f"width of the step's interval by share of variance: {named}"

@@ -87,7 +87,7 @@ def test_every_figure_has_its_interval_and_its_basis() -> None:
     assert "time extrapolated: no measured run on GeForce RTX 5090" in text and "one step, ms" in text
     assert 0.9 < sum(cause["share"] for cause in record["interval_causes"]) <= 1.0
     shown = estimated("--gpu", "A100 80GB SXM", "--mbs", "8", "--software", "pytorch-2.0-compiled").stdout
-    assert "time " not in shown.partition("memory of the fullest")[0].partition("basis")[2] and "measured" in shown
+    assert "time extrapolated" not in shown and "time fitted" not in shown and "measured" in shown
 
 
 def test_cards_of_several_kinds_say_that_they_have_none() -> None:
