@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from perfsim.core.workload import Head, Precision, Task, Workload
     from perfsim.inputs.catalogue import Catalogue, catalogue
     from perfsim.inputs.scenario import Scenario
+    from perfsim.search.intervals import Intervals
     from perfsim.search.space import Space
     from perfsim.search.sweep import Sweep
 
@@ -51,6 +52,7 @@ _HOMES = {
     "perfsim.core.workload": ("Head", "Precision", "Task", "Workload"),
     "perfsim.inputs.catalogue": ("Catalogue", "catalogue"),
     "perfsim.inputs.scenario": ("Scenario",),
+    "perfsim.search.intervals": ("Intervals",),
     "perfsim.search.space": ("Space",),
     "perfsim.search.sweep": ("Sweep",),
 }
@@ -58,10 +60,10 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
     "gpu", "model", "system", "with_power_limit", "software", "workload", "scenario", "catalogue",
-    "estimate", "sweep", "validate", "replay", "summary",
+    "estimate", "intervals", "sweep", "sweep_intervals", "validate", "replay", "summary",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
-    "Estimate", "Sweep", "Replayed",
+    "Estimate", "Intervals", "Sweep", "Replayed",
     "PerfsimError", "InputError", "UnknownNameError", "UnsupportedError",
 ]  # fmt: skip
 
@@ -174,6 +176,41 @@ def estimate(
         calibration or known.calibration(),
         site or Site(),
     )
+
+
+def intervals(
+    workload: Workload,
+    system: System,
+    plan: Plan,
+    software: Software | None = None,
+    calibration: Calibration | None = None,
+    site: Site | None = None,
+) -> list[Intervals]:
+    """What 90 % of measurements lie in and what each figure rests on, of one plan or of each in the records' arrays.
+
+    `one["step_seconds"]` has low, middle and high [s]; so have the other figures, in the units of `Estimate`, and
+    `memory_bytes` [B]. `one.basis.text` says what the step rests on, `one.causes` what makes its interval wide.
+    Cards, system and software are looked up by their keys.
+
+    Raises:
+        UnknownNameError: the specs do not have the system or the software.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.intervals import of_plans
+    from perfsim.search.sensitivity import Inputs
+
+    known = catalogue()
+    stack, shared = software or known.software("pytorch-2-eager"), calibration or known.calibration()
+    found = estimate(workload, system, plan, stack, shared, site)
+    return of_plans(Inputs(workload, system, plan, stack, shared), found, known)
+
+
+def sweep_intervals(sweep: Sweep, rows: Sequence[int]) -> list[Intervals]:
+    """The same of some rows of a sweep; beyond 1,024 of them the bases alone."""
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.intervals import of_sweep
+
+    return of_sweep(sweep, rows, catalogue())
 
 
 def sweep(source: Scenario | str | Path, has_headroom: bool = False) -> Sweep:

@@ -109,13 +109,17 @@ def asked_case(
 
     Raises: InputError for options that cannot be used.
     """
+    from dataclasses import replace
+
     from perfsim.core.site import Site
     from perfsim.estimate import estimate as predict
     from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.intervals import of_plans
     from perfsim.inputs.options import WORKLOAD_KEYS, choose_system, one_plan
     from perfsim.inputs.power_limit import with_power_limit
     from perfsim.inputs.workload import make_workload
     from perfsim.report.case import make_case
+    from perfsim.search.sensitivity import Inputs
 
     known = catalogue(tuple(folders or ()))
     workload = make_workload(known.model(model), **{key: options[key] for key in WORKLOAD_KEYS})
@@ -126,4 +130,6 @@ def asked_case(
     plan = one_plan(
         workload, system, gpus, lambda plans: predict(workload, system, plans, stack, calibration, site), options
     )
-    return known, make_case(workload, system, plan, stack, calibration, site), calibration
+    case = make_case(workload, system, plan, stack, calibration, site)
+    (ranges,) = of_plans(Inputs(workload, system, plan, stack, calibration), case.estimate, known)
+    return known, replace(case, intervals=ranges), calibration

@@ -34,11 +34,13 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
     \b
     perfsim explain "--model llama3-8b --gpu '8x H100 SXM' --zero 1" "--zero 3"
     """  # noqa: D301  click reads the backspace
+    from dataclasses import replace
+
     from perfsim.core.site import Site
     from perfsim.errors import InputError
     from perfsim.inputs.knobs import knobs_of
     from perfsim.inputs.plan_record import read_plan_record
-    from perfsim.report.breakdown import case_record, verdict
+    from perfsim.report.breakdown import case_intervals, case_record, verdict
     from perfsim.report.changes import change_lines
     from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.sensitivity import sensitivity_lines
@@ -67,7 +69,7 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
             raise InputError("--deadline: the job's length is not known; add --steps or --samples to the options")
         records.append(case_record(case))
         if b is None:
-            lines += list(verdict(case))
+            lines += [*verdict(case), *case_intervals(case)]
         changes = _changes(known, case, calibration, site)
         fits &= not case.problems
         inputs = Inputs(case.workload, case.system, case.plan, case.software, calibration)
@@ -77,7 +79,9 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
         falls = list(waterfall_lines(*records))
         if len(sides) == 2 and fits:
             (one, knobs), (other, others) = sides
-            falls += sensitivity_lines(sensitivity(one, other, knobs, others))
+            spreads = known.spreads
+            doubt = replace(sensitivity(one, other, knobs, others), noise=spreads.noise, reach=spreads.reach)
+            falls += sensitivity_lines(doubt)
         show([*falls, *lines])
     elif not lines:
         raise InputError(f"{a}: a file alone has nothing to be compared with; name a second plan")

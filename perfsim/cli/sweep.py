@@ -52,6 +52,7 @@ def sweep(
     that fits meets the deadline and the budget.
     """
     from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.intervals import of_sweep
     from perfsim.inputs.scenario import scenarios
     from perfsim.paths import find_scenario
     from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
@@ -81,7 +82,7 @@ def sweep(
                 s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report,
                 has_headroom="headroom" in figures, runner=runner,
             )  # fmt: skip
-        answers.append(Answer.of(s.name, swept, show_all, top, figures))
+        answers.append(Answer.of(s.name, swept, show_all, top, figures, partial(of_sweep, swept, known=known)))
     for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
         if target:
             write(target, text_of(answers))

@@ -12,7 +12,7 @@ from rich.text import Text
 from perfsim.core.plan import Problem
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
-from perfsim.report.table import CARDS_SHOWN, cells, header, override_lines, rows_to_show, table_lines
+from perfsim.report.table import CARDS_SHOWN, Forecast, cells, header, override_lines, rows_to_show, table_lines
 from perfsim.report.text import (
     TASK_TEXTS,
     cards_text,
@@ -31,20 +31,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """A sweep with the rows of it that are told, best first."""
+    """A sweep with the rows of it that are told, best first; forecast: the intervals of some rows."""
 
     name: str
     sweep: "Sweep"
     rows: tuple[int, ...]
     figures: tuple[str, ...] = ()
+    forecast: Forecast | None = None
 
     @classmethod
     def of(
-        cls, name: str, sweep: "Sweep", show_all: bool = False, top: int | None = None, figures: Sequence[str] = ()
-    ) -> "Answer":
+        cls, name: str, sweep: "Sweep", show_all: bool = False, top: int | None = None, figures: Sequence[str] = (),
+        forecast: Forecast | None = None,
+    ) -> "Answer":  # fmt: skip
         """The best plan of each card, with `show_all` every plan, or the front over `figures`; of them the first."""
         rows = sweep.pareto(*figures)[:top].tolist() if figures else rows_to_show(sweep, show_all, top)
-        return cls(name, sweep, tuple(rows), tuple(figures))
+        return cls(name, sweep, tuple(rows), tuple(figures), forecast)
 
     @property
     def has_met(self) -> bool:
@@ -64,7 +66,7 @@ def lines_of(
         if len(answers) > 1:
             yield Text(f"== {TASK_TEXTS[answer.sweep.workload.task]}", style="bold")
         if answer.rows:
-            yield from table_lines(answer.sweep, answer.rows, most, answer.figures)
+            yield from table_lines(answer.sweep, answer.rows, most, answer.figures, answer.forecast)
         else:
             yield from _nothing_lines(answer.sweep)
 
@@ -80,7 +82,7 @@ def json_of(answers: Sequence[Answer]) -> str:
             "objective": answers[0].sweep.objective,
             "front": list(answers[0].figures),
             "software": answers[0].sweep.software.key,
-            "rows": [record for answer in answers for record in records(columns(answer.sweep, answer.rows))],
+            "rows": [record for answer in answers for record in records(_columns(answer))],
             "certificate": {str(answer.sweep.workload.task): _certificate(answer.sweep) for answer in answers},
             "reasons": [
                 {"task": str(answer.sweep.workload.task), "plans": int(count), "reason": problem.text}
@@ -98,11 +100,22 @@ def _certificate(sweep: "Sweep") -> dict[str, Any]:
     return {name: getattr(told, name) for name in COUNTS} | {"least_left": least}
 
 
+def _columns(answer: Answer) -> dict[str, list[Any]]:
+    """The rows with their intervals; those without one still have a basis."""
+    table = columns(answer.sweep, answer.rows)
+    if answer.forecast:
+        ranges = [one.columns() for one in answer.forecast(answer.rows)]
+        table |= {name: [one.get(name) for one in ranges] for name in ranges[0]} if ranges else {}
+        for end in ("job_usd_low", "job_usd_high") if ranges else ():
+            table[end] = [x if usd is not None else None for usd, x in zip(table["job_usd"], table[end], strict=True)]
+    return table
+
+
 def csv_of(answers: Sequence[Answer]) -> str:
     """Rows of all tasks as CSV."""
     table: dict[str, list[Any]] = {}
     for answer in answers:
-        for name, values in columns(answer.sweep, answer.rows).items():
+        for name, values in _columns(answer).items():
             table.setdefault(name, []).extend(values)
     return csv_text(table)
 
@@ -112,9 +125,10 @@ def markdown_of(answers: Sequence[Answer]) -> str:
     rows = []
     for answer in answers:
         shown = records(columns(answer.sweep, answer.rows))
-        lines = cells(answer.sweep, shown, answer.figures)
+        ranges = answer.forecast(answer.rows) if answer.forecast else ()
+        lines = cells(answer.sweep, shown, answer.figures, ranges)
         rows += [(str(answer.sweep.workload.task), *line) for line in lines]
-    return markdown_text(("task", *header(answers[0].figures)), rows)
+    return markdown_text(("task", *header(answers[0].figures, answers[0].forecast is not None)), rows)
 
 
 def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:

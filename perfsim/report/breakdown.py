@@ -13,6 +13,7 @@ from perfsim.core.workload import Workload
 from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.case import Case
 from perfsim.report.columns import plan_row, price_text
+from perfsim.report.intervals import interval_lines, record_of
 from perfsim.report.text import cards_text, hours_text, memory_text, money_text, plan_text, workload_text
 from perfsim.report.words import BOUNDS, part_words
 from perfsim.units import (
@@ -33,6 +34,7 @@ BAR = 24
 def breakdown(case: Case, explain: bool = False) -> Iterator[RenderableType]:
     """The lines of an estimate: verdict, memory parts, time parts with what bounds each, and the basis."""
     yield from (Text(line, style="bold" if i == 0 else "") for i, line in enumerate(verdict(case)))
+    yield from case_intervals(case)
     yield Text("")
     yield _parts_table(case, "memory of the fullest GPU", "GiB", case.estimate.memory.parts(), GIB, explain)
     yield Text("")
@@ -47,6 +49,9 @@ def breakdown(case: Case, explain: bool = False) -> Iterator[RenderableType]:
 def case_record(case: Case) -> dict[str, Any]:
     """The estimate as one flat record, as `perfsim sweep --json` has them, with `problems` in words."""
     record = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
+    record |= record_of(case.intervals) if case.intervals else {}
+    if record["job_usd"] is None:
+        record |= dict.fromkeys(("job_usd_low", "job_usd_high"))
     return record | {
         "software": case.software.key,
         "precision": case.workload.precision.key,
@@ -80,6 +85,14 @@ def verdict(case: Case) -> Iterator[str]:
             rates = f"{_job_text(row)}; {rates}"
         yield rates
         yield power_text(row)
+
+
+def case_intervals(case: Case) -> Iterator[RenderableType]:
+    """The figures between the ends of their intervals, of a plan that can run."""
+    if case.intervals and not case.problems:
+        yield Text("")
+        row = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
+        yield from interval_lines(row, case.intervals, has_job=float(case.workload.steps) > 1)
 
 
 def power_text(row: Mapping[str, Any]) -> str:

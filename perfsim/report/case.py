@@ -10,11 +10,15 @@ from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
+from perfsim.search.intervals import Intervals
 
 
 @dataclass(frozen=True)
 class Case:
-    """One plan with its estimate; `operation_bounds` says "compute" or "memory" for each operation of a layer."""
+    """One plan with its estimate; `operation_bounds` says "compute" or "memory" for each operation of a layer.
+
+    intervals: what 90 % of measurements lie in, and what each figure rests on.
+    """
 
     workload: Workload
     system: System
@@ -23,6 +27,7 @@ class Case:
     site: Site
     estimate: Estimate
     operation_bounds: Mapping[str, str]
+    intervals: Intervals | None = None
 
     @property
     def problems(self) -> list[Problem]:

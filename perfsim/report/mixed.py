@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perfsim.core.workload import Workload
+from perfsim.report.intervals import NONE_OF_MIXED
 from perfsim.report.text import card_text, workload_text
 from perfsim.search.mixed import Mix, Share
 from perfsim.units import GIB, number_text, printable, seconds_text
@@ -32,6 +33,7 @@ def mixed_lines(workload: Workload, ways: Ways, most_alone: str | None) -> Itera
             yield _shares_table(workload, way, mix)
     yield Text("")
     yield _ways_table(workload, ways, most_alone)
+    yield Text(NONE_OF_MIXED, style="dim")
 
 
 def mixed_record(workload: Workload, ways: Ways) -> list[dict[str, Any]]:

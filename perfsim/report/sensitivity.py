@@ -23,7 +23,10 @@ def sensitivity_lines(found: Sensitivity) -> Iterator[RenderableType]:
     best, other = ("A", "B") if found.gap > 0.0 else ("B", "A")
     chance, regret = _share(found.wrong_chance), _share(found.expected_regret)
     risk = f"chance that {other} is: {chance}, expected regret of {best}: {regret}"
+    ends = sorted((abs(found.gap) - found.half_width, abs(found.gap) + found.half_width))
+    between = " to ".join(_faster(end) if end >= 0.0 else f"{percent_text(-expm1(end))} slower" for end in ends)
     yield Text(f"{best} is {_faster(abs(found.gap))}; {risk}", style="bold")
+    yield Text(f"90 % interval: {between}")
     flips = [lever for lever in found.levers if lever.flip is not None]
     likely = [lever for lever in flips if lever.sigmas <= INSIDE]
     for lever in likely[:SHOWN]:
@@ -33,8 +36,8 @@ def sensitivity_lines(found: Sensitivity) -> Iterator[RenderableType]:
         if flips and flips[0].knob.spread:
             yield Text(f"The nearest to it: {_flip(flips[0])}")
     yield Text(
-        "The spread is that of the numbers both predictions rest on; errors that A and B share cancel. It does not yet"
-        " know how far whole runs lie from their predictions.",
+        "Spreads are those that whole runs have shown; errors that A and B share cancel, what remains of each run does"
+        " not.",
         style="dim",
     )
 

@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.front import front_verdict, left_out_lines
+from perfsim.report.intervals import LEGEND, range_text, reach_text, width_text
 from perfsim.report.text import (
     cards_text,
     hours_text,
@@ -30,19 +31,22 @@ from perfsim.report.text import (
     workload_text,
 )
 from perfsim.search.certificate import OBJECTIVES
+from perfsim.search.intervals import Intervals
 from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, printable, usd_text
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-CARDS_SHOWN = 14
+CARDS_SHOWN = 13
 WIDE = 100
 CARD_WIDTH = 22
 LIMIT_WIDTH = 9  # of a lowered power limit behind the card
-HEADER = ("#", "GPUs", "plan", "GiB", "step ms", "samples/s", "hours", "$", "kWh", "note")
+REACH = "+-%"
+HEADER = ("#", "GPUs", "plan", "GiB", "step ms", REACH, "samples/s", "hours", "$", "kWh", "note")
 _WIDE_ONLY = ("samples/s", "note")
 _TEXTS = ("GPUs", "plan", "note")
 Row = dict[str, Any]
+Forecast = Callable[[Sequence[int]], Sequence[Intervals]]
 
 
 def console() -> Console:
@@ -98,16 +102,20 @@ def rows_to_show(sweep: "Sweep", show_all: bool = False, top: int | None = None)
 
 
 def table_lines(
-    sweep: "Sweep", rows: Sequence[int], most: int | None = None, figures: Sequence[str] = ()
-) -> Iterator[RenderableType]:
+    sweep: "Sweep", rows: Sequence[int], most: int | None = None, figures: Sequence[str] = (),
+    forecast: Forecast | None = None,
+) -> Iterator[RenderableType]:  # fmt: skip
     """The lines of one answer: the first `most` of `rows` as a table, between its verdict and what it rests on.
 
-    figures: those of the front that the rows are.
+    figures: those of the front that the rows are. forecast: the intervals of rows.
     """
     shown = records(columns(sweep, rows[:most]))
-    yield from (_line(line, style) for line, style in _verdict(sweep, shown[0], figures))
+    winners = _winning_rows(sweep)
+    ranges = forecast([*winners.values(), *rows[:most]]) if forecast else ()
+    told, of_winners = ranges[len(winners) :], dict(zip(winners, ranges, strict=False))
+    yield from (_line(line, style) for line, style in _verdict(sweep, shown[0], figures, told[:1], of_winners))
     yield Text("")
-    yield SweepTable(shown, header(figures), cells(sweep, shown, figures))
+    yield SweepTable(shown, header(figures, bool(told)), cells(sweep, shown, figures, told))
     if len(shown) < len(rows):
         every = "" if figures else "; every plan: --all"
         yield _line(f"... {len(rows) - len(shown)} more: --top {len(rows)}{every}", "dim")
@@ -116,18 +124,23 @@ def table_lines(
         search_line(sweep.certificate, sweep.objective),
         *telling_lines(sweep.certificate.problems),
         *basis_lines(sweep, shown),
+        *(interval_basis_lines(told[0]) if told else ()),
     ):
         yield _line(line, "dim")
 
 
-def header(figures: Sequence[str] = ()) -> tuple[str, ...]:
+def header(figures: Sequence[str] = (), has_ranges: bool = False) -> tuple[str, ...]:
     """The table's columns: memory that is taken, or, where a front is over it, memory that is left."""
-    return tuple("GiB left" if name == "GiB" and "headroom" in figures else name for name in HEADER)
+    names = [name for name in HEADER if has_ranges or name != REACH]
+    return tuple("GiB left" if name == "GiB" and "headroom" in figures else name for name in names)
 
 
-def cells(sweep: "Sweep", shown: Sequence[Row], figures: Sequence[str] = ()) -> list[tuple[str, ...]]:
+def cells(
+    sweep: "Sweep", shown: Sequence[Row], figures: Sequence[str] = (), told: Sequence[Intervals] = ()
+) -> list[tuple[str, ...]]:
     """The table's cells as text, in the order of the header."""
     notes, is_left = _notes(sweep, shown), "headroom" in figures
+    reaches: list[tuple[str, ...]] = [(reach_text(one),) for one in told] or [()] * len(shown)
     ranks = iter(range(1, len(shown) + 1))
     return [
         (
@@ -136,14 +149,20 @@ def cells(sweep: "Sweep", shown: Sequence[Row], figures: Sequence[str] = ()) -> 
             plan_text(row),
             number_text((row["memory_capacity_bytes"] - row["memory_bytes"] if is_left else row["memory_bytes"]) / GIB),
             number_text(row["step_seconds"] / MILLI),
+            *own,
             number_text(row["samples_per_s"]),
             number_text(row["job_hours"]),
             NO_NUMBER if row["job_usd"] is None else usd_text(row["job_usd"]).removeprefix("$"),
             number_text(row["job_kwh"]),
             note,
         )
-        for row, note in zip(shown, notes, strict=True)
+        for row, note, own in zip(shown, notes, reaches, strict=True)
     ]
+
+
+def interval_basis_lines(first: Intervals) -> list[str]:
+    """What the step of the first row rests on, and what the column of intervals means."""
+    return [f"first row {first.basis.text}", LEGEND]
 
 
 def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
@@ -156,21 +175,24 @@ def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
         f"basis: {printable(sweep.workload.precision.key)} on {printable(sweep.software.name)};"
         f" efficiency of the cards shown: {cards}",
         f"price of the first row: {prices}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}",
-        "how far predictions are from measured runs: perfsim validate --by gpu",
     ]
 
 
-def _verdict(sweep: "Sweep", best: Row, figures: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _verdict(
+    sweep: "Sweep", best: Row, figures: Sequence[str], told: Sequence[Intervals], of_winners: Mapping[str, Intervals]
+) -> Iterator[tuple[str, str]]:
     miss = miss_text(best, sweep.site)
     if figures:
         yield f"{'Nothing meets the limits; ' if miss else ''}{front_verdict(sweep, figures)}", "bold"
     else:
-        amounts = f"{hours_text(best['job_hours'])}, {money_text(best['job_usd'])}, {memory_text(best)} a GPU"
+        ends = [range_text(told[0] if told else None, name) for name in ("job_hours", "job_usd")]
+        money = money_text(best["job_usd"]) + (ends[1] if best["job_usd"] is not None else "")
+        amounts = f"{hours_text(best['job_hours'])}{ends[0]}, {money}, {memory_text(best)} a GPU"
         head = f"Nothing meets the limits; the first {miss}" if miss else _BEST[sweep.objective]
         yield f"{head}: {cards_text(best)}, {plan_text(best)}: {amounts}", "bold"
     yield workload_text(sweep.workload), ""
     others = [
-        f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}"
+        f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}{width_text(of_winners.get(key), key)}"
         for key, row in _winners(sweep).items()
         if figures or key != OBJECTIVES[sweep.objective]
     ]
@@ -188,6 +210,11 @@ _FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
 
 
 def _winners(sweep: "Sweep") -> dict[str, Row]:
+    """Their rows."""
+    return {key: records(columns(sweep, [row]))[0] for key, row in _winning_rows(sweep).items()}
+
+
+def _winning_rows(sweep: "Sweep") -> dict[str, int]:
     """The rows with the least hours, dollars and kWh of all plans inside the site's limits, safe ones where any is."""
     from perfsim.search.branch import is_safe
 
@@ -200,7 +227,7 @@ def _winners(sweep: "Sweep") -> dict[str, Row]:
         counts = counts & safe if (counts & safe).any() else counts
         if counts.any():
             figure = np.where(counts, getattr(sweep.estimates, key), np.inf)
-            winners[key] = records(columns(sweep, [int(np.argmin(figure))]))[0]
+            winners[key] = int(np.argmin(figure))
     return winners
 
 

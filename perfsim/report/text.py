@@ -18,6 +18,7 @@ TASK_TEXTS = {
     "qlora": "QLoRA",
     "freeze": "training of the head alone",
 }
+DAY_HOURS, MANY_HOURS = 24.0, 96.0  # a job as long as that is told in days
 _SHORT_FORMS = (
     ("NVIDIA ", ""),
     ("GeForce ", ""),
@@ -97,7 +98,7 @@ def hours_text(hours: float | None) -> str:
     """
     if hours is None:
         return NO_NUMBER
-    return f"{number_text(hours / 24)} days" if hours >= 96 else f"{number_text(hours)} h"
+    return f"{number_text(hours / DAY_HOURS)} days" if hours >= MANY_HOURS else f"{number_text(hours)} h"
 
 
 def money_text(usd: float | None) -> str:

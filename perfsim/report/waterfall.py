@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import log
+from math import inf, log
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
@@ -54,7 +54,7 @@ def waterfalls(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Waterfall]:
 def waterfall_lines(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The two plans in a line each, then a table a figure, the largest differences first."""
     for letter, row in (("A", a), ("B", b)):
-        yield Text(f"{letter}: {describe(row)}", style="bold")
+        yield Text(f"{letter}: {describe(row)}{_interval(row)}", style="bold")
     for fall in waterfalls(a, b):
         yield Text("")
         yield _table(fall)
@@ -63,6 +63,16 @@ def waterfall_lines(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Rend
 def describe(row: Mapping[str, Any]) -> str:
     """Model, task, cards and plan."""
     return printable(f"{row['model']} {row['task']}, {cards_text(row)}, {plan_text(row)}")
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    """The 90 % interval of the step and its basis, where the record tells them."""
+    ends = [row.get(f"step_seconds_{end}") for end in ("low", "high")]
+    if not all(isinstance(end, float) and 0.0 < end < inf for end in ends):
+        return ""
+    low, high = (number_text(end / MILLI) for end in ends if end)
+    basis = row.get("basis")
+    return f", a step in {low} to {high} ms (90 %{f', {printable(basis)}' if isinstance(basis, str) else ''})"
 
 
 def waterfall_picture(a: Mapping[str, Any], b: Mapping[str, Any]) -> "Figure":

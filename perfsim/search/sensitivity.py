@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from math import exp, hypot, inf, log
+from math import exp, hypot, inf, log, sqrt
 from statistics import NormalDist
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ UNLIKE = " and unlike it"  # in the key of a number of software that is not the 
 WIDEST = 4.0  # times and a fraction of, how far a number is turned in search of a flip
 LEAST_STEP = 0.01  # of its log, by which a number is turned at least to see what it does
 SAME = 1e-9  # what rounding may change in the log of a prediction
+REACH = 1.645  # standard deviations to either side that hold 90 %
 _normal = NormalDist()
 
 
@@ -91,15 +92,27 @@ class Lever:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """log(T_B/T_A) of two plans and the knobs that it rests on, those nearest to a flip first."""
+    """log(T_B/T_A) of two plans and the knobs that it rests on, those nearest to a flip first.
+
+    noise: standard deviation of the log of what remains of a run, whatever is known of its numbers; reach: of the
+    interval, in standard deviations.
+    """
 
     gap: float
     levers: tuple[Lever, ...]
+    noise: float = 0.0
+    reach: float = REACH
 
     @property
     def spread(self) -> float:
-        """Standard deviation of the gap: √Σ((e_B - e_A)·σ)², so that errors that the plans share cancel."""
-        return hypot(*(lever.share for lever in self.levers))
+        """Standard deviation of the gap: √(Σ((e_B - e_A)·σ)² + 2·noise²); errors that the plans share cancel."""
+        rest = sqrt(2.0) * self.noise if self.gap else 0.0
+        return hypot(rest, *(lever.share for lever in self.levers))
+
+    @property
+    def half_width(self) -> float:
+        """Of the gap's 90 % interval, to either side."""
+        return self.reach * self.spread
 
     @property
     def wrong_chance(self) -> float:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from perfsim.core.arrays import concatenate, rows, shape_of
+from perfsim.core.arrays import concatenate, rows, shape_of, take
+from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
 from perfsim.core.spreads import Spreads
 from perfsim.search.sensitivity import Inputs, scaled
 
 MEMORY_REACH = 1.645  # standard deviations of the log to either side that hold 90 % of peaks
 TURN = 0.1  # of the log of a number, to either side, by which it is turned to see what it does
+WITHIN = "system.within."  # where paths lead into a lookup
 Paths = tuple[str, ...]
 
 
@@ -68,19 +70,31 @@ def elasticities(inputs: Inputs, turned: Sequence[Paths]) -> Elasticities:
 
 def variants(inputs: Inputs, turned: Sequence[Paths], factors: np.ndarray, count: int) -> Inputs:
     """The inputs once for each of `turned`, one after the other: the numbers there times a factor, all else as is."""
-    full: Any = {name: rows(getattr(inputs, name), slice(None), (count,)) for name in ("plan", "system")}
-    systems = [full["system"]] * len(turned)
-    repeated: Any = {"plan": concatenate([full["plan"]] * len(turned))}
-    others: Any = {"workload": _tiled(inputs.workload, len(turned), count), "software": inputs.software,
-                   "calibration": inputs.calibration}  # fmt: skip
-    for path in dict.fromkeys(path for paths in turned for path in paths):
+    changed: Any = {
+        "workload": _tiled(inputs.workload, len(turned), count), "software": inputs.software,
+        "calibration": inputs.calibration, "system": _systems(inputs.system, turned, factors, count),
+    }  # fmt: skip
+    for path in dict.fromkeys(path for paths in turned for path in paths if not path.startswith(WITHIN)):
         record, _, rest = path.partition(".")
         chosen = [factor if path in paths else 1.0 for paths, factor in zip(turned, factors, strict=True)]
-        if record == "system":
-            systems = [scaled(s, rest, f) if f != 1.0 else s for s, f in zip(systems, chosen, strict=True)]
-        else:
-            others[record] = scaled(others[record], rest, np.repeat(chosen, count))
-    return Inputs(system=concatenate(systems), **repeated, **others)
+        changed[record] = scaled(changed[record], rest, np.repeat(chosen, count))
+    return Inputs(plan=concatenate([rows(inputs.plan, slice(None), (count,))] * len(turned)), **changed)
+
+
+def _systems(system: System, turned: Sequence[Paths], factors: np.ndarray, count: int) -> System:
+    """The systems of all variants; those whose domains differ, which hold numbers to look up, are made one by one."""
+    plain = rows(system, slice(None), (count,))
+    made: dict[tuple[tuple[str, float], ...], System] = {(): plain}
+    which = []
+    for paths, factor in zip(turned, factors, strict=True):
+        inside = tuple((path, factor) for path in paths if path.startswith(WITHIN))
+        if inside not in made:
+            made[inside] = plain
+            for path, _ in inside:
+                made[inside] = scaled(made[inside], path.partition(".")[2], factor)
+        which.append(list(made).index(inside))
+    index = np.add.outer(count * np.array(which), np.arange(count)).ravel()
+    return take(concatenate(list(made.values())), index, (count * len(made),))
 
 
 def _tiled(record: Any, times: int, count: int) -> Any:

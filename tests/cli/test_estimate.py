@@ -77,6 +77,23 @@ def test_optimizers_and_losses_are_options() -> None:
     assert less["optimizer_bytes"] < 0.6 * usual["optimizer_bytes"] and less["passing_bytes"] < usual["passing_bytes"]
 
 
+def test_every_figure_has_its_interval_and_its_basis() -> None:
+    options = ("--gpu", "RTX 5090", "--mbs", "8", "--steps", "100", "--software", "pytorch-2.0-compiled")
+    text, record = estimated(*options).stdout, json.loads(estimated(*options, "--json", "-").stdout)
+    for figure in ("step_seconds", "tokens_per_s", "job_hours", "job_kwh", "watts_per_gpu", "memory_bytes"):
+        assert record[f"{figure}_low"] < record[figure] < record[f"{figure}_high"]
+    assert record["job_usd"] is record["job_usd_low"] is None and record["basis"] == "extrapolated"
+    assert "no measured run on GeForce RTX 5090, products by the rule for Blackwell" in record["basis_reason"]
+    assert "time extrapolated: no measured run on GeForce RTX 5090" in text and "one step, ms" in text
+    assert 0.9 < sum(cause["share"] for cause in record["interval_causes"]) <= 1.0
+    shown = estimated("--gpu", "A100 80GB SXM", "--mbs", "8", "--software", "pytorch-2.0-compiled").stdout
+    assert "time extrapolated" not in shown and "time fitted" not in shown and "measured" in shown
+
+
+def test_cards_of_several_kinds_say_that_they_have_none() -> None:
+    assert "No intervals: " in estimated("--gpu", "RTX 4090 + RTX 3090", "--seq-len", "128").stdout
+
+
 def test_what_cannot_run_is_exit_1() -> None:
     result = estimated("--gpu", "GTX 1060", "--mbs", "64", "--gbs", "64", "--precision", "fp32")
     assert result.exit_code == 1 and result.stdout.startswith("Cannot run: 1x GTX 1060")

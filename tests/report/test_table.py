@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,14 @@ from perfsim.core.site import Site
 from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
 from perfsim.report.table import plain_text
 from perfsim.report.text import card_text, plan_text, reason_lines
+from perfsim.search.intervals import FIGURES, Basis, Cause, Intervals, Word
 from perfsim.search.sweep import Sweep
+from perfsim.search.uncertainty import Range
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 Made = Callable[..., Sweep]
+REACH = np.array([1.1, 1.2, 1.345, 2.0])  # of a row's interval
+WORDS: tuple[Word, ...] = ("measured", "fitted", "extrapolated", "extrapolated")
 ONE = {
     "tensor_parallel": 1, "pipeline_parallel": 1, "data_parallel": 1, "context_parallel": 1, "expert_parallel": 1,
     "micro_batch_size": 8, "virtual_stages": 1, "zero_stage": 0, "recompute": "none",
@@ -29,16 +34,34 @@ ONE = {
 }  # fmt: skip
 
 
+def told(sweep: Sweep, forecast: Sequence[int]) -> list[Intervals]:
+    """Intervals out of the air."""
+    found = []
+    for row in forecast:
+        _, _, estimate = sweep.row(row)
+        figures = {name: getattr(estimate, name) for name in FIGURES if hasattr(estimate, name)}
+        figures |= {"step_seconds": estimate.time.total_seconds, "memory_bytes": estimate.memory.total_bytes}
+        ranges = {name: Range(float(x) / REACH[row], float(x), float(x) * REACH[row]) for name, x in figures.items()}
+        basis = Basis(WORDS[row], "no measured run on it" if row > 1 else "")
+        bases = dict.fromkeys((*FIGURES, "memory_capacity_bytes"), basis)
+        found.append(Intervals(ranges, (Cause("products of the card", 0.75, 0.1),), 0.1, bases))
+    return found
+
+
+def asked(sweep: Sweep, show_all: bool = False) -> Answer:
+    return Answer.of("mine", sweep, show_all, forecast=partial(told, sweep))
+
+
 @pytest.mark.parametrize("width", [100, 80])
 def test_table_to_the_letter(made: Made, width: int) -> None:
-    text = plain_text(lines_of([Answer.of("mine", made())]), width)
+    text = plain_text(lines_of([asked(made())]), width)
     assert text == (GOLDEN / f"sweep-{width}.txt").read_text(encoding="utf-8")
     assert max(map(len, text.splitlines())) <= width
 
 
 @pytest.mark.parametrize(("form", "text_of"), [("md", markdown_of), ("csv", csv_of)])
 def test_files_to_the_letter(made: Made, form: str, text_of: Callable[[list[Answer]], str]) -> None:
-    assert text_of([Answer.of("mine", made())]) == (GOLDEN / f"sweep.{form}").read_text(encoding="utf-8")
+    assert text_of([asked(made())]) == (GOLDEN / f"sweep.{form}").read_text(encoding="utf-8")
 
 
 def test_verdict_comes_first_and_names_the_best_of_all_plans(made: Made) -> None:
@@ -96,14 +119,16 @@ def test_nothing_fits_names_the_nearest_change(made: Made) -> None:
 
 
 def test_json_parses_and_has_no_price_where_none_is_known(made: Made) -> None:
-    answer = json.loads(json_of([Answer.of("mine", made())]))
+    answer = json.loads(json_of([asked(made())]))
+    assert [row["job_usd_high"] for row in answer["rows"]] == [pytest.approx(1.65), pytest.approx(1.614), None]
+    assert [row["basis"] for row in answer["rows"]] == ["measured", "extrapolated", "extrapolated"]
     assert [row["job_usd"] for row in answer["rows"]] == [1.5, pytest.approx(1.2), None]
     assert answer["rows"][0]["step_seconds"] == pytest.approx(0.1) and answer["rows"][0]["microbatches"] == 1
     assert {reason["reason"] for reason in answer["reasons"]} >= {Problem.MEMORY.text}
 
 
 def test_csv_has_the_rows_and_columns_of_json(made: Made) -> None:
-    answers = [Answer.of("mine", made(), show_all=True)]
+    answers = [asked(made(), show_all=True)]
     rows = list(csv.DictReader(io.StringIO(csv_of(answers))))
     assert list(rows[0]) == list(json.loads(json_of(answers))["rows"][0]) and len(rows) == 4
 

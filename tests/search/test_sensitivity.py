@@ -126,13 +126,28 @@ def test_every_number_lies_where_its_path_says_and_keeps_what_it_is() -> None:
 
 
 def test_spreads_are_those_that_files_tell_else_those_of_the_basis() -> None:
-    spreads = {knob.key: knob.spread for knob in knobs_of(SHARDED, ps.catalogue())}
+    spreads = {knob.key: knob.spread for knob in knobs_of(SHARDED, ps.catalogue().before_runs())}
     assert spreads["h100-sxm5-80gb bf16"] == 0.047  # error_percent of calibration/kernels.toml
     assert spreads["nvswitch-3 rate"] == 0.076  # error_percent of calibration/collectives.toml
     assert spreads["infiniband network rate"] == PRIORS["rule"]
     assert spreads["communication_multiprocessor_share"] == 0.6  # [spread] of calibration/shared.toml
     assert spreads["megatron-core host_seconds"] == PRIORS["assumed host time"]
     assert spreads["optimizer_bandwidth_share"] == PRIORS["fitted"]
+
+
+def test_where_whole_runs_have_shown_a_number_its_spread_is_theirs() -> None:
+    known = ps.catalogue()
+    for knob in knobs_of(SHARDED, known):
+        told = known.spreads.numbers.get(knob.key, known.spreads.kinds.get(knob.kind))
+        assert told is None or knob.spread == told
+
+
+def test_what_remains_of_two_runs_does_not_cancel() -> None:
+    found = compared(SHARDED, SLICED)
+    noisy = replace(found, noise=0.04, reach=2.0)
+    assert noisy.spread == pytest.approx(np.hypot(found.spread, 0.04 * sqrt(2)))
+    assert noisy.half_width == 2.0 * noisy.spread and noisy.wrong_chance > found.wrong_chance
+    assert replace(compared(SHARDED, SHARDED), noise=0.04).spread == 0.0
 
 
 def test_a_plain_machine_of_any_card_has_its_numbers() -> None:
