@@ -34,8 +34,8 @@ def effects(
     """The most likely effects.
 
     design: influences, shape (runs, levels); kinds: of each level; residuals, weights: of each run; priors: spread of
-    each kind; bounds: what an effect may be at least and at most, of each level. start: effects of nearly the same runs,
-    from where few rounds suffice. Without runs every effect is 0 and as uncertain as its kind.
+    each kind; bounds: what an effect may be at least and at most, of each level. start: effects of nearly the same
+    runs, from where few rounds suffice. Without runs every effect is 0 and as uncertain as its kind.
     """
     if not len(residuals):
         spreads, noise = (priors, 0.0) if start is None else (start.spreads, start.noise)

@@ -33,7 +33,8 @@ SOURCE = "sources"  # the kind of what a source has of its own
 NOTHING = 1e-4  # an influence below it is none
 PASSES = 2  # with the numbers that the runs identify: influences move with the numbers
 KNOWN_SHARE = 0.9  # of the prior spread; a number that stays less certain than this is not identified
-HELD = 0.90  # share of the runs that an interval holds
+HELD, HELD_OF_SOURCE = 0.90, 0.80  # share of all runs, and of a source with many, that intervals hold
+MANY = 20
 FEWEST = 5  # runs that can tell anything
 MEMORY_PRIOR_COUNT = 4.0  # runs that what is known of all software counts for
 
@@ -182,12 +183,23 @@ class _Study:
         reach = self.known.reach
         if "source" in left:
             distances = np.abs(np.log(self.measured / left["source"].seconds)) / left["source"].spread
-            reach = float(np.quantile(distances, HELD))
+            reach = self._reach(distances)
         numbers = {key: float(found.error[j]) for j, key in enumerate(levels.keys) if key in levels.knobs}
         if self.known.runs:
             return replace(self.known, numbers={**self.known.numbers, **numbers}), left
         kinds = {kind: levels.kind_spread(kind, found) for kind in levels.kind_names if kind != SOURCE}
         return Spreads(of_source, found.noise, self.known.energy_noise, reach, len(self.runs), kinds, numbers), left
+
+    def _reach(self, distances: np.ndarray) -> float:
+        """What holds HELD of all runs and HELD_OF_SOURCE of every source with MANY; distances: in standard deviations.
+
+        Quantiles of what was left out, nothing assumed normal: conformal prediction, all runs together and by group
+        (Vovk 2013, arXiv 1209.2673).
+        """
+        sources = np.array([run.collection for run in self.runs])
+        many = [name for name, count in Counter(sources.tolist()).items() if count >= MANY]
+        least = [np.quantile(distances[sources == name], HELD_OF_SOURCE) for name in many]
+        return float(max(np.quantile(distances, HELD), *least))
 
     def _left(self, what: LeftOut, whole: Effects, rest: float) -> Left:
         """Each group of runs predicted without it, in the logs from where the numbers now are."""
