@@ -132,7 +132,7 @@ def _dollars(figures: Mapping[str, float], seconds: float, joules: float) -> Ran
 
 
 def _causes(slopes: np.ndarray, knobs: Sequence[Knob], known: Spreads, spread: float) -> tuple[Cause, ...]:
-    own = [Cause(k.name, (s * k.spread / spread) ** 2, k.spread) for s, k in zip(slopes, knobs, strict=True)]
+    own = [Cause(k.name, float(s * k.spread / spread) ** 2, k.spread) for s, k in zip(slopes, knobs, strict=True)]
     rest = ((OF_SOURCE, known.source), (OF_RUN, known.noise))
     own += [Cause(name, (size / spread) ** 2, size) for name, size in rest]
     return tuple(sorted((c for c in own if c.share >= LEAST_SHARE), key=lambda cause: -cause.share))
