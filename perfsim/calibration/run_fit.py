@@ -30,6 +30,7 @@ KEYS: dict[LeftOut, Callable[[MeasuredRun], str]] = {
 }
 SOFTWARE = "software."  # where the paths of the software's numbers begin
 SOURCE = "sources"  # the kind of what a source has of its own
+RULE, FITTED = ", rule", ", fitted"  # at the end of kinds
 NOTHING = 1e-4  # an influence below it is none
 PASSES = 2  # with the numbers that the runs identify: influences move with the numbers
 KNOWN_SHARE = 0.9  # of the prior spread; a number that stays less certain than this is not identified
@@ -188,7 +189,9 @@ class _Study:
         if self.known.runs:
             return replace(self.known, numbers={**self.known.numbers, **numbers}), left
         kinds = {kind: levels.kind_spread(kind, found) for kind in levels.kind_names if kind != SOURCE}
-        return Spreads(of_source, found.noise, self.known.energy_noise, reach, len(self.runs), kinds, numbers), left
+        return Spreads(
+            of_source, found.noise, self.known.energy_noise, reach, len(self.runs), _ordered(kinds), numbers
+        ), left
 
     def _reach(self, distances: np.ndarray) -> float:
         """What holds HELD of all runs and HELD_OF_SOURCE of every source with MANY; distances: in standard deviations.
@@ -260,6 +263,12 @@ class _Levels:
 
     def _prior(self, kind: str, known: Spreads) -> float:
         return known.source if kind == SOURCE else known.kinds.get(kind, _mean_spread(self.knobs.values(), kind))
+
+
+def _ordered(kinds: Mapping[str, float]) -> dict[str, float]:
+    """The same, where what a rule tells is known no better than what was fitted."""
+    fitted = {kind: kinds.get(kind.removesuffix(RULE) + FITTED, 0.0) for kind in kinds if kind.endswith(RULE)}
+    return {kind: max(spread, fitted.get(kind, 0.0)) for kind, spread in kinds.items()}
 
 
 def _of_entry(knob: Knob) -> Knob:

@@ -96,12 +96,15 @@ def _rows(path: Path, catalogue: Catalogue) -> list[PoweredRun]:
             complaints.add(line, f"power_scope: {scope[:60]!r} is unknown", f"write one of {', '.join(SCOPES)}")
         (waiting if scope == "waiting" else trained).append((line, cells))
     complaints.stop()
-    runs = (
-        runs_of(path, [(line, _run_cells(cells)) for line, cells in trained], catalogue, must_measure=False)
-        if trained
-        else []
-    )
-    rows = list(zip(trained, runs, strict=True))
+    rows: list[tuple[tuple[int, Cells], MeasuredRun]] = []
+    for is_board, known in ((True, catalogue.before_runs()), (False, catalogue)):
+        # what boards draw is told apart from whole runs; those of servers give predicted seconds as well
+        own = [
+            (line, cells) for line, cells in trained if ((cells.get("power_scope") or "board") == "board") is is_board
+        ]
+        if own:
+            runs = runs_of(path, [(line, _run_cells(cells)) for line, cells in own], known, must_measure=False)
+            rows += zip(own, runs, strict=True)
     rows += [((line, cells), _waiting(cells, f"{path.stem}:{line}", catalogue)) for line, cells in waiting]
     cards = {run.gpu_key: powered_card(run.gpu_key, catalogue) for _, run in rows}
     return [

@@ -77,10 +77,10 @@ def memory_cells(group: Group) -> list[str]:
 def left_out_cells(group: Group) -> list[str]:
     """A row under LEFT_OUT_TITLES: MAPE, median and bias for each kind, and the share inside its interval."""
     found = [group.left_out[kind] for kind in LEFT_OUT]
-    shares = ["" if a.coverage is None else f", {100 * a.coverage:.0f} in" for a in found]
+    inside = ["" if a.coverage is None else f" {100 * a.coverage:.0f}" for a in found]
     return [
         " ".join((_percent(a.mean), _percent(a.median), _percent(a.bias, signed=True))) + share
-        for a, share in zip(found, shares, strict=True)
+        for a, share in zip(found, inside, strict=True)
     ]
 
 

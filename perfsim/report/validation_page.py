@@ -32,7 +32,7 @@ Errors are predicted / measured - 1 in %. *MAPE*, *median* and *p90* are of its 
 the share of the measurements that lie inside their 90 % intervals. *constant* is the MAPE of the rule of thumb that any
 model must beat: one utilisation for each source and precision, leave one out. What is *left out* is left out of every
 fit that a prediction rests on; the figures are MAPE, median, bias and the share inside its
-interval (*in*). Columns that would be empty are not shown.
+interval. Columns that would be empty are not shown.
 
 ![Predicted and measured step times]({TIME_PICTURE})
 

@@ -18,6 +18,7 @@ from perfsim.report.scatter_plot import scatter_picture
 from perfsim.report.table import plain_text
 from perfsim.report.validation import budgets_text, validation_lines
 from perfsim.report.validation_page import page_text
+from perfsim.search.uncertainty import Range
 
 TABLES = paths.builtin("scenarios") / "validation"
 SETS = [NamedSet("few", {"source": "few"}), NamedSet("none", {"gpu": "h100*"})]
@@ -44,7 +45,7 @@ def test_intervals_are_held_against_measurements():
 
 
 def test_predictions_with_something_left_out_have_their_own_account():
-    group = summary([made("a-1", 1.1, left_out_step_seconds={"gpu": 1.4}), made("a-2", 1.1)])[0]
+    group = summary([made("a-1", 1.1, left_out={"gpu": Range(1.3, 1.4, 1.5)}), made("a-2", 1.1)])[0]
     assert (group.time.count, group.left_out["gpu"].count, group.left_out["source"].count) == (2, 1, 0)
     assert (group.left_out["gpu"].mean, group.left_out["gpu"].bias) == (pytest.approx(0.4), pytest.approx(0.4))
 
@@ -101,21 +102,21 @@ def test_a_page_names_rivals_and_repositories_and_drops_empty_columns():
     assert page.count("me/it |") == 1
     assert "inside |" not in page
     assert "left out |" not in page
-    ends = {"low_step_seconds": 0.5, "high_step_seconds": 2.0, "left_out_step_seconds": {"source": 1.5}}
+    ends = {"low_step_seconds": 0.5, "high_step_seconds": 2.0, "left_out": {"source": Range(1.2, 1.5, 1.8)}}
     page = page_text(summaries([replace(one, **ends) for one in runs()], SETS), [], {}, {})
     assert "inside | source left out |" in page
-    assert "50.0 50.0 +50.0" in page
+    assert "50.0 50.0 +50.0 0 |" in page
 
 
 def test_lines_fit_a_narrow_terminal():
     ends = {
         "low_step_seconds": 0.5, "high_step_seconds": 2.0,
-        "left_out_step_seconds": {"source": 1.5, "gpu": 1.25, "software": 1.0},
+        "left_out": {"source": Range(1.2, 1.5, 1.8), "gpu": Range(1.0, 1.25, 1.6), "software": Range(0.9, 1.0, 1.1)},
     }  # fmt: skip
     text = plain_text(validation_lines(summary([replace(one, **ends) for one in runs()]), "source"), 80)
     assert max(map(len, text.splitlines())) <= 80
     assert "with its own card left out of every fit: MAPE 25.0 %, median 25.0, bias +25.0" in text
-    assert re.search("many +50.0 50.0 [+]50.0 +25.0 25.0 [+]25.0 +0.0 0.0 [+]0.0", text)
+    assert re.search("many +50.0 50.0 [+]50.0 0 +25.0 25.0 [+]25.0 100 +0.0 0.0 [+]0.0 100", text)
 
 
 @pytest.mark.parametrize("quantity", ["time", "memory"])
