@@ -40,7 +40,8 @@ def interval_lines(row: Mapping[str, Any], found: Intervals, has_job: bool) -> I
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("basis", no_wrap=True)
     for figure, title, size in _ROWS + (_JOB_ROWS if has_job else ()):
-        if row[figure] is not None:
+        is_of_images = figure == "tokens_per_s" and row[figure] == row["samples_per_s"]
+        if row[figure] is not None and not is_of_images:
             one = found[figure]
             cells = (number_text(value / size) for value in (one.low, one.middle, one.high))
             table.add_row(title, *cells, found.bases[figure].word)
