@@ -36,6 +36,7 @@ PASSES = 2  # with the numbers that the runs identify: influences move with the 
 KNOWN_SHARE = 0.9  # of the prior spread; a number that stays less certain than this is not identified
 HELD, HELD_OF_SOURCE = 0.90, 0.80  # share of all runs, and of a source with many, that intervals hold
 MANY = 20
+FAR = 1.5  # times as long or as short as predicted, beyond which something else than the software is wrong
 FEWEST = 5  # runs that can tell anything
 MEMORY_PRIOR_COUNT = 4.0  # runs that what is known of all software counts for
 
@@ -98,15 +99,26 @@ def fit_runs(
     study.move(report)
     moved = study.moved()
     if not any(one.is_identified for one in moved):
-        raise ValueError(
-            "the runs tell no number of their software better than it is known; measure other batches, sequence lengths"
-            " or models, in which other kernels take the time"
-        )
+        raise ValueError(_why_nothing([one.time_error or 0.0 for one in replayed if one.time_error is not None]))
     unknown = [one for one in moved if not one.is_identified]
     for _ in range(PASSES):
         study.move(report, without={f"{one.software} {one.name}" for one in unknown})
     moved = (*study.moved(), *(replace(one, value=one.value / one.factor, factor=1.0) for one in unknown))
     return RunFit(study.runs, study.predicted, moved, *study.spreads(leaves_out), memory_spreads(replayed))
+
+
+def _why_nothing(errors: Sequence[float]) -> str:
+    """Why runs with these errors of their step times tell nothing."""
+    ratio = float(np.median(1.0 / (1.0 + np.array(errors))))
+    if not 1.0 / FAR < ratio < FAR:
+        return (
+            f"the runs take {ratio:.2g} times as long as predicted (median), more than numbers of the software explain;"
+            " look for what the table says and the runs did not do: card, precision, batch, attention, recomputation"
+        )
+    return (
+        "the runs tell no number of their software better than it is known; measure other batches, sequence lengths or"
+        " models, in which other kernels take the time"
+    )
 
 
 def memory_spreads(replayed: Sequence[Replayed]) -> dict[str, float]:

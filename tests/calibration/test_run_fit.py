@@ -81,6 +81,15 @@ def test_few_runs_and_runs_that_tell_nothing_are_refused(planted):
         fit_runs([planted[0]] * 6, known.calibration(), sure)
 
 
+def test_runs_far_from_their_predictions_are_told_to_be_so(planted):
+    known = catalogue()
+    slow = [
+        replace(run, measured_step_seconds=(2.0 + i) * run.measured_step_seconds) for i, run in enumerate(planted[:6])
+    ]
+    with pytest.raises(ValueError, match=r"the runs take 4.* times as long as predicted \(median\)"):
+        fit_runs(slow, known.calibration(), known.spreads)
+
+
 def test_memory_spreads_are_between_ones_own_and_everybodys():
     known = catalogue()
     replayed = replay(read_runs([TABLE], known), known.calibration())
