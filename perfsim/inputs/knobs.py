@@ -29,6 +29,10 @@ PRIORS = {  # standard deviation of a number's log, by its basis, where no run h
     "assumed traffic": 0.20,  # bytes counted in the frameworks' code, kernel by kernel
 }
 _GPU = "system.gpu.calibration."
+# of the log of flash-2, flash-1 (0.77 of it, specs/software/llm-foundry), and either without Hopper's instructions
+# there (0.57, attention_pre_hopper_share)
+ATTENTION_SPREAD = 0.25
+_ATTENTION = (f"{_GPU}attention_fraction",)
 _LATENCIES = ("base_seconds", "hop_seconds", "slice_seconds")
 _MOST_SHARE = 0.95  # of the multiprocessors, that collectives may hold
 
@@ -41,16 +45,19 @@ def knobs_of(inputs: Inputs, known: "Catalogue") -> list[Knob]:
 
 def knobs(
     workload: Workload, gpu: Gpu, card: GpuSpec, system: "SystemSpec", software: Software, known: "Catalogue",
-    is_mapped: bool = False,
+    is_mapped: bool = False, is_attention_told: bool = True,
 ) -> list[Knob]:  # fmt: skip
     """The same of a card and a system that need not be among the specs.
 
-    is_mapped: the software is not the one that ran but the entry nearest to it.
+    is_mapped: the software is not the one that ran but the entry nearest to it; is_attention_told: its attention kernel
+    is known to be the entry's.
     """
     found = [
         *_of_card(gpu, card, workload.precision.matmul, known), *_of_links(system, card, known),
         *_of_software(software, known, is_mapped), *_shared(known), *_of_workload(workload),
     ]  # fmt: skip
+    if not is_attention_told:
+        found.append(Knob("attention kernel", "which attention kernel ran", ATTENTION_SPREAD, _ATTENTION, "unknown"))
     spreads = known.spreads
     return [replace(k, spread=spreads.numbers.get(k.key, spreads.kinds.get(k.kind, k.spread))) for k in found]
 

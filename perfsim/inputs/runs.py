@@ -200,7 +200,7 @@ def _with_records(
         plan=plan,
         workload=workload,
         software=software,
-        knobs=tuple(knobs(workload, gpu, card, spec, software, catalogue, bool(note))),
+        knobs=tuple(knobs(workload, gpu, card, spec, software, catalogue, bool(note), row.attention != "unknown")),
         software_note=note,
         assumptions=tuple(assumptions),
     )

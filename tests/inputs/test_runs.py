@@ -385,3 +385,10 @@ def test_dates_of_software():
     assert Counter(map(release_date, ("torch 1.9.0a0", "NGC 21.06", "torch 99.9", "2021", ""))) == {
         "2021-06-15": 1, "2021-06-01": 1, "": 2, "2021-07-01": 1,
     }  # fmt: skip
+
+
+def test_an_attention_kernel_that_is_not_told_widens_the_interval(tmp_path):
+    told, untold = read(tmp_path, attention="flash"), read(tmp_path, attention="unknown")
+    extra = {knob.name for knob in untold.knobs} - {knob.name for knob in told.knobs}
+    assert extra == {"which attention kernel ran"}
+    assert {knob.name for knob in told.knobs} < {knob.name for knob in untold.knobs}

@@ -25,7 +25,7 @@ def test_readme_begins_with_two_lines_to_run() -> None:
     assert block is not None
     main_job, tests = block.group(1).splitlines()
     assert main_job.endswith("perfsim sweep scenarios/bert.toml")
-    assert tests.endswith("-m pytest -q -n auto")
+    assert tests.endswith('-m pytest -q -n auto -m "not slow"')
 
 
 def test_sources_of_formulas_lead_to_headings() -> None:
