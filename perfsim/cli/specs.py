@@ -75,6 +75,9 @@ def show(folders: list[Path] | None, name: tuple[str, ...], draw: str | None) ->
         _draw(catalogue, kind, key, draw)
         return
     data = read_toml(path).data
+    if kind == "software" and (fitted := catalogue.fitted_numbers(key)):
+        told = dict.fromkeys(fitted.values(), f"fitted, {fitted.source}")
+        data = data | fitted.values() | {"basis": data.get("basis", {}) | told}
     sources: list[str] = []
     rows = [_shown(loc, value, data, sources) for loc, value in _values(data)]
     click.echo(printable(f"{data.get('name', key)} ({kind}: {key})"))

@@ -178,12 +178,18 @@ class Catalogue:
         return self._once("software", key, lambda: self._software(key))
 
     def _software(self, key: str) -> Software:
-        return with_numbers(to_software(key, read_toml(self.path("software", key))), self._run_numbers[1].get(key))
+        return with_numbers(to_software(key, read_toml(self.path("software", key))), self.fitted_numbers(key))
 
     def software_spec(self, key: str) -> Sourced:
         """The software's file with the basis of each number; what runs were fitted to say stands in for its own."""
-        read = lambda: spec_with_numbers(load(self.path("software", key), SoftwareSpec), self._run_numbers[1].get(key))  # noqa: E731
-        return self._once("software file", key, read)
+        return self._once("software file", key, lambda: self._software_spec(key))
+
+    def _software_spec(self, key: str) -> Sourced:
+        return spec_with_numbers(load(self.path("software", key), SoftwareSpec), self.fitted_numbers(key))
+
+    def fitted_numbers(self, key: str) -> SoftwareNumbers | None:
+        """What whole runs were fitted to say of a software, in place of its file; None where they say nothing."""
+        return self._run_numbers[1].get(key)
 
     @property
     def spreads(self) -> Spreads:

@@ -35,6 +35,11 @@ class SoftwareNumbers(Spec):
         """Those that are given."""
         return self.model_dump(exclude={"runs"}, exclude_none=True)
 
+    @property
+    def source(self) -> str:
+        """Where they are from."""
+        return f"perfsim calibrate runs, {self.runs:,} runs"
+
 
 class RunNumbers(Sourced):
     """The file; the spreads are standard deviations of logs (core.spreads)."""
@@ -76,7 +81,6 @@ def spec_with_numbers(spec: Sourced, numbers: SoftwareNumbers | None) -> Sourced
     if numbers is None:
         return spec
     values = numbers.values()
-    source = f"perfsim calibrate runs, {numbers.runs:,} runs"
-    told = dict.fromkeys(values, "fitted"), dict.fromkeys(values, source)
+    told = dict.fromkeys(values, "fitted"), dict.fromkeys(values, numbers.source)
     basis, sources = ({**getattr(spec, kind), **new} for kind, new in zip(("basis", "sources"), told, strict=True))
     return spec.model_copy(update={**values, "basis": basis, "sources": sources})
