@@ -213,8 +213,8 @@ class _Study:
         """
         sources = np.array([run.collection for run in self.runs])
         many = [name for name, count in Counter(sources.tolist()).items() if count >= MANY]
-        least = [np.quantile(distances[sources == name], HELD_OF_SOURCE) for name in many]
-        return float(max([np.quantile(distances, HELD), *least]))
+        least = [np.quantile(distances[sources == name], HELD_OF_SOURCE, method="higher") for name in many]
+        return float(max([np.quantile(distances, HELD, method="higher"), *least]))
 
     def _left(self, what: LeftOut, whole: Effects, rest: float) -> Left:
         """Each group of runs predicted without it, in the logs from where the numbers now are."""

@@ -84,7 +84,7 @@ def test_changes_are_enough_cheapest_first_and_minimal() -> None:
 SHARDED = "--model llama3-8b --gpu '8x H100 SXM' --seq-len 2048 --software megatron-core --mbs 1 --zero 3"
 DOUBT = """
 A is 4.9 % faster; chance that B is: 28.7 %, expected regret of A: 1.6 %
-90 % interval: 9.5 % slower to 21.6 % faster
+90 % interval: 9.6 % slower to 21.7 % faster
 would flip if: memory traffic of gathered weights and gradients in Megatron-Core with Transformer
 Engine, exchanges exposed were x1.31 (known to +-39 %, 0.7 spreads away)
 """
