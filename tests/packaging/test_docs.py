@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from perfsim.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,6 +29,13 @@ def test_readme_begins_with_two_lines_to_run() -> None:
     main_job, tests = block.group(1).splitlines()
     assert main_job.endswith("perfsim sweep scenarios/bert.toml")
     assert tests.endswith('-m pytest -q -n auto -m "not slow"')
+
+
+def test_readme_shows_what_line_one_answers() -> None:
+    shown = re.search(r"```\n(Cheapest: .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert shown is not None
+    answer = CliRunner().invoke(main, ["sweep", "scenarios/bert.toml"], env={"COLUMNS": "100"})
+    assert answer.stdout == shown[1]
 
 
 def test_sources_of_formulas_lead_to_headings() -> None:
