@@ -36,9 +36,7 @@ from perfsim.formulas.stragglers import straggling
 from perfsim.graphs.holdings import stage_holdings
 from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.graphs.updates import optimizer_kernels
-from perfsim.units import HOUR, JOULES_PER_KWH, KILO
-
-TINY_SECONDS = 1e-30  # stands for the seconds of ends that a model does not have
+from perfsim.units import HOUR, JOULES_PER_KWH, KILO, TINY_SECONDS
 
 
 def estimate(

@@ -1,6 +1,6 @@
 """Measured power of training runs, and the cards whose numbers a fit of it may change."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from perfsim.calibration.runs import MeasuredRun
 from perfsim.core.power import CardPower, ProcessPower
@@ -52,15 +52,6 @@ class PoweredRun:
         if work is None:
             return "none"
         return work.model.key if work.model.nets else f"{work.model.key} {work.seq_len}"
-
-    @property
-    def at_own_limit(self) -> "PoweredRun":
-        """The same run at the board's own limit, nothing measured."""
-        system = self.run.system
-        if system is None:
-            raise ValueError(f"{self.run.run_id} has no system")
-        gpu = replace(system.gpu, power_limit_watts=system.gpu.board_limit_watts)
-        return PoweredRun(replace(self.run, system=replace(system, gpu=gpu)), self.card, self.scope, 0.0)
 
 
 @dataclass(frozen=True)

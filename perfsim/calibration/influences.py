@@ -12,11 +12,10 @@ from perfsim.search.uncertainty import elasticities
 
 @dataclass(frozen=True)
 class Influence:
-    """A number and what it does to one run: d ln(seconds) / d ln(number), and the same of its joules."""
+    """A number and what it does to one run: d ln(seconds) / d ln(number)."""
 
     knob: Knob
     seconds: float
-    joules: float
 
 
 def influences(
@@ -32,14 +31,7 @@ def influences(
         moved = elasticities(Inputs(workload, system, plan, software, calibration), paths)
         row_of = {path: row for row, path in enumerate(paths)}
         for column, (i, own) in enumerate(zip(chosen, knobs, strict=True)):
-            found[i] = tuple(
-                Influence(
-                    knob,
-                    float(moved.seconds[row_of[knob.paths], column]),
-                    float(moved.joules[row_of[knob.paths], column]),
-                )
-                for knob in own
-            )
+            found[i] = tuple(Influence(knob, float(moved.seconds[row_of[knob.paths], column])) for knob in own)
         done += len(chosen)
         if report:
             report(done, len(runs))

@@ -11,7 +11,7 @@ class Site:
     price: "rent" takes the systems' usd_per_gpu_hour; "own" spreads the cards' launch price over
     `ownership_hours` and adds electricity. socket_watts: what one machine may draw. 0 for deadline, budget or sockets:
     no limit. pue and co2_grams_per_kwh are assumed unless given: a machine alone, and the world's mean electricity of
-    2018 (IEA, Global Energy and CO2 Status Report).
+    2018 (IEA, Global Energy & CO2 Status Report 2019, as mlco2/codecarbon's FAQ quotes it).
     """
 
     price: Literal["rent", "own"] = "rent"

@@ -18,8 +18,7 @@ from perfsim.formulas.roofline import stretch_seconds
 from perfsim.graphs.costs import Cost
 from perfsim.graphs.recompute import recomputed_share
 from perfsim.graphs.step import Part, StepCosts, step_costs
-
-TINY_SECONDS = 1e-30  # stands for exchanges that do not take place
+from perfsim.units import TINY_SECONDS
 
 
 @dataclass(frozen=True)

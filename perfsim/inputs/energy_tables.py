@@ -21,7 +21,6 @@ BOUNDS = {"avg_power_w": 1e6, "power_limit_w": 1e4, "time_rel": 1e3}
 PRODUCTS = ("gpu", "dtype", "tflops", "source")
 LEAST_SHARE = 0.25  # half precision that a card multiplies without tensor cores is no product of the formula
 REQUIRED = ("gpu", "avg_power_w")
-WITHOUT_MODEL = ("run_id", "source", "gpu", "notes")
 
 
 def builtin_table() -> Path:

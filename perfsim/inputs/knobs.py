@@ -26,7 +26,7 @@ PRIORS = {  # standard deviation of a number's log, by its basis, where no run h
     "assumed": 0.30,  # as energies per byte, whose file tells +-30 %
     "assumed efficiency": 0.10,  # products, attention and memory of the software files differ by 4, 4 and 19 %
     "assumed host time": 0.50,  # the software files' host times differ by 60 %
-    "assumed traffic": 0.20,  # bytes counted in the frameworks' code, kernel by kernel
+    "assumed traffic": 0.20,  # assumed, of bytes counted in the frameworks' code, kernel by kernel
 }
 _GPU = "system.gpu.calibration."
 # of the log of flash-2, flash-1 (0.77 of it, specs/software/llm-foundry), and either without Hopper's instructions

@@ -11,7 +11,10 @@ from perfsim.core.spreads import Spreads
 from perfsim.inputs.files import Document, Sourced, Spec, check
 
 Spread = Annotated[float, Field(ge=0, le=3)]
-PRIOR = Spreads(source=0.08, noise=0.07, energy_noise=0.09, reach=1.645)  # where no runs were fitted
+# Where no runs were fitted, all assumed: about twice what `perfsim calibrate runs` finds of sources and runs; joules
+# between boards' watts (spread 0.05) and joules (0.11) with the card left out (`perfsim validate energy`), and this
+# stays where runs are fitted; 90 % of a normal distribution.
+PRIOR = Spreads(source=0.08, noise=0.07, energy_noise=0.09, reach=1.645)
 
 
 class SoftwareNumbers(Spec):

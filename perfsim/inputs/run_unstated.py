@@ -3,6 +3,7 @@
 from collections import defaultdict
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import chain
 
 from perfsim.inputs.tables import Cells, read_table
 from perfsim.paths import builtin
@@ -16,8 +17,9 @@ def completed(cells: Cells) -> Cells:
     filled = dict(cells)
     by_run, by_source = _unstated()
     source = cells.get("source", "")
-    known = [facts for pattern, facts in by_source.items() if fnmatchcase(source, pattern)]
-    for name, value in (pair for facts in (by_run.get(cells.get("run_id", ""), {}), *known) for pair in facts.items()):
+    known = [by_run.get(cells.get("run_id", ""), {})]
+    known += [facts for pattern, facts in by_source.items() if fnmatchcase(source, pattern)]
+    for name, value in chain.from_iterable(facts.items() for facts in known):
         said = filled.get(name, "")
         if name == "extras":
             new = (option for option in value.split(";") if f"{option.partition('=')[0]}=" not in said)

@@ -6,7 +6,8 @@ import pytest
 
 from perfsim.errors import InputError
 from perfsim.inputs.catalogue import Catalogue, catalogue
-from perfsim.inputs.run_numbers import PRIOR
+from perfsim.inputs.knobs import SOFTWARE_NUMBERS
+from perfsim.inputs.run_numbers import PRIOR, SoftwareNumbers
 from perfsim.paths import builtin
 
 TEXT = """runs = 12
@@ -47,6 +48,11 @@ def test_a_fitted_number_says_so_in_the_softwares_file():
     assert spec.basis["gemm_efficiency"] == "fitted"
     assert spec.sources["gemm_efficiency"].startswith("perfsim calibrate runs, ")
     assert spec.gemm_efficiency == catalogue().software("nemo").gemm_efficiency
+
+
+def test_every_number_that_runs_move_has_a_place_in_the_file():
+    moved = {name for quantity, _, _, others in SOFTWARE_NUMBERS for name in (quantity, *others)}
+    assert SoftwareNumbers.model_fields.keys() == moved | {"runs", "memory_spread"}
 
 
 def test_without_runs_everything_is_as_its_file_says():
