@@ -18,6 +18,7 @@ from perfsim.formulas.collectives import all_reduce_seconds
 from perfsim.formulas.groups import route
 from perfsim.inputs.catalogue import catalogue
 from perfsim.inputs.collective_tables import builtin_table, read_collectives
+from perfsim.inputs.files import walk
 from perfsim.report.collectives import presets_text
 
 SIZES = 2.0 ** np.arange(10, 31)
@@ -123,6 +124,11 @@ def test_shipped_presets_are_what_the_command_writes() -> None:
         assert [(one["name"], one["rows"]) for one in shipped] == [(one["name"], one["rows"]) for one in written[kind]]
         errors = ([one["error_percent"] for one in found] for found in (shipped, written[kind]))
         assert next(errors) == pytest.approx(next(errors), abs=0.3)
+    ours, theirs = dict(walk(tomllib.loads(text))), dict(walk(written))
+    assert ours.keys() == theirs.keys()
+    numbers = {place: value for place, value in ours.items() if isinstance(value, int | float)}
+    assert np.mean([theirs[place] == pytest.approx(value, rel=0.02) for place, value in numbers.items()]) > 0.9
+    assert all(theirs[place] == value for place, value in ours.items() if place not in numbers)
 
 
 def test_every_preset_and_network_that_a_rule_names_is_there() -> None:
