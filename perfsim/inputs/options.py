@@ -29,6 +29,7 @@ WORKLOAD_KEYS = (
     "sample_tokens",
     "packed",
     "epochs",
+    "tokens",
     "steps",
     "precision",
     "optimizer",

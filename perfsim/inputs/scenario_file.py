@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from perfsim.core.site import Price
 from perfsim.inputs.files import Spec
 from perfsim.inputs.positions import Loc
 
@@ -186,7 +187,7 @@ class SearchKeys(Spec):
 class SiteKeys(Spec):
     """[site]: prices, electricity, deadline, budget and sockets."""
 
-    price: Literal["rent", "own"] = "rent"
+    price: Price = "rent"
     usd_per_kwh: Annotated[float, Field(ge=0, le=100)] = 0.15
     pue: Annotated[float, Field(ge=1, le=10)] = 1.0
     co2_grams_per_kwh: Annotated[float, Field(ge=0, le=10_000)] = 475.0

@@ -100,7 +100,9 @@ def price_text(system: System, site: Site) -> str:
     """Where the system's price comes from, "" when none is known."""
     if not bool(has_price(system, site)):
         return ""
-    return system.price_basis if site.price == "rent" else "launch price of the card"
+    return {"rent": system.price_basis, "own": "launch price of the card", "electricity": "electricity alone"}[
+        site.price
+    ]
 
 
 def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:

@@ -155,7 +155,7 @@ def sweep(
         workload, software, calibration, tuple(systems), filled(space, workload, systems), site, has_headroom
     )
     found = (runner or Runner()).run(question, progress)
-    return ranked(question, _with_contenders_simulated(question, found, objective), objective)
+    return ranked(question, with_contenders_simulated(question, found, objective), objective)
 
 
 def ranked(question: Question, found: Found, objective: Objective) -> Sweep:
@@ -189,7 +189,7 @@ def _classes(question: Question, found: Found, objective: Objective) -> np.ndarr
     return np.stack([~priced if objective == "money" else np.zeros_like(misses), tight, misses])
 
 
-def _with_contenders_simulated(question: Question, found: Found, objective: Objective) -> Found:
+def with_contenders_simulated(question: Question, found: Found, objective: Objective) -> Found:
     """What was found, with the plans that contend for the first place at their simulated times."""
     order, _ = _ranking(question, found, objective)
     classes = _classes(question, found, objective)

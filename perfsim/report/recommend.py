@@ -1,0 +1,253 @@
+"""A recommendation in lines for people: the verdict, the best by each criterion, and what would change it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from perfsim import __version__
+from perfsim.formulas.fits import SURE_CHANCE
+from perfsim.report.columns import columns, price_text, records
+from perfsim.report.intervals import causes_text, range_text, reason_lines, record_of
+from perfsim.report.text import (
+    TASK_TEXTS,
+    cards_text,
+    hours_text,
+    plan_text,
+    workload_text,
+)
+from perfsim.report.text import (
+    reason_lines as problem_lines,
+)
+from perfsim.search.certificate import Certificate
+from perfsim.search.recommend import CRITERIA, Change, Choice, Criterion, Pool, Recommendation
+from perfsim.units import number_text, printable, usd_text
+
+HEADER = ("best by", "GPUs", "plan", "hours", "$", "kWh", "kg CO2", "keeps")
+LEGEND = "in brackets: 90 % of measured jobs lie within; keeps: the chance to fit and to keep deadline and budget"
+
+
+def recommendation_lines(found: Recommendation, is_explained: bool = False) -> Iterator[RenderableType]:
+    """The whole answer; is_explained: what every figure rests on."""
+    if found:
+        yield from _verdict(found)
+        yield Text("")
+        yield _table(found)
+        yield Text("")
+        yield Text("What would change it", style="bold")
+        yield from (Text(line, overflow="fold") for line in turning_lines(found))
+        if is_explained:
+            yield from _basis(found)
+        yield Text(LEGEND, style="dim")
+    else:
+        yield from _nothing(found)
+    for line in closing_lines(found):
+        yield Text(line, style="dim")
+
+
+def _verdict(found: Recommendation) -> Iterator[Text]:
+    best = found["cheapest"]
+    titles = [name for name in CRITERIA if found[name].cards == best.cards]
+    doubt = "" if found.is_sure else f", but keeps the limits with a chance of {_chance(best.chance)} only"
+    yield Text(f"Take {choice_text(best)}: {' and '.join(titles)}{doubt}", style="bold")
+    yield Text(workload_text(found.workload))
+    yield Text(limits_text(found))
+
+
+def limits_text(found: Recommendation) -> str:
+    """What was asked: the limits, and the cards to choose from."""
+    site, limits = found.site, []
+    if site.deadline_hours:
+        limits.append(f"within {hours_text(site.deadline_hours)}")
+    if site.budget_usd:
+        limits.append(f"for at most {usd_text(site.budget_usd)}")
+    sets = []
+    for pool in found.pools[: found.asked]:
+        systems, counts = pool.sweep.systems, pool.sweep.space.counts
+        cards = {system.gpu.key: system.gpu for system in systems}
+        named = [cards_text({"gpus": int(systems[0].max_gpus), "gpu_name": gpu.name}) for gpu in cards.values()]
+        rented = f"1 to {max(counts):,} of {len(cards)} card{'s' if len(cards) > 1 else ''} rented"
+        sets.append(rented if pool.tenure == "rented" else f"{named[0]} owned, which cost electricity alone")
+    return f"Asked: {' '.join(limits) or 'no limits'}; {', '.join(sets)}"
+
+
+def choice_text(choice: Choice) -> str:
+    """Cards, plan, hours and dollars with their intervals, in a line."""
+    row = row_of(choice)
+    hours = f"{hours_text(row['job_hours'])}{range_text(choice.ranges, 'job_hours')}"
+    dollars = f"{usd_text(row['job_usd'])}{range_text(choice.ranges, 'job_usd')}"
+    return f"{set_text(choice)}, {plan_text(row)}: {hours}, {dollars}"
+
+
+def set_text(choice: Choice) -> str:
+    """The cards, and whether they are one's own."""
+    return cards_text(row_of(choice)) + (" (owned)" if choice.tenure == "owned" else "")
+
+
+def row_of(choice: Choice) -> dict[str, Any]:
+    """Its figures as a table has them."""
+    return records(columns(choice.pool.sweep, [choice.row]))[0]
+
+
+def _table(found: Recommendation) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in HEADER:
+        is_text = name in HEADER[:3]
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=name != "plan", overflow="fold")
+    for titles, choice, other in rows(found):
+        table.add_row(", ".join(titles), *_cells(choice), style="bold" if "cheapest" in titles else "")
+        if other:
+            table.add_row("  then", *_cells(other), style="dim")
+    return table
+
+
+def rows(found: Recommendation) -> list[tuple[list[Criterion], Choice, Choice | None]]:
+    """(criteria, choice, runner-up), criteria that choose the same plan and runner-up together."""
+    together: dict[tuple[int, ...], tuple[list[Criterion], Choice, Choice | None]] = {}
+    for criterion, (choice, other) in found.choices.items():
+        key = tuple(part for one in (choice, other) if one for part in (id(one.pool), one.row))
+        together.setdefault(key, ([], choice, other))[0].append(criterion)
+    return list(together.values())
+
+
+def _cells(choice: Choice) -> Iterator[str]:
+    row, ranges = row_of(choice), choice.ranges
+    yield set_text(choice)
+    yield plan_text(row)
+    yield number_text(row["job_hours"]) + range_text(ranges, "job_hours", is_hours=True)
+    yield usd_text(row["job_usd"]).removeprefix("$") + range_text(ranges, "job_usd")
+    yield number_text(row["job_kwh"])
+    yield number_text(row["job_kg_co2"])
+    yield _chance(choice.chance)
+
+
+def turning_lines(found: Recommendation) -> Iterator[str]:
+    """What would make another choice the cheapest, or the one chosen another."""
+    best, other = found.choices["cheapest"]
+    if other:
+        yield from _price_lines(best, other, found.overtaken)
+    yield from (change_text(change, best) for change in found.changes)
+
+
+def _price_lines(best: Choice, other: Choice, overtaken: float) -> Iterator[str]:
+    ratio = other.figure("job_usd") / best.figure("job_usd")
+    what = {"owned": "electricity for", "rented": "rent of"}
+    yield (
+        f"price: {set_text(best)} stays the cheapest until {what[best.tenure]} it rises by {100 * (ratio - 1):.0f} %, or"
+        f" {what[other.tenure]} {set_text(other)} falls by {100 * (1 - 1 / ratio):.0f} %"
+    )
+    yield f"speed: the chance that {set_text(other)} is the cheaper in truth is {_chance(overtaken)}"
+
+
+def change_text(change: Change, best: Choice | None = None) -> str:
+    """A change and what it leads to; best: what is chosen without it."""
+    choice, value = change.choice, change.value
+    now = choice.pool.sweep.workload
+    leads = choice_text(choice)
+    if change.kind == "deadline":
+        return f"deadline: from {hours_text(_end(choice, 'job_hours'))} on, {leads}"
+    if change.kind == "budget":
+        return f"budget: from {usd_text(_end(choice, 'job_usd'))} on, {leads}"
+    if change.kind == "count":
+        side = "more" if best and int(value) > best.figure("gpus") else "fewer"
+        return f"{side} of them: {leads}{_miss(choice)}"
+    words = {
+        "gpus": f"{value} GPUs",
+        "precision": f"numbers in {value}, which must suit the training",
+        "method": f"{TASK_TEXTS[now.task]} of rank {now.lora_rank}, which trains less",
+    }
+    return f"{words[change.kind]}: {leads}"
+
+
+def _miss(choice: Choice) -> str:
+    return "" if choice.chance >= SURE_CHANCE else f"; keeps the limits with a chance of {_chance(choice.chance)}"
+
+
+def _end(choice: Choice, figure: str) -> float:
+    """The upper end, so that the limit is kept in 95 of 100."""
+    return choice.ranges[figure].high
+
+
+def _nothing(found: Recommendation) -> Iterator[Text]:
+    yield Text("Nothing keeps the limits", style="bold")
+    yield Text(workload_text(found.workload))
+    yield Text(limits_text(found))
+    yield Text("")
+    if found.changes:
+        yield Text("What would", style="bold")
+        yield from (Text(change_text(change), overflow="fold") for change in found.changes)
+    else:
+        yield Text("No longer deadline, larger budget, other number format or method, nor 8 times the GPUs would do.")
+        for line in problem_lines(_certificate(found.pools).problems, most=4):
+            yield Text(line, style="dim")
+
+
+def closing_lines(found: Recommendation) -> Iterator[str]:
+    """How many plans were looked at, and what prices and times rest on."""
+    sweep, told = found.pools[0].sweep, _certificate(found.pools)
+    yield f"{told.considered:,} plans on {printable(sweep.software.name)}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}"
+    if found:
+        best = found["cheapest"]
+        yield f"price of the first: {printable(price_text(best.parts[0], best.site))}; its time {printable(best.ranges.basis.text)}"
+
+
+def _basis(found: Recommendation) -> Iterator[Text]:
+    yield Text("")
+    yield Text("What the figures rest on", style="bold")
+    for choice in distinct(found):
+        system = choice.parts[0]
+        yield Text(f"{set_text(choice)}: price {printable(price_text(system, choice.site))}")
+        for line in (*reason_lines(choice.ranges), causes_text(choice.ranges.causes)):
+            yield Text(f"  {line}", overflow="fold")
+
+
+def distinct(found: Recommendation) -> Sequence[Choice]:
+    """Every set of cards that is told, once."""
+    told = {one.cards: one for _, choice, other in reversed(rows(found)) for one in (other, choice) if one}
+    return list(reversed(told.values()))
+
+
+def recommendation_record(found: Recommendation) -> dict[str, Any]:
+    """For JSON: every choice, runner-up and change with all figures, their ends and bases."""
+    return {
+        "perfsim": __version__,
+        "task": str(found.workload.task),
+        "model": found.workload.model.key,
+        "software": found.pools[0].sweep.software.key,
+        "deadline_hours": found.site.deadline_hours or None,
+        "budget_usd": found.site.budget_usd or None,
+        "is_sure": found.is_sure,
+        "choices": [
+            {"criterion": criterion, "place": place, **choice_record(choice)}
+            for criterion, pair in found.choices.items()
+            for place, choice in enumerate(pair, 1)
+            if choice
+        ],
+        "runner_up_is_cheaper_chance": found.overtaken if found else None,
+        "changes": [{"change": c.kind, "value": c.value or None, **choice_record(c.choice)} for c in found.changes],
+    }
+
+
+def choice_record(choice: Choice) -> dict[str, Any]:
+    """One choice for JSON."""
+    return {"tenure": choice.tenure, "chance": choice.chance, **row_of(choice), **record_of(choice.ranges)}
+
+
+def _certificate(pools: Sequence[Pool]) -> Certificate:
+    total = Certificate()
+    for pool in pools:
+        total = total.plus(pool.sweep.certificate)
+    return total
+
+
+def _chance(chance: float) -> str:
+    """A chance in per cent, never 0 or 100.
+
+    >>> _chance(0.999), _chance(0.42), _chance(0.001)
+    ('>99 %', '42 %', '<1 %')
+    """
+    if chance > 0.99:
+        return ">99 %"
+    return "<1 %" if chance < 0.01 else f"{100 * chance:.0f} %"

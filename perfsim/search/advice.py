@@ -1,0 +1,138 @@
+"""What would change a recommendation, and what would make one possible: each a change with the plan it leads to."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from perfsim.core.hardware import System
+from perfsim.core.site import Site
+from perfsim.core.workload import PRECISIONS, Task, Workload
+from perfsim.formulas.parameters import base_bytes, with_adapters
+from perfsim.search.branch import is_safe
+from perfsim.search.question import Question
+from perfsim.search.recommend import (
+    Change,
+    Choice,
+    Criterion,
+    Forecast,
+    Kind,
+    Pool,
+    Recommendation,
+    candidates,
+    in_order,
+    swept,
+)
+
+LORA_RANK = 16
+TRIED_PRECISIONS = ("amp-fp16", "amp-bf16", "bf16-mixed", "bf16", "fp8")
+MORE = (2, 4, 8)  # times as many GPUs as were looked at
+MACHINES = 12  # on which other precisions and methods are tried: those of the choices, else the first
+
+
+def turning(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
+    """What would change the cheapest choice: other limits, one step in the number of GPUs, number format, method."""
+    best, site = found["cheapest"], found.site
+    for change in _relaxed(found.pools, site, "cheapest", forecast):
+        if change.choice.cards != best.cards:
+            yield change
+    yield from _neighbours(best, forecast)
+    for change in _variants(found, forecast):
+        if in_order([change.choice, best], "cheapest")[0] is not best:
+            yield change
+
+
+def enabling(found: Recommendation, more: Callable[[int], Pool | None], forecast: Forecast) -> Iterator[Change]:
+    """Changes after which something keeps the limits where nothing does, each with its price.
+
+    more(times): a pool with times as many GPUs, if there can be one.
+    """
+    yield from _relaxed(found.pools, found.site, "fastest", forecast)
+    wider = (pool for pool in map(more, MORE) if pool)
+    changes = (
+        change
+        for pool in wider
+        for change in _best("gpus", str(max(pool.sweep.space.counts)), [pool], found.site, forecast)
+    )
+    yield from islice(changes, 1)
+    yield from _variants(found, forecast)
+
+
+def _relaxed(pools: Sequence[Pool], site: Site, criterion: Criterion, forecast: Forecast) -> Iterator[Change]:
+    """The best by a criterion whatever the deadline, and the cheapest whatever the budget."""
+    if site.deadline_hours:
+        yield from _best("deadline", "", pools, replace(site, deadline_hours=0.0), forecast, criterion)
+    if site.budget_usd:
+        yield from _best("budget", "", pools, replace(site, budget_usd=0.0), forecast)
+
+
+def _best(
+    kind: Kind, value: str, pools: Sequence[Pool], limits: Site, forecast: Forecast, criterion: Criterion = "cheapest"
+) -> Iterator[Change]:
+    some = in_order(candidates(pools, limits, forecast, (criterion,)), criterion)
+    yield from (Change(kind, value, choice) for choice in some[:1])
+
+
+def _neighbours(best: Choice, forecast: Forecast) -> Iterator[Change]:
+    """The same cards, the next fewer and the next more of them that run: the cheapest plan of each."""
+    sweep = best.pool.sweep
+    gpus = np.broadcast_to(sweep.plans.gpus, len(sweep))
+    is_alike = (sweep.system_index == sweep.system_index[best.row]) & is_safe(sweep.estimates)
+    own = int(gpus[best.row])
+    for side, nearest in ((gpus < own, np.max), (gpus > own, np.min)):
+        if np.any(side & is_alike):
+            count = int(nearest(gpus[side & is_alike]))
+            row = int(np.flatnonzero(is_alike & (gpus == count))[0])  # rows are in order of money
+            yield Change("count", str(count), Choice(best.pool, row, forecast([(best.pool, row)])[0]))
+
+
+def _variants(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
+    """Of other number formats and of other methods the one that is cheapest on the machines in question."""
+    workload = found.pools[0].sweep.workload
+    kinds: tuple[tuple[Kind, Iterator[tuple[str, Workload]]], ...] = (
+        ("precision", _precisions(workload)),
+        ("method", _methods(workload)),
+    )
+    for kind, workloads in kinds:
+        changes = [
+            change
+            for value, other in workloads
+            for change in _best(
+                kind, value, [_varied(pool, other, found) for pool in found.pools], found.site, forecast
+            )
+        ]
+        yield from sorted(changes, key=lambda change: change.choice.figure("job_usd"))[:1]
+
+
+def _varied(pool: Pool, workload: Workload, found: Recommendation) -> Pool:
+    """The pool's machines that matter, with another workload."""
+    sweep = pool.sweep
+    return swept(
+        pool.tenure,
+        Question(workload, sweep.software, sweep.calibration, _machines(pool, found), sweep.space, sweep.site),
+    )
+
+
+def _machines(pool: Pool, found: Recommendation) -> tuple[System, ...]:
+    named = {choice.parts[0].key for pair in found.choices.values() for choice in pair if choice}
+    chosen = tuple(system for system in pool.sweep.systems if system.key in named)
+    return chosen or pool.sweep.systems[:MACHINES]
+
+
+def _precisions(workload: Workload) -> Iterator[tuple[str, Workload]]:
+    for key in TRIED_PRECISIONS:
+        if key != workload.precision.key:
+            other = PRECISIONS[key]
+            yield key, replace(workload, precision=other, base_bytes=base_bytes(workload.task, other, workload.model))
+
+
+def _methods(workload: Workload) -> Iterator[tuple[str, Workload]]:
+    """Adapters instead of all weights; nothing stands in for training from scratch."""
+    if workload.model.nets or workload.task is Task.PRETRAIN:
+        return
+    rank = workload.lora_rank or LORA_RANK
+    if not workload.is_adapter:
+        yield "lora", with_adapters(workload, Task.LORA, rank)
+    if workload.task is not Task.QLORA:
+        yield "qlora", with_adapters(workload, Task.QLORA, rank)
