@@ -106,7 +106,7 @@ def ask_of(
     )  # fmt: skip
 
 
-def checked_site(values: Mapping[str, float]) -> dict[str, float]:
+def checked_site(values: Mapping[str, float]) -> dict[str, Any]:
     """Keys of a site within their bounds.
 
     Raises: InputError that lists every key that is not.

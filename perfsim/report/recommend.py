@@ -25,7 +25,8 @@ from perfsim.search.certificate import Certificate
 from perfsim.search.recommend import CRITERIA, Change, Choice, Criterion, Pool, Recommendation
 from perfsim.units import number_text, printable, usd_text
 
-HEADER = ("best by", "GPUs", "plan", "hours", "$", "kWh", "kg CO2", "keeps")
+HEADER = ("best by", "GPUs", "plan", "hours", "$", "kWh", "keeps")
+TEXT_WIDTHS = {"best by": 8, "GPUs": 18, "plan": 14}
 LEGEND = "in brackets: 90 % of measured jobs lie within; keeps: the chance to fit and to keep deadline and budget"
 
 
@@ -83,7 +84,7 @@ def choice_text(choice: Choice) -> str:
 
 def set_text(choice: Choice) -> str:
     """The cards, and whether they are one's own."""
-    return cards_text(row_of(choice)) + (" (owned)" if choice.tenure == "owned" else "")
+    return ("own " if choice.tenure == "owned" else "") + cards_text(row_of(choice))
 
 
 def row_of(choice: Choice) -> dict[str, Any]:
@@ -94,10 +95,17 @@ def row_of(choice: Choice) -> dict[str, Any]:
 def _table(found: Recommendation) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in HEADER:
-        is_text = name in HEADER[:3]
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=name != "plan", overflow="fold")
+        least = TEXT_WIDTHS.get(name)
+        table.add_column(
+            name,
+            justify="left" if least else "right",
+            no_wrap=not least,
+            min_width=least,
+            max_width=least,
+            overflow="fold",
+        )
     for titles, choice, other in rows(found):
-        table.add_row(", ".join(titles), *_cells(choice), style="bold" if "cheapest" in titles else "")
+        table.add_row(" ".join(titles), *_cells(choice), style="bold" if "cheapest" in titles else "")
         if other:
             table.add_row("  then", *_cells(other), style="dim")
     return table
@@ -119,7 +127,6 @@ def _cells(choice: Choice) -> Iterator[str]:
     yield number_text(row["job_hours"]) + range_text(ranges, "job_hours", is_hours=True)
     yield usd_text(row["job_usd"]).removeprefix("$") + range_text(ranges, "job_usd")
     yield number_text(row["job_kwh"])
-    yield number_text(row["job_kg_co2"])
     yield _chance(choice.chance)
 
 
@@ -133,10 +140,11 @@ def turning_lines(found: Recommendation) -> Iterator[str]:
 
 def _price_lines(best: Choice, other: Choice, overtaken: float) -> Iterator[str]:
     ratio = other.figure("job_usd") / best.figure("job_usd")
-    what = {"owned": "electricity for", "rented": "rent of"}
+    what = {"owned": "electricity", "rented": "rent"}
+    rise, fall = f"{100 * (ratio - 1):,.0f} %", f"{100 * (1 - 1 / ratio):.0f} %"
     yield (
-        f"price: {set_text(best)} stays the cheapest until {what[best.tenure]} it rises by {100 * (ratio - 1):.0f} %, or"
-        f" {what[other.tenure]} {set_text(other)} falls by {100 * (1 - 1 / ratio):.0f} %"
+        f"price: cheapest until its {what[best.tenure]} rises by {rise}, or the {what[other.tenure]} of"
+        f" {set_text(other)} falls by {fall}"
     )
     yield f"speed: the chance that {set_text(other)} is the cheaper in truth is {_chance(overtaken)}"
 
@@ -187,10 +195,12 @@ def _nothing(found: Recommendation) -> Iterator[Text]:
 def closing_lines(found: Recommendation) -> Iterator[str]:
     """How many plans were looked at, and what prices and times rest on."""
     sweep, told = found.pools[0].sweep, _certificate(found.pools)
-    yield f"{told.considered:,} plans on {printable(sweep.software.name)}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}"
+    power = f"electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}"
+    yield f"{told.considered:,} plans on {printable(sweep.software.name)}; {power}"
     if found:
         best = found["cheapest"]
-        yield f"price of the first: {printable(price_text(best.parts[0], best.site))}; its time {printable(best.ranges.basis.text)}"
+        price, basis = price_text(best.parts[0], best.site), best.ranges.basis.text
+        yield f"price of the first: {printable(price)}; its time {printable(basis)}; every basis: --explain"
 
 
 def _basis(found: Recommendation) -> Iterator[Text]:

@@ -26,9 +26,10 @@ from perfsim.search.recommend import (
 )
 
 LORA_RANK = 16
-TRIED_PRECISIONS = ("amp-fp16", "amp-bf16", "bf16-mixed", "bf16", "fp8")
+QUICKER = {"fp32": ("tf32", "amp-fp16", "bf16"), "tf32": ("amp-fp16", "bf16"), "bf16": ("fp8",)}  # formats to try
+OTHERWISE = ("bf16", "fp8")
 MORE = (2, 4, 8)  # times as many GPUs as were looked at
-MACHINES = 12  # on which other precisions and methods are tried: those of the choices, else the first
+MACHINES = 8  # on which other formats and methods are tried where nothing keeps the limits: the first
 
 
 def turning(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
@@ -70,8 +71,7 @@ def _relaxed(pools: Sequence[Pool], site: Site, criterion: Criterion, forecast: 
 def _best(
     kind: Kind, value: str, pools: Sequence[Pool], limits: Site, forecast: Forecast, criterion: Criterion = "cheapest"
 ) -> Iterator[Change]:
-    some = in_order(candidates(pools, limits, forecast, (criterion,)), criterion)
-    yield from (Change(kind, value, choice) for choice in some[:1])
+    yield from (Change(kind, value, one) for one in candidates(pools, limits, forecast, (criterion,), most=1))
 
 
 def _neighbours(best: Choice, forecast: Forecast) -> Iterator[Change]:
@@ -90,41 +90,36 @@ def _neighbours(best: Choice, forecast: Forecast) -> Iterator[Change]:
 def _variants(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
     """Of other number formats and of other methods the one that is cheapest on the machines in question."""
     workload = found.pools[0].sweep.workload
-    kinds: tuple[tuple[Kind, Iterator[tuple[str, Workload]]], ...] = (
-        ("precision", _precisions(workload)),
-        ("method", _methods(workload)),
-    )
+    kinds: tuple[tuple[Kind, Iterator[tuple[str, Workload]]], ...]
+    kinds = ("precision", _precisions(workload)), ("method", _methods(workload))
     for kind, workloads in kinds:
-        changes = [
-            change
-            for value, other in workloads
-            for change in _best(
-                kind, value, [_varied(pool, other, found) for pool in found.pools], found.site, forecast
-            )
-        ]
+        changes: list[Change] = []
+        for value, other in workloads:
+            changes += _best(kind, value, list(_varied(found, other)), found.site, forecast)
         yield from sorted(changes, key=lambda change: change.choice.figure("job_usd"))[:1]
 
 
-def _varied(pool: Pool, workload: Workload, found: Recommendation) -> Pool:
-    """The pool's machines that matter, with another workload."""
-    sweep = pool.sweep
-    return swept(
-        pool.tenure,
-        Question(workload, sweep.software, sweep.calibration, _machines(pool, found), sweep.space, sweep.site),
-    )
+def _varied(found: Recommendation, workload: Workload) -> Iterator[Pool]:
+    """The machines that matter, with another workload."""
+    for pool in found.pools:
+        sweep = pool.sweep
+        if systems := _machines(pool, found):
+            asked = Question(workload, sweep.software, sweep.calibration, systems, sweep.space, sweep.site)
+            yield swept(pool.tenure, asked)
 
 
 def _machines(pool: Pool, found: Recommendation) -> tuple[System, ...]:
-    named = {choice.parts[0].key for pair in found.choices.values() for choice in pair if choice}
-    chosen = tuple(system for system in pool.sweep.systems if system.key in named)
-    return chosen or pool.sweep.systems[:MACHINES]
+    """Those of the cheapest and of its runner-up, else the first few."""
+    if not found:
+        return pool.sweep.systems[:MACHINES]
+    named = {choice.parts[0].key for choice in found.choices["cheapest"] if choice and choice.pool is pool}
+    return tuple(system for system in pool.sweep.systems if system.key in named)
 
 
 def _precisions(workload: Workload) -> Iterator[tuple[str, Workload]]:
-    for key in TRIED_PRECISIONS:
-        if key != workload.precision.key:
-            other = PRECISIONS[key]
-            yield key, replace(workload, precision=other, base_bytes=base_bytes(workload.task, other, workload.model))
+    for key in QUICKER.get(workload.precision.key, OTHERWISE):
+        other = PRECISIONS[key]
+        yield key, replace(workload, precision=other, base_bytes=base_bytes(workload.task, other, workload.model))
 
 
 def _methods(workload: Workload) -> Iterator[tuple[str, Workload]]:

@@ -36,7 +36,10 @@ CRITERIA: Mapping[Criterion, tuple[str, str]] = {  # the figure that decides, an
     "greenest": ("job_kwh", "job_usd"),
     "fastest": ("job_hours", "job_usd"),
 }
-LOOKED_AT = 48  # sets of cards whose intervals are looked at in search of one that surely meets the limits
+FIRST, LOOKED_AT = (
+    12,
+    96,
+)  # sets of cards of each order whose intervals are looked at: at first, and for want of a sure one
 _REACH = NormalDist().inv_cdf(SURE_CHANCE)  # of a 90 % interval, in standard deviations
 
 
@@ -75,7 +78,7 @@ class Choice:
     def cards(self) -> tuple[Tenure, str, int]:
         """The set of cards that it takes."""
         system, plan, _ = self.parts
-        return self.tenure, system.key, int(plan.gpus)
+        return self.tenure, system.gpu.key, int(plan.gpus)
 
     def figure(self, name: str) -> float:
         """The number of GPUs, or a figure of the estimate by its name, in its unit."""
@@ -120,7 +123,7 @@ Forecast = Callable[[Sequence[tuple[Pool, int]]], Sequence[Intervals]]
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What is best by each criterion, with its runner-up on other cards; empty where nothing meets the limits.
+    """What is best by each criterion, with its runner-up, on other cards if there are; empty where nothing does.
 
     is_sure: the choices keep the limits with a chance of 95 %; otherwise none does, and they keep them as predicted.
     asked: of the pools, how many hold what was asked for; later ones look closer. changes: what would change the
@@ -181,21 +184,26 @@ def recommend(pools: Sequence[Pool], forecast: Forecast) -> Recommendation:
     none of them, plans that keep them as predicted. Of each set of cards one plan stands in an order.
     """
     limits = pools[0].sweep.site
-    some = candidates(pools, limits, forecast)
+    some = candidates(pools, limits, forecast, most=FIRST)
     is_sure = any(choice.chance >= SURE_CHANCE for choice in some)
+    if some and not is_sure:
+        some = candidates(pools, limits, forecast)
+        is_sure = any(choice.chance >= SURE_CHANCE for choice in some)
     keeping = [choice for choice in some if choice.chance >= SURE_CHANCE or not is_sure]
     choices: dict[Criterion, tuple[Choice, Choice | None]] = {}
     for criterion in CRITERIA if keeping else ():
         best, *others = in_order(keeping, criterion)
-        choices[criterion] = best, next((other for other in others if other.cards != best.cards), None)
+        rivals = [other for other in others if other.cards != best.cards]
+        choices[criterion] = best, next(iter([one for one in rivals if one.cards[:2] != best.cards[:2]] + rivals), None)
     return Recommendation(tuple(pools), choices, is_sure, len(pools))
 
 
 def candidates(
-    pools: Sequence[Pool], limits: Site, forecast: Forecast, criteria: Sequence[Criterion] = tuple(CRITERIA)
-) -> list[Choice]:
-    """The first plans by each criterion of those that surely fit and keep the limits as predicted."""
-    orders = (islice(_places(pools, criterion, limits), LOOKED_AT) for criterion in criteria)
+    pools: Sequence[Pool], limits: Site, forecast: Forecast, criteria: Sequence[Criterion] = tuple(CRITERIA),
+    most: int = LOOKED_AT,
+) -> list[Choice]:  # fmt: skip
+    """The first plans by each criterion of those that surely fit and keep the limits as predicted; `most` of each."""
+    orders = (islice(_places(pools, criterion, limits), most) for criterion in criteria)
     wanted = [(pools[pool], row) for pool, row in dict.fromkeys(place for order in orders for place in order)]
     return [Choice(pool, row, own) for (pool, row), own in zip(wanted, forecast(wanted), strict=True)]
 
@@ -221,7 +229,8 @@ def _places(pools: Sequence[Pool], criterion: Criterion, limits: Site) -> Iterat
     for place in sorted(range(len(places)), key=lambda i: figures[i]):
         which, row = places[place]
         sweep = pools[which].sweep
-        cards = which, int(sweep.system_index[row]), int(np.broadcast_to(sweep.plans.gpus, len(sweep))[row])
+        gpu = sweep.systems[int(sweep.system_index[row])].gpu.key
+        cards = pools[which].tenure, gpu, int(np.broadcast_to(sweep.plans.gpus, len(sweep))[row])
         if cards not in seen:
             seen.add(cards)
             yield which, row
