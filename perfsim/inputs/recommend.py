@@ -205,7 +205,8 @@ def _pool(tenure: Tenure, ask: Ask, systems: Sequence[System], counts: Sequence[
     counts = counts or space.counts or _counts_to_try(ask, systems)
     chunks = space.virtual_stages or (() if max(counts) > IN_A_BOX else (1,))
     space = filled(replace(space, counts=tuple(counts), virtual_stages=chunks), ask.workload, systems)
-    return swept(tenure, Question(ask.workload, ask.software, ask.calibration, tuple(systems), space, site))
+    question = Question(ask.workload, ask.software, ask.calibration, tuple(systems), space, site)
+    return swept(tenure, question, ("money", "time"))
 
 
 def _counts_to_try(ask: Ask, systems: Sequence[System]) -> tuple[int, ...]:
@@ -222,15 +223,17 @@ def _counts_to_try(ask: Ask, systems: Sequence[System]) -> tuple[int, ...]:
     if ask.site.deadline_hours and peak:
         seconds = float(found.model_flops * ask.workload.steps) / peak
         least = max(least, seconds / (ask.site.deadline_hours * HOUR))
-    most = IN_A_BOX if least <= IN_A_BOX / 2 else BEYOND_LEAST * 2 ** ceil(log2(least))
-    return powers_of_two(min(most, MOST_GPUS))
+    if least <= IN_A_BOX / 2:
+        return powers_of_two(IN_A_BOX)
+    most = min(BEYOND_LEAST * 2 ** ceil(log2(least)), MOST_GPUS)
+    return tuple(count for count in powers_of_two(most) if 2 * count > least)
 
 
 def _between(smallest: Choice, ask: Ask) -> list[Pool]:
     """Numbers of GPUs between the least power of two that does and half of it, in whole nodes beyond one."""
     system, plan, _ = smallest.parts
     gpus, node = int(plan.gpus), int(system.gpus_per_node)
-    step = max(1, gpus // 16) if gpus <= node else node * ceil(gpus / node / 16)
+    step = max(1, gpus // 8) if gpus <= node else node * ceil(gpus / node / 8)
     counts = tuple(range(gpus // 2 + step, gpus, step))
     return [_pool(smallest.tenure, ask, (system,), counts)] if counts else []
 

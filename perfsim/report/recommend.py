@@ -112,11 +112,10 @@ def _table(found: Recommendation) -> Table:
 
 
 def rows(found: Recommendation) -> list[tuple[list[Criterion], Choice, Choice | None]]:
-    """(criteria, choice, runner-up), criteria that choose the same plan and runner-up together."""
-    together: dict[tuple[int, ...], tuple[list[Criterion], Choice, Choice | None]] = {}
+    """(criteria, choice, runner-up by the first of them); criteria that choose the same plan stand together."""
+    together: dict[tuple[int, int], tuple[list[Criterion], Choice, Choice | None]] = {}
     for criterion, (choice, other) in found.choices.items():
-        key = tuple(part for one in (choice, other) if one for part in (id(one.pool), one.row))
-        together.setdefault(key, ([], choice, other))[0].append(criterion)
+        together.setdefault((id(choice.pool), choice.row), ([], choice, other))[0].append(criterion)
     return list(together.values())
 
 

@@ -6,7 +6,6 @@ from itertools import islice
 
 import numpy as np
 
-from perfsim.core.hardware import System
 from perfsim.core.site import Site
 from perfsim.core.workload import PRECISIONS, Task, Workload
 from perfsim.formulas.parameters import base_bytes, with_adapters
@@ -100,20 +99,16 @@ def _variants(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
 
 
 def _varied(found: Recommendation, workload: Workload) -> Iterator[Pool]:
-    """The machines that matter, with another workload."""
+    """The sets of cards that matter, with another workload: the cheapest and its runner-up, else the first few."""
     for pool in found.pools:
         sweep = pool.sweep
-        if systems := _machines(pool, found):
-            asked = Question(workload, sweep.software, sweep.calibration, systems, sweep.space, sweep.site)
+        pair = [choice.parts for choice in found.choices.get("cheapest", ()) if choice and choice.pool is pool]
+        keys, counts = {system.key for system, _, _ in pair}, sorted({int(plan.gpus) for _, plan, _ in pair})
+        systems = tuple(system for system in sweep.systems if system.key in keys) if found else sweep.systems[:MACHINES]
+        if systems:
+            space = replace(sweep.space, counts=tuple(counts)) if found else sweep.space
+            asked = Question(workload, sweep.software, sweep.calibration, systems, space, sweep.site)
             yield swept(pool.tenure, asked)
-
-
-def _machines(pool: Pool, found: Recommendation) -> tuple[System, ...]:
-    """Those of the cheapest and of its runner-up, else the first few."""
-    if not found:
-        return pool.sweep.systems[:MACHINES]
-    named = {choice.parts[0].key for choice in found.choices["cheapest"] if choice and choice.pool is pool}
-    return tuple(system for system in pool.sweep.systems if system.key in named)
 
 
 def _precisions(workload: Workload) -> Iterator[tuple[str, Workload]]:
