@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from perfsim.inputs.catalogue import Catalogue, catalogue
     from perfsim.inputs.scenario import Scenario
     from perfsim.search.intervals import Intervals
+    from perfsim.search.recommend import Recommendation
     from perfsim.search.space import Space
     from perfsim.search.sweep import Sweep
 
@@ -53,6 +54,7 @@ _HOMES = {
     "perfsim.inputs.catalogue": ("Catalogue", "catalogue"),
     "perfsim.inputs.scenario": ("Scenario",),
     "perfsim.search.intervals": ("Intervals",),
+    "perfsim.search.recommend": ("Recommendation",),
     "perfsim.search.space": ("Space",),
     "perfsim.search.sweep": ("Sweep",),
 }
@@ -60,10 +62,10 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
     "gpu", "model", "system", "with_power_limit", "software", "workload", "scenario", "catalogue",
-    "estimate", "intervals", "sweep", "sweep_intervals", "validate", "replay", "summary",
+    "estimate", "intervals", "sweep", "sweep_intervals", "recommend", "validate", "replay", "summary",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
-    "Estimate", "Intervals", "Sweep", "Replayed",
+    "Estimate", "Intervals", "Sweep", "Recommendation", "Replayed",
     "PerfsimError", "InputError", "UnknownNameError", "UnsupportedError",
 ]  # fmt: skip
 
@@ -227,6 +229,33 @@ def sweep(source: Scenario | str | Path, has_headroom: bool = False) -> Sweep:
     return search(
         s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, has_headroom=has_headroom
     )  # fmt: skip
+
+
+def recommend(
+    job: Workload | Scenario | str | Path,
+    own: Sequence[str] = (),
+    rent: Sequence[str] | None = (),
+    max_gpus: int | None = None,
+    software: str | None = None,
+    **limits: float,
+) -> Recommendation:
+    """The cheapest, smallest, greenest and fastest set of cards for a job, and what would change the answer.
+
+    job: a workload, or a scenario, its file or the name of a built-in one. own: such as "2x RTX 3090". rent: cards or
+    series to rent, () for all, None for none. limits: deadline_hours [h], budget_usd [USD] and the other numbers of a
+    scenario's [site]. `found["cheapest"].figure("job_hours")` is a figure, `.ranges` has its interval, `.chance` is
+    that of keeping the limits; nothing keeps them where `not found`, and `found.changes` are what would help.
+
+    Raises:
+        InputError: a wish cannot be used.
+        UnknownNameError: no card, system or software is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.recommend import ask_of, recommended
+
+    known = catalogue()
+    asked = scenario(job) if isinstance(job, str | Path) else job
+    return recommended(ask_of(asked, known, software, own, rent, max_gpus, **limits), known)
 
 
 def validate(tables: Sequence[str | Path] = ()) -> list[Replayed]:

@@ -3,12 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from perfsim.cli.workload import MODEL, workload_options
 
 if TYPE_CHECKING:
+    from perfsim.core.workload import Workload
     from perfsim.inputs.catalogue import Catalogue
-    from perfsim.inputs.recommend import Ask
+    from perfsim.inputs.scenario import Scenario
 
 
 @click.command()
@@ -34,13 +36,19 @@ def recommend(ctx: click.Context, /, explain: bool, json_file: str | None, **opt
     nothing keeps the deadline and the budget; the nearest changes that would are told with their price.
     """
     from perfsim.inputs.catalogue import catalogue
-    from perfsim.inputs.recommend import recommended
+    from perfsim.inputs.recommend import ask_of, hours_of, recommended
     from perfsim.report.export import json_text, write
     from perfsim.report.recommend import recommendation_lines, recommendation_record
     from perfsim.report.table import override_lines, show
 
     known = catalogue(tuple(ctx.obj or ()))
-    found = recommended(_ask(known, ctx, options), known)
+    asked = ask_of(
+        _job(known, ctx, options), known, options["software"], options["own"],
+        options["gpus"] if options["cloud"] else None, options["max_gpus"], budget_usd=options["budget"],
+        deadline_hours=options["deadline"] and hours_of(options["deadline"]),
+        usd_per_kwh=options["usd_per_kwh"], pue=options["pue"],
+    )  # fmt: skip
+    found = recommended(asked, known)
     if json_file:
         write(json_file, json_text(recommendation_record(found)))
     if json_file != "-":
@@ -49,21 +57,19 @@ def recommend(ctx: click.Context, /, explain: bool, json_file: str | None, **opt
         ctx.exit(1)
 
 
-def _ask(known: "Catalogue", ctx: click.Context, options: dict[str, Any]) -> "Ask":
-    """What the options ask for."""
+def _job(known: "Catalogue", ctx: click.Context, options: dict[str, Any]) -> "Workload | Scenario":
+    """The scenario that is named, or the job that the options say."""
     from perfsim.inputs.options import WORKLOAD_KEYS
-    from perfsim.inputs.recommend import ask_of, hours_of
+    from perfsim.inputs.scenario import scenario
+    from perfsim.inputs.workload import make_workload
+    from perfsim.paths import find_scenario
 
-    job = {key: options[key] for key in ("model", *WORKLOAD_KEYS)}
-    if options["scenario"]:
-        given = [name for name in job if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE]
-        if given:
-            raise click.UsageError(f"--{given[0].replace('_', '-')}: the scenario says it; change it there")
-    elif not options["model"]:
-        raise click.UsageError("Name a scenario, or the job with --model and its options.")
-    site = {"deadline_hours": options["deadline"] and hours_of(options["deadline"]), "budget_usd": options["budget"],
-            "usd_per_kwh": options["usd_per_kwh"], "pue": options["pue"]}  # fmt: skip
-    return ask_of(
-        known, options["scenario"], job, options["software"], {k: v for k, v in site.items() if v is not None},
-        options["own"], options["gpus"] if options["cloud"] else None, options["max_gpus"],
-    )  # fmt: skip
+    job = {key: options[key] for key in WORKLOAD_KEYS}
+    if not options["scenario"]:
+        if not options["model"]:
+            raise click.UsageError("Name a scenario, or the job with --model and its options.")
+        return make_workload(known.model(options["model"]), **job)
+    given = [name for name in ("model", *job) if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')}: the scenario says it; change it there.")
+    return scenario(find_scenario(options["scenario"]), known)

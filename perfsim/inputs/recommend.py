@@ -23,10 +23,8 @@ from perfsim.inputs.choice import ALL, cards_named, systems_for
 from perfsim.inputs.intervals import of_sweep
 from perfsim.inputs.knobs import knobs_of
 from perfsim.inputs.options import split_count
-from perfsim.inputs.scenario import scenario as read_scenario
-from perfsim.inputs.scenario_file import SiteKeys
-from perfsim.inputs.workload import make_workload
-from perfsim.paths import find_scenario
+from perfsim.inputs.scenario import Scenario
+from perfsim.inputs.scenario_file import DEFAULT_SOFTWARE, SiteKeys
 from perfsim.search.advice import enabling, turning
 from perfsim.search.intervals import Intervals
 from perfsim.search.question import Question
@@ -70,43 +68,36 @@ class Ask:
 
 
 def ask_of(
-    known: Catalogue,
-    scenario: str | None,
-    job: Mapping[str, Any],
-    software: str | None,
-    site: Mapping[str, float],
-    own: Sequence[str],
-    rent: Sequence[str] | None,
-    max_gpus: int | None,
-) -> Ask:
-    """What a scenario, or the keys of a job, and options ask for.
+    job: Workload | Scenario, known: Catalogue, software: str | None = None, own: Sequence[str] = (),
+    rent: Sequence[str] | None = (), max_gpus: int | None = None, **site: float | None,
+) -> Ask:  # fmt: skip
+    """What a job, alone or in a scenario, and a person's wishes ask for.
 
-    site: what differs from the scenario's. own: sets of cards, or systems. rent: cards or series, all (of the
-    scenario) where none is named; None for none at all.
+    own: sets of cards, or systems. rent: cards or series; () for all of the scenario, or all; None for none. site: what
+    differs from the scenario's, None for what does not.
 
     Raises: InputError, UnknownNameError.
     """
-    keys = checked_site(site)
+    keys = _checked_site({name: value for name, value in site.items() if value is not None})
     owned = tuple(owned_system(name, known) for name in own)
-    if scenario is None:
-        workload = make_workload(known.model(job["model"]), **{k: v for k, v in job.items() if k != "model"})
+    if isinstance(job, Workload):
         rented = () if rent is None else rentable(rent or (ALL,), powers_of_two(max_gpus or MOST_GPUS), known)
         space = Space(counts=powers_of_two(max_gpus) if max_gpus else ())
-        stack = known.software(software or "pytorch-2-eager")
-        return Ask(workload, stack, known.calibration(), replace(Site(), **keys), owned, rented, space)
-    said = read_scenario(find_scenario(scenario), known)
-    counts = tuple(n for n in said.space.counts if not max_gpus or n <= max_gpus)
+        stack = known.software(software or DEFAULT_SOFTWARE)
+        return Ask(job, stack, known.calibration(), replace(Site(), **keys), owned, rented, space)
+    counts = tuple(n for n in job.space.counts if not max_gpus or n <= max_gpus)
     if not counts:
-        raise InputError(f"--max-gpus: {max_gpus} is below all counts of the scenario; name a larger one")
-    priced = tuple(system for system in said.systems if system.has_price)
+        least = min(job.space.counts)
+        raise InputError(f"--max-gpus: {max_gpus} is below all counts of the scenario; write {least} or more")
+    priced = tuple(system for system in job.systems if system.has_price)
     rented = () if rent is None else rentable(rent, counts, known) if rent else priced
     return Ask(
-        said.workload, known.software(software) if software else said.software, said.calibration,
-        replace(said.site, price="rent", **keys), owned, rented, replace(said.space, counts=counts),
+        job.workload, known.software(software) if software else job.software, job.calibration,
+        replace(job.site, price="rent", **keys), owned, rented, replace(job.space, counts=counts),
     )  # fmt: skip
 
 
-def checked_site(values: Mapping[str, float]) -> dict[str, Any]:
+def _checked_site(values: Mapping[str, float]) -> dict[str, Any]:
     """Keys of a site within their bounds.
 
     Raises: InputError that lists every key that is not.
@@ -190,7 +181,8 @@ def recommended(ask: Ask, known: Catalogue) -> Recommendation:
     if found and not ask.space.counts:
         found = replace(recommend([*pools, *_between(found["smallest"], ask)], forecast), asked=len(pools))
     if not found:
-        return replace(found, changes=tuple(enabling(found, partial(_more, ask, known), forecast)))
+        rented = None if ask.rented else partial(_rented, ask, known)
+        return replace(found, changes=tuple(enabling(found, rented, partial(_more, ask, known), forecast)))
     best, other = found.choices["cheapest"]
     overtaken = _overtaken(best, other, known) if other else 0.0
     return replace(found, changes=tuple(turning(found, forecast)), overtaken=overtaken)
@@ -236,6 +228,11 @@ def _between(smallest: Choice, ask: Ask) -> list[Pool]:
     step = max(1, gpus // 8) if gpus <= node else node * ceil(gpus / node / 8)
     counts = tuple(range(gpus // 2 + step, gpus, step))
     return [_pool(smallest.tenure, ask, (system,), counts)] if counts else []
+
+
+def _rented(ask: Ask, known: Catalogue) -> Pool:
+    """All cards that could be rented."""
+    return _pool("rented", ask, rentable((ALL,), powers_of_two(MOST_GPUS), known))
 
 
 def _more(ask: Ask, known: Catalogue, times: int) -> Pool | None:

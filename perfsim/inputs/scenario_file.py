@@ -24,6 +24,7 @@ ScheduleName = Literal["gpipe", "1f1b", "zb-h1", "zb-v", "dualpipe"]
 PlacementName = Literal["data-inner", "pipeline-inner"]
 ContextExchangeName = Literal["ring", "all-to-all", "all-gather"]
 Objective = Literal["time", "money", "energy"]
+DEFAULT_SOFTWARE = "pytorch-2-eager"
 
 ALIASES = {  # what other tools call a key: perfsim's key
     "per_device_train_batch_size": "micro_batch_size",
@@ -201,7 +202,7 @@ class ScenarioFile(Spec):
     """A scenario: one question to perfsim."""
 
     title: Annotated[str, Field(max_length=200)] = ""
-    software: Annotated[str, Field(min_length=1, max_length=64)] = "pytorch-2-eager"
+    software: Annotated[str, Field(min_length=1, max_length=64)] = DEFAULT_SOFTWARE
     workload: WorkloadKeys
     search: SearchKeys
     site: SiteKeys = SiteKeys()

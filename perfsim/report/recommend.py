@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from perfsim import __version__
-from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, price_text, records
 from perfsim.report.intervals import causes_text, range_text, reason_lines, record_of
 from perfsim.report.text import (
@@ -69,7 +68,8 @@ def limits_text(found: Recommendation) -> str:
         systems, counts = pool.sweep.systems, pool.sweep.space.counts
         cards = {system.gpu.key: system.gpu for system in systems}
         named = [cards_text({"gpus": int(systems[0].max_gpus), "gpu_name": gpu.name}) for gpu in cards.values()]
-        rented = f"1 to {max(counts):,} of {len(cards)} card{'s' if len(cards) > 1 else ''} rented"
+        kinds = "one kind" if len(cards) == 1 else f"{len(cards)} kinds"
+        rented = f"{min(counts):,} to {max(counts):,} cards of {kinds} to rent"
         sets.append(rented if pool.tenure == "rented" else f"{named[0]} owned, which cost electricity alone")
     return f"Asked: {' '.join(limits) or 'no limits'}; {', '.join(sets)}"
 
@@ -150,31 +150,28 @@ def _price_lines(best: Choice, other: Choice, overtaken: float) -> Iterator[str]
 
 def change_text(change: Change, best: Choice | None = None) -> str:
     """A change and what it leads to; best: what is chosen without it."""
-    choice, value = change.choice, change.value
-    now = choice.pool.sweep.workload
-    leads = choice_text(choice)
-    if change.kind == "deadline":
-        return f"deadline: from {hours_text(_end(choice, 'job_hours'))} on, {leads}"
-    if change.kind == "budget":
-        return f"budget: from {usd_text(_end(choice, 'job_usd'))} on, {leads}"
-    if change.kind == "count":
-        side = "more" if best and int(value) > best.figure("gpus") else "fewer"
-        return f"{side} of them: {leads}{_miss(choice)}"
+    choice = change.choice
+    workload = choice.pool.sweep.workload
+    is_more = best is not None and choice.figure("gpus") > best.figure("gpus")
     words = {
-        "gpus": f"{value} GPUs",
-        "precision": f"numbers in {value}, which must suit the training",
-        "method": f"{TASK_TEXTS[now.task]} of rank {now.lora_rank}, which trains less",
+        "limits": "",
+        "count": f"{'more' if is_more else 'fewer'} of them",
+        "rent": "renting",
+        "gpus": "more GPUs",
+        "precision": f"numbers in {change.value}, which must suit the training",
+        "method": f"{TASK_TEXTS[workload.task]} of rank {workload.lora_rank}, which trains less",
     }
-    return f"{words[change.kind]}: {leads}"
+    changed = " and ".join(filter(None, (words[change.kind], *_needs(choice))))
+    return f"{changed}: {choice_text(choice)}"
 
 
-def _miss(choice: Choice) -> str:
-    return "" if choice.chance >= SURE_CHANCE else f"; keeps the limits with a chance of {_chance(choice.chance)}"
-
-
-def _end(choice: Choice, figure: str) -> float:
-    """The upper end, so that the limit is kept in 95 of 100."""
-    return choice.ranges[figure].high
+def _needs(choice: Choice) -> Iterator[str]:
+    """The limits that would be kept in 95 of 100: the upper ends, where they are beyond what was asked."""
+    hours, dollars = choice.ranges["job_hours"].high, choice.ranges["job_usd"].high
+    if choice.site.deadline_hours and hours > choice.site.deadline_hours:
+        yield f"a deadline from {hours_text(hours)} on"
+    if choice.site.budget_usd and dollars > choice.site.budget_usd:
+        yield f"a budget from {usd_text(dollars)} on"
 
 
 def _nothing(found: Recommendation) -> Iterator[Text]:
@@ -186,7 +183,7 @@ def _nothing(found: Recommendation) -> Iterator[Text]:
         yield Text("What would", style="bold")
         yield from (Text(change_text(change), overflow="fold") for change in found.changes)
     else:
-        yield Text("No longer deadline, larger budget, other number format or method, nor 8 times the GPUs would do.")
+        yield Text("No single change would do: no other limits, number format or method, nor 8 times the GPUs.")
         for line in problem_lines(_certificate(found.pools).problems, most=4):
             yield Text(line, style="dim")
 

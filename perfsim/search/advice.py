@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -34,43 +33,45 @@ MACHINES = 8  # on which other formats and methods are tried where nothing keeps
 def turning(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
     """What would change the cheapest choice: other limits, one step in the number of GPUs, number format, method."""
     best, site = found["cheapest"], found.site
-    for change in _relaxed(found.pools, site, "cheapest", forecast):
-        if change.choice.cards != best.cards:
-            yield change
+    for limits in (replace(site, deadline_hours=0.0), replace(site, budget_usd=0.0)):
+        for choice in _best(found.pools, limits, forecast):
+            if choice.cards != best.cards:
+                yield Change("limits", "", choice)
     yield from _neighbours(best, forecast)
-    for change in _variants(found, forecast):
+    for change in _variants(found, site, forecast):
         if in_order([change.choice, best], "cheapest")[0] is not best:
             yield change
 
 
-def enabling(found: Recommendation, more: Callable[[int], Pool | None], forecast: Forecast) -> Iterator[Change]:
-    """Changes after which something keeps the limits where nothing does, each with its price.
-
-    more(times): a pool with times as many GPUs, if there can be one.
-    """
-    yield from _relaxed(found.pools, found.site, "fastest", forecast)
-    wider = (pool for pool in map(more, MORE) if pool)
-    changes = (
-        change
-        for pool in wider
-        for change in _best("gpus", str(max(pool.sweep.space.counts)), [pool], found.site, forecast)
-    )
-    yield from islice(changes, 1)
-    yield from _variants(found, forecast)
-
-
-def _relaxed(pools: Sequence[Pool], site: Site, criterion: Criterion, forecast: Forecast) -> Iterator[Change]:
-    """The best by a criterion whatever the deadline, and the cheapest whatever the budget."""
-    if site.deadline_hours:
-        yield from _best("deadline", "", pools, replace(site, deadline_hours=0.0), forecast, criterion)
-    if site.budget_usd:
-        yield from _best("budget", "", pools, replace(site, budget_usd=0.0), forecast)
-
-
-def _best(
-    kind: Kind, value: str, pools: Sequence[Pool], limits: Site, forecast: Forecast, criterion: Criterion = "cheapest"
+def enabling(
+    found: Recommendation, rented: Callable[[], Pool] | None, wider: Callable[[int], Pool | None], forecast: Forecast
 ) -> Iterator[Change]:
-    yield from (Change(kind, value, one) for one in candidates(pools, limits, forecast, (criterion,), most=1))
+    """Changes after which something runs and keeps the limits where nothing does, each with its price.
+
+    rented: what could be rented, where nothing was to be; wider(times): a pool of so many times the GPUs. Of a change
+    that is not enough alone the cheapest plan is told: its hours and dollars are what the limits would have to be.
+    """
+    site, unlimited = found.site, replace(found.site, deadline_hours=0.0, budget_usd=0.0)
+    later = _best(found.pools, replace(site, deadline_hours=0.0), forecast, "fastest")
+    dearer = _best(found.pools, replace(site, budget_usd=0.0), forecast)
+    alone = later + [choice for choice in dearer if not later or choice.cards != later[0].cards]
+    for choice in alone or _best(found.pools, unlimited, forecast):
+        yield Change("limits", "", choice)
+    if rented:
+        pools = [rented()]
+        yield from (Change("rent", "", c) for c in _best(pools, site, forecast) or _best(pools, unlimited, forecast))
+    more = [[pool] for pool in map(wider, MORE) if pool]
+    for limits in (site, unlimited):
+        enough = [choice for pools in more for choice in _best(pools, limits, forecast)]
+        if enough:
+            yield Change("gpus", "", enough[0])
+            break
+    yield from list(_variants(found, site, forecast)) or _variants(found, unlimited, forecast)
+
+
+def _best(pools: Sequence[Pool], limits: Site, forecast: Forecast, criterion: Criterion = "cheapest") -> list[Choice]:
+    """The best within limits by prediction, if there is one."""
+    return candidates(pools, limits, forecast, (criterion,), most=1)
 
 
 def _neighbours(best: Choice, forecast: Forecast) -> Iterator[Change]:
@@ -86,15 +87,15 @@ def _neighbours(best: Choice, forecast: Forecast) -> Iterator[Change]:
             yield Change("count", str(count), Choice(best.pool, row, forecast([(best.pool, row)])[0]))
 
 
-def _variants(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
-    """Of other number formats and of other methods the one that is cheapest on the machines in question."""
+def _variants(found: Recommendation, limits: Site, forecast: Forecast) -> Iterator[Change]:
+    """Of other number formats and of other methods the one that is cheapest on the cards in question."""
     workload = found.pools[0].sweep.workload
     kinds: tuple[tuple[Kind, Iterator[tuple[str, Workload]]], ...]
     kinds = ("precision", _precisions(workload)), ("method", _methods(workload))
     for kind, workloads in kinds:
         changes: list[Change] = []
         for value, other in workloads:
-            changes += _best(kind, value, list(_varied(found, other)), found.site, forecast)
+            changes += [Change(kind, value, one) for one in _best(list(_varied(found, other)), limits, forecast)]
         yield from sorted(changes, key=lambda change: change.choice.figure("job_usd"))[:1]
 
 

@@ -102,15 +102,15 @@ class Choice:
         return self.fit_chance * min((chance_below(end, self.ranges[name]) for end, name in ends if end), default=1.0)
 
 
-Kind = Literal["deadline", "budget", "count", "gpus", "precision", "method"]
+Kind = Literal["limits", "count", "rent", "gpus", "precision", "method"]
 
 
 @dataclass(frozen=True)
 class Change:
     """A change to what was asked, and the best plan that it leads to.
 
-    kind: of "deadline" and "budget" the plan's own hours and dollars tell what they would have to be; value: of
-    "precision" its key, of "method" the task, of "gpus" how many may be taken, of "count" how many are.
+    kind: other "limits", as the plan's own hours and dollars tell; another "count" of the same cards; cards to "rent";
+    more "gpus" of all kinds; another "precision" or "method", whose key is the value.
     """
 
     kind: Kind
@@ -170,7 +170,7 @@ class Recommendation:
 
 
 def swept(tenure: Tenure, question: Question, simulated: Sequence[Objective] = ()) -> Pool:
-    """The pool of a question; plans that contend for the first place by one of `simulated` are at their simulated times.
+    """The pool of a question; plans that contend for the first place by one of `simulated` are simulated.
 
     Others stand at their closed forms, a few per cent off at most.
     """
