@@ -68,7 +68,7 @@ def lines_of(
         if answer.rows:
             yield from table_lines(answer.sweep, answer.rows, most, answer.figures, answer.forecast)
         else:
-            yield from _nothing_lines(answer.sweep)
+            yield from nothing_lines(answer.sweep)
 
 
 def json_of(answers: Sequence[Answer]) -> str:
@@ -131,7 +131,8 @@ def markdown_of(answers: Sequence[Answer]) -> str:
     return markdown_text(("task", *header(answers[0].figures, answers[0].forecast is not None)), rows)
 
 
-def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
+def nothing_lines(sweep: "Sweep") -> Iterator[Text]:
+    """Why a sweep has no rows, and what would give it some."""
     if len(sweep.system_index):  # so a front is asked for, over money
         yield Text("No price is known of anything that runs: leave money out of --pareto, or add prices", style="bold")
         return

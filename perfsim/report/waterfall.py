@@ -11,6 +11,7 @@ from rich.text import Text
 
 from perfsim.core.results import MEMORY_PARTS, StepTime
 from perfsim.report.text import cards_text, plan_text
+from perfsim.report.words import part_name
 from perfsim.units import GIB, MILLI, count_text, number_text, printable
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _of_parts(
     title: str, unit: str, names: Sequence[str], a: Mapping[str, Any], b: Mapping[str, Any], scale: float, size: float
 ) -> Waterfall:
     pairs = [(name, a[name] / size, b[name] * scale / size) for name in names]
-    parts = tuple((_part_name(name), of_a, of_b, of_b - of_a) for name, of_a, of_b in pairs if of_a + of_b > 0.0)
+    parts = tuple((part_name(name), of_a, of_b, of_b - of_a) for name, of_a, of_b in pairs if of_a + of_b > 0.0)
     return Waterfall(title, unit, parts, (sum(p[1] for p in parts), sum(p[2] for p in parts)))
 
 
@@ -144,7 +145,3 @@ def _table(fall: Waterfall) -> Table:
 
 def _signed(value: float) -> str:
     return f"{'+' if value > 0 else ''}{number_text(value)}"
-
-
-def _part_name(name: str) -> str:
-    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
