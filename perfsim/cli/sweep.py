@@ -1,9 +1,15 @@
 """`perfsim sweep`: the best GPUs and plans for a scenario."""
 
+import shlex
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from perfsim.search.sweep import Sweep
+    from perfsim.simulation import Simulation
 
 PARETO = (
     "The plans that none beats in all of these figures, two or more of step-time, time, money, energy, gpus,"
@@ -20,6 +26,7 @@ PARETO = (
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
 @click.option("--md", "md_file", metavar="FILE", help="Write a Markdown table to FILE, or to the terminal with -.")
+@click.option("--html", metavar="FILE", help="Write a page to FILE: verdict, table, trade-offs and each plan's parts.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Search in N processes.")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Search on the workers of a Dask scheduler, such as tcp://host:8786."
@@ -41,6 +48,7 @@ def sweep(
     json_file: str | None,
     csv_file: str | None,
     md_file: str | None,
+    html: str | None,
     workers: int | None,
     scheduler: str | None,
     out: Path | None,
@@ -58,6 +66,7 @@ def sweep(
     from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
     from perfsim.report.export import write
     from perfsim.report.front_plot import front_picture
+    from perfsim.report.page import Question, check_page, page_html
     from perfsim.report.picture import write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
@@ -65,9 +74,11 @@ def sweep(
     from perfsim.search.sweep import sweep as search
 
     figures = _figures(pareto, show_all, plot)
-    targets = (json_file, csv_file, md_file)
+    targets = (json_file, csv_file, md_file, html)
     if targets.count("-") > 1:
-        raise click.UsageError("Only one of --json, --csv and --md can go to the terminal.")
+        raise click.UsageError("Only one of --json, --csv, --md and --html can go to the terminal.")
+    if html:
+        check_page()
     if workers and scheduler:
         raise click.UsageError("--workers are processes on this machine, --scheduler has its own; give one of them.")
     folders: list[Path] = ctx.obj or []
@@ -83,7 +94,9 @@ def sweep(
                 has_headroom="headroom" in figures, runner=runner,
             )  # fmt: skip
         answers.append(Answer.of(s.name, swept, show_all, top, figures, partial(of_sweep, swept, known=known)))
-    for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
+    question = Question(_command(ctx, scenario), tuple(known.overrides()))
+    page_of = partial(page_html, question=question, simulate=_simulate)
+    for target, text_of in zip(targets, (json_of, csv_of, markdown_of, page_of), strict=True):
         if target:
             write(target, text_of(answers))
     if plot:
@@ -100,6 +113,23 @@ def _tell(folder: Path | None, there: int, total: int) -> None:
 
     if there:
         click.echo(f"{printable(str(folder))}: {there:,} of {total:,} pieces were searched before", err=True)
+
+
+def _command(ctx: click.Context, scenario: str) -> str:
+    """The command that asks the same question and writes the same page."""
+    names = {"show_all": "--all", "top": "--top", "pareto": "--pareto", "html": "--html"}
+    given = [word for name, option in names.items() if (value := ctx.params[name])
+             for word in ([option] if value is True else [option, str(value)])]  # fmt: skip
+    folders = [word for folder in ctx.obj or [] for word in ("--specs", str(folder))]
+    return shlex.join(["perfsim", *folders, "sweep", scenario, *given])
+
+
+def _simulate(swept: "Sweep", row: int) -> "Simulation":
+    """The step of a row, piece by piece."""
+    from perfsim.simulation import simulation
+
+    system, plan, _ = swept.row(row)
+    return simulation(swept.workload, system, plan, swept.software, swept.calibration)
 
 
 def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str, ...]:

@@ -117,6 +117,7 @@ def plan_columns(answer: Answer, rows: Sequence[int], ranges: Sequence[Intervals
         "host": [texts(number_text(float(system.host_watts_per_gpu))) for system in systems],
         "rate": [texts(rate_text(sweep, system)) for system in systems],
         "price": [texts(printable(row["price_basis"]) or "none known") for row in table],
+        "pipelined": [int(row["pipeline_parallel"] > 1) for row in table],
         "meets": [int(row["meets_site"] and row["fit_probability"] >= SURE_CHANCE) for row in table],
         "axes": _axes(sweep, rows),
         "ranges": [_ends(one, row) for one, row in zip(ranges, table, strict=True)] if ranges else [],
