@@ -22,7 +22,7 @@ from perfsim.report.page_plans import AXES, MOST_TOLD, axis_records, front_of, p
 from perfsim.report.page_schedule import KINDS, schedule_record
 from perfsim.report.page_verdict import verdict_record
 from perfsim.report.table import basis_lines
-from perfsim.report.text import TASK_TEXTS, reason_lines, search_line, workload_text
+from perfsim.report.text import TASK_TEXTS, counted_problems, search_line, workload_text
 from perfsim.search.intervals import Intervals
 from perfsim.simulation import Simulation
 from perfsim.units import number_text, printable, usd_text
@@ -124,7 +124,7 @@ def _answer_record(answer: Answer, simulate: Simulate) -> dict[str, Any]:
         "task": TASK_TEXTS[sweep.workload.task],
         "workload": workload_text(sweep.workload),
         "search": search_line(sweep.certificate, sweep.objective),
-        "reasons": [printable(line) for line in reason_lines(sweep.certificate.problems, most=12)],
+        "reasons": [(f"{count:,}", problem.text) for problem, count in counted_problems(sweep.certificate.problems)],
         "data": {},
         "nothing": [],
     }
@@ -183,7 +183,8 @@ def _told_title(answer: Answer) -> str:
 def _counts_text(answer: Answer, count: int) -> str:
     """How many plans the page holds of how many."""
     kept, told = len(answer.sweep), len(answer.rows)
-    text = f"{count:,} of {kept:,} plans that were kept are on this page" if count < kept else f"All {kept:,} plans"
+    which = f"{count:,} of {kept:,}" if count < kept else f"All {kept:,}"
+    text = f"{which} plans that were kept are on this page"
     cut = f"; the first {MOST_TOLD:,} of {told:,} rows of the answer" if told > MOST_TOLD else ""
     return f"{text}{cut}" + ("; --csv with --all writes every one" if count < kept else "")
 

@@ -7,7 +7,7 @@ page's script writes none.
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import floor, log10
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from perfsim.report.answer import Answer
 from perfsim.report.columns import columns, records
 from perfsim.report.front import TOLD
 from perfsim.report.intervals import reach_text
-from perfsim.report.table import cells, header, winning_rows
+from perfsim.report.table import cells, header, notes_of, winning_rows
 from perfsim.report.text import cards_text, plan_text
 from perfsim.report.words import BOUNDS, as_run, part_name, part_words
 from perfsim.search.front import contenders, figure
@@ -36,6 +36,7 @@ RANGES = (  # figure, size of its unit
     ("step_seconds", MILLI), ("job_hours", 1.0), ("job_usd", 1.0), ("job_kwh", 1.0), ("watts_per_gpu", 1.0),
     ("memory_bytes", GIB),
 )  # fmt: skip
+LEAST_TICKS = 3  # of an axis
 LEAST_PART = 5e-5  # of a total, below which a part is not shown
 Row = dict[str, Any]
 
@@ -63,9 +64,10 @@ def rows_of_page(answer: Answer) -> list[int]:
     """
     sweep = answer.sweep
     counts = np.broadcast_to(sweep.plans.gpus, (len(sweep),)).tolist()
-    best: dict[tuple[int, int], int] = {}
-    for row, key in enumerate(zip(sweep.system_index.tolist(), counts, strict=True)):
-        best.setdefault(key, row)
+    cards = [(system.gpu.key, float(system.gpu.power_limit_watts)) for system in sweep.systems]
+    best: dict[tuple[tuple[str, float], int], int] = {}
+    for row, (system, count) in enumerate(zip(sweep.system_index.tolist(), counts, strict=True)):
+        best.setdefault((cards[system], count), row)
     fronts = (row for pair in combinations(AXES, 2) for row in front_of(sweep, pair))
     wanted = (*answer.rows[:MOST_TOLD], *winning_rows(sweep).values(), *fronts, *best.values(), *range(len(sweep)))
     kept: dict[int, None] = {}
@@ -98,7 +100,7 @@ def plan_columns(answer: Answer, rows: Sequence[int], ranges: Sequence[Intervals
         "plan": [texts(plan_text(row)) for row in table],
         "system": [texts(printable(system.name)) for system in systems],
         "facts": [texts(facts_text(row)) for row in table],
-        "note": [texts(text) for text in cell("note")],
+        "note": [texts(text) for text in notes_of(sweep, table)],
         "memory": cell("GiB"),
         "capacity": [texts(number_text(row["memory_capacity_bytes"] / GIB)) for row in table],
         "filled": [round(100 * row["memory_bytes"] / row["memory_capacity_bytes"]) for row in table],
@@ -184,19 +186,20 @@ def axis_records(axes: Sequence[Sequence[float | None]]) -> list[dict[str, Any]]
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from below `low` to above `high`.
+    """Round numbers from `low` to `high`: 1, 2 and 5 times powers of ten, of a narrow range steps of such a number.
 
-    >>> ticks(0.3, 4.0)
-    [0.2, 0.5, 1.0, 2.0, 5.0]
+    >>> ticks(0.3, 9.0), ticks(18.3e6, 20.1e6)
+    ([0.5, 1.0, 2.0, 5.0], [18500000.0, 19000000.0, 19500000.0, 20000000.0])
     """
-    found = [
-        float(f"{digit}e{power}")
-        for power in range(floor(log10(low)) - 1, floor(log10(high)) + 2)
-        for digit in (1, 2, 5)
-    ]
-    first = max(mark for mark in found if mark <= low)
-    last = min(mark for mark in found if mark >= high)
-    return [mark for mark in found if first <= mark <= last]
+    powers = range(floor(log10(low)), floor(log10(high)) + 1)
+    marks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    inside = [mark for mark in marks if low <= mark <= high]
+    if len(inside) > LEAST_TICKS or low == high:
+        return inside or [low]
+    power = floor(log10((high - low) / LEAST_TICKS))
+    steps = [float(f"{digit}e{power}") for digit in (1, 2, 5, 10)]
+    step = max((one for one in steps if one * LEAST_TICKS <= high - low), default=steps[0])
+    return [float(f"{count * step:.6g}") for count in range(ceil(low / step), floor(high / step) + 1)]
 
 
 def _ends(one: Intervals, row: Row) -> list[str]:

@@ -139,7 +139,8 @@ def cells(
     sweep: "Sweep", shown: Sequence[Row], figures: Sequence[str] = (), told: Sequence[Intervals] = ()
 ) -> list[tuple[str, ...]]:
     """The table's cells as text, in the order of the header."""
-    notes, is_left = _notes(sweep, shown), "headroom" in figures
+    is_left = "headroom" in figures
+    notes = [", ".join(filter(None, both)) for both in zip(notes_of(sweep, shown), _places(shown), strict=True)]
     reaches: list[tuple[str, ...]] = [(reach_text(one),) for one in told] or [()] * len(shown)
     ranks = iter(range(1, len(shown) + 1))
     return [
@@ -231,15 +232,15 @@ def winning_rows(sweep: "Sweep") -> dict[str, int]:
     return winners
 
 
-def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+def notes_of(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+    """What each row is the best in, and what speaks against it."""
     winners = _winners(sweep)
     names = [[WINNERS[key][0] for key, winner in winners.items() if winner == row] for row in shown]
     misses = [miss_text(row, sweep.site) for row in shown]
     risks = [
         "" if (chance := row["fit_probability"]) >= SURE_CHANCE else f"fits at {percent_text(chance)}" for row in shown
     ]
-    places = _places(shown)
-    return [", ".join([*name, *filter(None, rest)]) for name, *rest in zip(names, risks, misses, places, strict=True)]
+    return [", ".join([*name, *filter(None, rest)]) for name, *rest in zip(names, risks, misses, strict=True)]
 
 
 def _places(shown: Sequence[Row]) -> list[str]:

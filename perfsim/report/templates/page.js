@@ -54,7 +54,7 @@
       ];
     }
 
-    function bars(target, list, scale, capacity) {
+    function bars(target, list, sum, capacity, end) {
       const total = list.reduce((sum, one, at) => (at % 2 ? sum + number(one) : sum), 0);
       const all = capacity || total;
       const rows = [];
@@ -65,16 +65,14 @@
         const kind = capacity ? "level" : `k-${bound}`;
         rows.push(make("span", {}, name), rail(before / all, amount / all, kind),
           make("span", { class: "number" }, list[at + 1]),
-          make("span", { class: "number share" }, `${((100 * amount) / total).toFixed(0)} %`),
+          make("span", { class: "number share" }, amount / total < 0.005 ? "< 1 %" : `${((100 * amount) / total).toFixed(0)} %`),
           make("span", { class: "made" }, capacity || !words ? words : `${words} · ${bound}`));
         before += amount;
       }
-      const end = capacity ? `of ${scale}` : "";
-      rows.push(...["total", "", capacity ? `${answerTotal("memory")}` : answerTotal("step"), end].map((cell, at) =>
-        make("span", { class: at > 1 ? "total number" : "total" }, cell)));
+      rows.push(make("span", { class: "rule" }), make("span", { class: "total" }, "total"), make("span"),
+        make("span", { class: "total number" }, sum), make("span", { class: "number share" }, end));
       target.replaceChildren(...rows);
     }
-    const answerTotal = (column) => plans[column][chosen];
 
     function schedule(target, found) {
       target.replaceChildren();
@@ -103,8 +101,9 @@
       chosen = i;
       part("name").replaceChildren(make("bdi", {}, text("cards", i)), " ", make("span", {}, make("bdi", {}, text("plan", i))));
       part("facts").textContent = `${text("facts", i)}; on ${text("system", i)}${text("note", i) ? `; ${text("note", i)}` : ""}`;
-      bars(part("time"), plans.time[i], "", 0);
-      bars(part("bytes"), plans.bytes[i], text("capacity", i), Math.max(number(text("capacity", i)), number(plans.memory[i])));
+      bars(part("time"), plans.time[i], plans.step[i], 0, "");
+      const room = Math.max(number(text("capacity", i)), number(plans.memory[i]));
+      bars(part("bytes"), plans.bytes[i], plans.memory[i], room, `of ${text("capacity", i)}`);
       schedule(part("schedule"), answer.schedules[i]);
       if (!answer.schedules[i] && plans.pipelined[i]) part("schedule").append(make("p", { class: "legend" },
         "The schedule of this plan is not in this file; perfsim trace writes it."));
@@ -140,8 +139,8 @@
     let places = []; // [x, y, plan] of what is drawn, from left to right
     const dot = (i) => svg.querySelector(`[data-dot="${i}"]`);
 
-    function scale(axis, from, to) {
-      const values = plans.axes[axis].filter((value) => value > 0);
+    function scale(axis, seen, from, to) {
+      const values = seen.map((i) => plans.axes[axis][i]);
       let [low, high] = [Math.min(...values), Math.max(...values)].map(Math.log10);
       const pad = Math.max((high - low) * 0.04, 0.02);
       [low, high] = [low - pad, high + pad];
@@ -152,9 +151,11 @@
       const width = plot.clientWidth;
       if (!width) return;
       const height = clamp(width * 0.42, 280, 420);
-      const [left, right, top, bottom] = [56, width - 16, 28, height - 40];
       const [ax, ay] = select.map((one) => Number(one.value));
-      const [x, y] = [scale(ax, left, right), scale(ay, bottom, top)];
+      const long = Math.max(3, ...axes[ay].ticks.map(([, label]) => label.length));
+      const [left, right, top, bottom] = [18 + 7 * long, width - 16, 28, height - 40];
+      const seen = [...plans.cards.keys()].filter((i) => plans.axes[ax][i] > 0 && plans.axes[ay][i] > 0);
+      const [x, y] = [scale(ax, seen, left, right), scale(ay, seen, bottom, top)];
       const held = svg.contains(document.activeElement) ? document.activeElement.dataset.dot : null;
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       const marks = (axis, at, low, high, least) => axes[axis].ticks.reduceRight((kept, [value, label]) => {
@@ -173,11 +174,7 @@
         make("svg:text", { class: "axis-title", x: 12, y: 18 }, axes[ay].title));
 
       const front = answer.fronts[`${Math.min(ax, ay)}-${Math.max(ax, ay)}`] || [];
-      places = [];
-      for (let i = 0; i < count; i++) {
-        const [a, b] = [plans.axes[ax][i], plans.axes[ay][i]];
-        if (a > 0 && b > 0) places.push([x(a), y(b), i]);
-      }
+      places = seen.map((i) => [x(plans.axes[ax][i]), y(plans.axes[ay][i]), i]);
       places.sort((one, other) => one[0] - other[0] || other[1] - one[1]);
       const onFront = new Set(front);
       const order = (i) => (i === chosen ? 3 : onFront.has(i) ? 2 : plans.meets[i]);
@@ -286,7 +283,7 @@
         const cell = row.cells[at + 1];
         if (cell.querySelector("svg")) {
           cell.querySelector(".level").setAttribute("width", Math.min(100, plans.filled[i]));
-          cell.lastChild.textContent = value;
+          cell.querySelector("span").textContent = value;
         } else (cell.querySelector("bdi") || cell).textContent = value;
       });
       rows.set(i, row);
