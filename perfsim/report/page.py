@@ -78,17 +78,17 @@ def page_html(answers: Sequence[Answer], question: Question, simulate: Simulate,
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=lambda text: printable(text) if type(text) is str else text,
     )  # fmt: skip
     parts = [_answer_record(answer, simulate) for answer in answers]
     style, script = (_file(environment, name) for name in ("page.css", "page.js"))
     data = {"answers": [part["data"] for part in parts], "kinds": KINDS}
     return environment.get_template("page.html").render(
-        title=printable(answers[0].name),
+        title=answers[0].name,
         answers=parts,
         fit=fit,
-        command=printable(question.command),
-        overrides=[printable(str(file)) for file in question.overrides],
+        command=question.command,
+        overrides=[str(file) for file in question.overrides],
         version=__version__,
         style=style,
         script=script,
@@ -129,7 +129,7 @@ def _answer_record(answer: Answer, simulate: Simulate) -> dict[str, Any]:
         "nothing": [],
     }
     if not answer.rows:
-        return told | {"nothing": [line.plain for line in nothing_lines(sweep)]}
+        return told | {"nothing": list(nothing_lines(sweep))}
     rows = rows_of_page(answer)
     ranges = answer.forecast(rows) if answer.forecast else ()
     shown = plan_columns(answer, rows, ranges)
@@ -152,7 +152,7 @@ def _answer_record(answer: Answer, simulate: Simulate) -> dict[str, Any]:
         "told": rows_told,
         "told_title": _told_title(answer),
         "counts": _counts_text(answer, len(rows)),
-        "basis": [printable(line) for line in (*basis_lines(sweep, [_first_row(answer)]), *_reason(ranges, rows_told))],
+        "basis": [*basis_lines(sweep, [_first_row(answer)]), *_reason(ranges, rows_told)],
         "causes": _causes(ranges[rows_told[0]]) if ranges else [],
     }
 
@@ -170,7 +170,7 @@ def _reason(ranges: Sequence[Intervals], told: Sequence[int]) -> Iterable[str]:
 
 def _causes(found: Intervals) -> list[tuple[str, int]]:
     """The numbers that make most of the first row's interval, with their shares of its variance [%]."""
-    return [(printable(one.name), round(100 * one.share)) for one in found.causes[: 2 * CAUSES_SHOWN]]
+    return [(one.name, round(100 * one.share)) for one in found.causes[: 2 * CAUSES_SHOWN]]
 
 
 def _told_title(answer: Answer) -> str:
