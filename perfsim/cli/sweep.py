@@ -1,6 +1,7 @@
 """`perfsim sweep`: the best GPUs and plans for a scenario."""
 
 import shlex
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +97,8 @@ def sweep(
         answers.append(Answer.of(s.name, swept, show_all, top, figures, partial(of_sweep, swept, known=known)))
     question = Question(_command(ctx, scenario), tuple(known.overrides()))
     page_of = partial(page_html, question=question, simulate=_simulate)
-    for target, text_of in zip(targets, (json_of, csv_of, markdown_of, page_of), strict=True):
+    forms: list[Callable[[Sequence[Answer]], str]] = [json_of, csv_of, markdown_of, page_of]
+    for target, text_of in zip(targets, forms, strict=True):
         if target:
             write(target, text_of(answers))
     if plot:

@@ -123,7 +123,11 @@ def _parts_table(case: Case, title: str, unit: str, parts: Mapping[str, Any], sc
         part = float(value)
         if part <= 0 or part < 5e-5 * total:
             continue
-        last = part_words(name, as_run(case.workload, case.software), case.plan) if explain else "#" * max(1, round(BAR * part / total))
+        last = (
+            part_words(name, as_run(case.workload, case.software), case.plan)
+            if explain
+            else "#" * max(1, round(BAR * part / total))
+        )
         cells = [part_name(name), number_text(part / scale), percent_text(part / total), last]
         table.add_row(*cells, *([_bound(case, name)] if is_time else []))
     table.add_row(Text("total", style="bold"), number_text(total / scale), "", "", *([""] if is_time else []))

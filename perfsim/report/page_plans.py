@@ -85,28 +85,51 @@ def front_of(sweep: "Sweep", pair: Sequence[str]) -> list[int]:
 
 
 def plan_columns(answer: Answer, rows: Sequence[int], ranges: Sequence[Intervals]) -> dict[str, Any]:
-    """The columns of the sweep's `rows`, and what they share; ranges: their intervals, none where they are not known."""
+    """The columns of the sweep's `rows`, and what they share; ranges: their intervals, none where they are unknown."""
     sweep, texts, parts = answer.sweep, Shared(), Shared()
     table = records(columns(sweep, rows))
+    plans = {
+        **_names(sweep, rows, table, texts),
+        **_amounts(sweep, table, ranges, texts),
+        "axes": _axes(sweep, rows),
+        "ranges": [_ends(one, row) for one, row in zip(ranges, table, strict=True)] if ranges else [],
+        "bases": [_bases(one, texts) for one in ranges],
+        "time": _parts(sweep, rows, sweep.estimates.time.parts(), MILLI, parts),
+        "bytes": _parts(sweep, rows, sweep.estimates.memory.parts(), GIB, parts),
+    }
+    return {"plans": plans, "texts": texts.things(), "parts": parts.things()}
+
+
+def _names(sweep: "Sweep", rows: Sequence[int], table: Sequence[Row], texts: Shared) -> dict[str, list[int]]:
+    """Who and what each plan is, where it runs and what that costs."""
     systems = [sweep.systems[int(i)] for i in sweep.system_index[list(rows)]]
+    return {
+        "cards": [texts(cards_text(row)) for row in table],
+        "plan": [texts(plan_text(row)) for row in table],
+        "facts": [texts(facts_text(row)) for row in table],
+        "note": [texts(text) for text in notes_of(sweep, table)],
+        "system": [texts(printable(system.name)) for system in systems],
+        "host": [texts(number_text(float(system.host_watts_per_gpu))) for system in systems],
+        "rate": [texts(rate_text(sweep, system)) for system in systems],
+        "price": [texts(printable(row["price_basis"]) or "none known") for row in table],
+        "pipelined": [int(row["pipeline_parallel"] > 1) for row in table],
+        "meets": [int(row["meets_site"] and row["fit_probability"] >= SURE_CHANCE) for row in table],
+    }
+
+
+def _amounts(
+    sweep: "Sweep", table: Sequence[Row], ranges: Sequence[Intervals], texts: Shared
+) -> dict[str, list[str] | list[int]]:
+    """The figures of each plan, in the words of the table on a terminal where that has them."""
     shown = cells(sweep, table, (), ranges)
     place = {name: i for i, name in enumerate(header((), bool(ranges)))}
 
     def cell(name: str) -> list[str]:
         return [line[place[name]] for line in shown]
 
-    plans = {
-        "cards": [texts(cards_text(row)) for row in table],
-        "plan": [texts(plan_text(row)) for row in table],
-        "system": [texts(printable(system.name)) for system in systems],
-        "facts": [texts(facts_text(row)) for row in table],
-        "note": [texts(text) for text in notes_of(sweep, table)],
-        "memory": cell("GiB"),
-        "capacity": [texts(number_text(row["memory_capacity_bytes"] / GIB)) for row in table],
-        "filled": [round(100 * row["memory_bytes"] / row["memory_capacity_bytes"]) for row in table],
-        "chance": [texts(percent_text(row["fit_probability"])) for row in table],
+    return {
         "step": cell("step ms"),
-        "reach": [reach_text(one).split()[0] for one in ranges] or [NO_NUMBER] * len(rows),
+        "reach": [reach_text(one).split()[0] for one in ranges] or [NO_NUMBER] * len(table),
         "samples": cell("samples/s"),
         "hours": cell("hours"),
         "usd": cell("$"),
@@ -116,18 +139,11 @@ def plan_columns(answer: Answer, rows: Sequence[int], ranges: Sequence[Intervals
         "hfu": [number_text(100 * row["hfu"]) for row in table],
         "watts": [number_text(row["watts_per_gpu"]) for row in table],
         "clock": [texts(f"{row['clock_ratio']:.2f}") for row in table],
-        "host": [texts(number_text(float(system.host_watts_per_gpu))) for system in systems],
-        "rate": [texts(rate_text(sweep, system)) for system in systems],
-        "price": [texts(printable(row["price_basis"]) or "none known") for row in table],
-        "pipelined": [int(row["pipeline_parallel"] > 1) for row in table],
-        "meets": [int(row["meets_site"] and row["fit_probability"] >= SURE_CHANCE) for row in table],
-        "axes": _axes(sweep, rows),
-        "ranges": [_ends(one, row) for one, row in zip(ranges, table, strict=True)] if ranges else [],
-        "bases": [_bases(one, texts) for one in ranges],
-        "time": _parts(sweep, rows, sweep.estimates.time.parts(), MILLI, parts),
-        "bytes": _parts(sweep, rows, sweep.estimates.memory.parts(), GIB, parts),
+        "memory": cell("GiB"),
+        "capacity": [texts(number_text(row["memory_capacity_bytes"] / GIB)) for row in table],
+        "filled": [round(100 * row["memory_bytes"] / row["memory_capacity_bytes"]) for row in table],
+        "chance": [texts(percent_text(row["fit_probability"])) for row in table],
     }
-    return {"plans": plans, "texts": texts.things(), "parts": parts.things()}
 
 
 def facts_text(row: Row) -> str:

@@ -23,8 +23,8 @@ def schedule_record(found: Simulation) -> dict[str, Any]:
     is_cut = len(order.stage) > MOST_PIECES
     shown = float(np.sort(line.start)[MOST_PIECES]) if is_cut else found.step_seconds
     bars = [
-        _bar(int(order.stage[i]), line.start[i], min(line.end[i], shown), shown, *_kind(found, i))
-        for i in np.flatnonzero(line.start < shown)
+        _bar(int(order.stage[i]), float(line.start[i]), min(float(line.end[i]), shown), shown, *_kind(found, i))
+        for i in np.flatnonzero(line.start < shown).tolist()
     ]
     after, start = [], float(line.total_seconds)
     for name, seconds in found.after.items():
@@ -58,5 +58,5 @@ def _kind(found: Simulation, piece: int) -> tuple[int, int]:
 
 
 def _bar(stage: int, start: float, end: float, shown: float, kind: int, microbatch: int) -> Bar:
-    first = round(SCALE * float(start) / shown)
-    return [stage, first, max(1, round(SCALE * float(end) / shown) - first), kind, microbatch]
+    first = round(SCALE * start / shown)
+    return [stage, first, max(1, round(SCALE * end / shown) - first), kind, microbatch]

@@ -72,7 +72,7 @@ def test_embedded_data_reads_back_and_ends_no_element(data: object) -> None:
 def test_verdict_comes_first(made: Made) -> None:
     text = " ".join(Page(page_of(made(Site(deadline_hours=2.0)))).text.split())
     assert text.index("Fastest within 2.00 h 2x RTX 4090 DDP2 mb64") < text.index("Trade-offs") < text.index("Plans")
-    assert "1.00 h 0.909 – 1.10 basis: fitted" in text and "$1.50 1.36 – 1.65" in text
+    assert "Time 1.00 h 0.909 – 1.10 fitted" in text and "$1.50 1.36 – 1.65" in text
     assert "Next is 4x T4 with 3.00 h, 200.0 % more: their intervals do not overlap." in text
     assert "It fits, with 15.0 GiB of a GPU to spare." in text and "Cheapest: 4x T4 , $1.20." in text
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +20,9 @@ from perfsim.search.sweep import Sweep
 from tests.report.pages import QUESTION, page_of, simulated
 
 pytestmark = pytest.mark.browser
-HOSTILE = "</script><script>document.title='run'</script> \"a\" 'b' \u202etxt <img src=x onerror=\"document.title='run'\">"
+HOSTILE = (
+    "</script><script>document.title='run'</script> \"a\" 'b' \u202etxt <img src=x onerror=\"document.title='run'\">"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,15 @@ class Opened:
     page: Any
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+    def cpu_seconds(self) -> float:
+        """What reading, running and drawing the page once more takes of its thread [s]."""
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        self.page.reload()
+        metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+        self.requests.pop()
+        return float(metrics["TaskDuration"])
 
     def count(self, selector: str) -> int:
         return int(self.page.locator(selector).count())
@@ -94,13 +104,9 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_bert_is_small_and_soon_ready(bert: Path, opened: Callable[..., Opened]) -> None:
     assert bert.stat().st_size <= 500_000
-    found, seconds = None, []
-    for _ in range(3):  # others may have the machine
-        started = time.monotonic()
-        found = opened(bert)
-        seconds.append(time.monotonic() - started)
-        assert found.value("document.documentElement.dataset.ready") == ""
-    assert found is not None and min(seconds) <= 1.0
+    found = opened(bert)
+    assert found.value("document.documentElement.dataset.ready") == ""  # a file is loaded when its script has run
+    assert found.cpu_seconds() <= 0.5  # of the page's thread: others may have the machine
     assert found.text(".winner").startswith("1x A30 PCIe") and found.text(".eyebrow").startswith("Cheapest within")
     assert found.count(".dot") > 50 and found.count(".plans tbody tr") > 90
 
@@ -115,7 +121,7 @@ def test_sorting_by_click_and_by_key(bert: Path, opened: Callable[..., Opened]) 
     assert [float(text) for text in found.column(5)] == sorted(kwh, reverse=True)
     assert found.page.locator('th[data-key="kwh"]').get_attribute("aria-sort") == "descending"
     found.page.get_by_role("button", name="Cost").click()
-    costs = [text for text in found.column(4)]
+    costs = found.column(4)
     priced = [float(text.replace(",", "")) for text in costs if text != "-"]
     assert priced == sorted(priced) and "-" not in costs[: len(priced)]
 
@@ -190,7 +196,7 @@ def test_focus_is_seen(bert: Path, opened: Callable[..., Opened]) -> None:
 
 def test_axes_can_be_chosen(bert: Path, opened: Callable[..., Opened]) -> None:
     found = opened(bert)
-    across, up = found.page.get_by_label("Across"), found.page.get_by_label("Up")
+    across, up = (found.page.locator(f"select[data-axis={axis}]") for axis in "xy")
     places = []
     for x, y in (("0", "1"), ("2", "1"), ("2", "3")):
         across.select_option(x)

@@ -30,9 +30,7 @@ def test_bars_fill_the_step_and_do_not_overlap(schedule: Schedule) -> None:
         mine = mine[np.argsort(mine[:, 1], kind="stable")]
         ends = mine[:-1, 1] + mine[:-1, 2]
         assert (mine[1:, 1] - ends >= -1).all()  # both ends are rounded
-    assert [KINDS[kind] for kind in told["kinds"]] == sorted(
-        {KINDS[kind] for kind in bars[:, 3]}, key=lambda kind: KINDS.index(kind)
-    )
+    assert told["kinds"] == sorted(set(bars[:, 3].tolist()))
 
 
 def test_gradients_of_weights_apart_are_told_apart() -> None:
@@ -44,7 +42,7 @@ def test_of_a_long_step_the_beginning_is_shown_and_it_is_said() -> None:
     found = simulated(Schedule.ONE_F_ONE_B, 512)
     told = schedule_record(found)
     share = float(told["text"].split("the first ")[1].split(" %")[0]) / 100
-    shown = [bar for bar in told["bars"]]
+    shown = told["bars"]
     assert len(shown) <= MOST_PIECES < len(found.timeline.order.stage)
     assert share == pytest.approx(np.sort(found.timeline.start)[MOST_PIECES] / found.step_seconds, abs=0.001)
     assert max(bar[1] + bar[2] for bar in shown) <= SCALE + 1
