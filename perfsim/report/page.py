@@ -18,7 +18,16 @@ import numpy as np
 from perfsim.errors import InputError
 from perfsim.report.answer import Answer, nothing_lines
 from perfsim.report.intervals import CAUSES_SHOWN
-from perfsim.report.page_plans import AXES, MOST_TOLD, axis_records, front_of, plan_columns, rows_of_page
+from perfsim.report.page_plans import (
+    AXES,
+    LEAST_PLANS,
+    MOST_PLANS,
+    axis_records,
+    front_of,
+    plan_columns,
+    rows_of_page,
+    rows_told,
+)
 from perfsim.report.page_schedule import KINDS, schedule_record
 from perfsim.report.page_verdict import verdict_record
 from perfsim.report.table import basis_lines
@@ -80,7 +89,8 @@ def page_html(answers: Sequence[Answer], question: Question, simulate: Simulate,
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=lambda text: printable(text) if type(text) is str else text,
     )  # fmt: skip
-    parts = [_answer_record(answer, simulate) for answer in answers]
+    most = max(LEAST_PLANS, MOST_PLANS // len(answers))
+    parts = [_answer_record(answer, most, simulate) for answer in answers]
     style, script = (_file(environment, name) for name in ("page.css", "page.js"))
     data = {"answers": [part["data"] for part in parts], "kinds": KINDS}
     return environment.get_template("page.html").render(
@@ -117,7 +127,7 @@ def _hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-def _answer_record(answer: Answer, simulate: Simulate) -> dict[str, Any]:
+def _answer_record(answer: Answer, most: int, simulate: Simulate) -> dict[str, Any]:
     """What the template takes of an answer; `data` is for the script."""
     sweep = answer.sweep
     told = {
@@ -130,30 +140,30 @@ def _answer_record(answer: Answer, simulate: Simulate) -> dict[str, Any]:
     }
     if not answer.rows:
         return told | {"nothing": list(nothing_lines(sweep))}
-    rows = rows_of_page(answer)
+    rows = rows_of_page(answer, most)
     ranges = answer.forecast(rows) if answer.forecast else ()
     shown = plan_columns(answer, rows, ranges)
     place = {row: i for i, row in enumerate(rows)}
-    rows_told = [place[row] for row in answer.rows[:MOST_TOLD]]
+    in_table = [place[row] for row in rows_told(answer, most)]
     verdict = verdict_record(answer, place, ranges)
     data = shown | {
         "axes": axis_records(shown["plans"]["axes"]),
         "fronts": {f"{a}-{b}": [place[row] for row in front_of(sweep, (AXES[a], AXES[b])) if row in place]
                    for a, b in combinations(range(len(AXES)), 2)},
-        "told": rows_told,
-        "best": rows_told[0],
-        "schedules": _schedules(sweep, rows, rows_told, simulate),
+        "told": in_table,
+        "best": in_table[0],
+        "schedules": _schedules(sweep, rows, in_table, simulate),
         "job": _job_facts(sweep),
     }  # fmt: skip
     return told | {
         "data": data,
         "verdict": verdict,
         "shown": shown,
-        "told": rows_told,
+        "told": in_table,
         "told_title": _told_title(answer),
-        "counts": _counts_text(answer, len(rows)),
-        "basis": [*basis_lines(sweep, [_first_row(answer)]), *_reason(ranges, rows_told)],
-        "causes": _causes(ranges[rows_told[0]]) if ranges else [],
+        "counts": _counts_text(answer, len(rows), len(in_table)),
+        "basis": [*basis_lines(sweep, [_first_row(answer)]), *_reason(ranges, in_table)],
+        "causes": _causes(ranges[in_table[0]]) if ranges else [],
     }
 
 
@@ -180,12 +190,12 @@ def _told_title(answer: Answer) -> str:
     return "Best plan of each count" if has_one_card else "Best plan of each card"
 
 
-def _counts_text(answer: Answer, count: int) -> str:
+def _counts_text(answer: Answer, count: int, in_table: int) -> str:
     """How many plans the page holds of how many."""
     kept, told = len(answer.sweep), len(answer.rows)
     which = f"{count:,} of {kept:,}" if count < kept else f"All {kept:,}"
     text = f"{which} plans that were kept are on this page"
-    cut = f"; the first {MOST_TOLD:,} of {told:,} rows of the answer" if told > MOST_TOLD else ""
+    cut = f"; the first {in_table:,} of {told:,} rows of the answer" if told > in_table else ""
     return f"{text}{cut}" + ("; --csv with --all writes every one" if count < kept else "")
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from perfsim.core.hardware import System
     from perfsim.search.sweep import Sweep
 
-MOST_PLANS = 600  # some 400 bytes and 5 ms each
-MOST_TOLD = 300  # of them as rows of the table that needs no script
+MOST_PLANS, LEAST_PLANS = 600, 150  # of all answers together, and of each; some 500 bytes and 5 ms a plan
+MOST_TOLD = 0.75  # of a page's plans, as rows of the table that needs no script
 AXES = ("time", "money", "energy", "gpus")
 RANGES = (  # figure, size of its unit
     ("step_seconds", MILLI), ("job_hours", 1.0), ("job_usd", 1.0), ("job_kwh", 1.0), ("watts_per_gpu", 1.0),
@@ -56,11 +56,11 @@ class Shared:
         return list(self.places)
 
 
-def rows_of_page(answer: Answer) -> list[int]:
+def rows_of_page(answer: Answer, most: int) -> list[int]:
     """Rows of the sweep for the page, best first.
 
     Those that the answer tells, the fronts of all pairs of AXES, the best of every card, count and power limit, and
-    then the best of the others, MOST_PLANS in all.
+    then the best of the others, `most` in all.
     """
     sweep = answer.sweep
     counts = np.broadcast_to(sweep.plans.gpus, (len(sweep),)).tolist()
@@ -69,13 +69,18 @@ def rows_of_page(answer: Answer) -> list[int]:
     for row, (system, count) in enumerate(zip(sweep.system_index.tolist(), counts, strict=True)):
         best.setdefault((cards[system], count), row)
     fronts = (row for pair in combinations(AXES, 2) for row in front_of(sweep, pair))
-    wanted = (*answer.rows[:MOST_TOLD], *winning_rows(sweep).values(), *fronts, *best.values(), *range(len(sweep)))
+    wanted = (*rows_told(answer, most), *winning_rows(sweep).values(), *fronts, *best.values(), *range(len(sweep)))
     kept: dict[int, None] = {}
     for row in wanted:
         kept[int(row)] = None
-        if len(kept) == MOST_PLANS:
+        if len(kept) == most:
             break
     return sorted(kept)
+
+
+def rows_told(answer: Answer, most: int) -> tuple[int, ...]:
+    """Of `most` plans on the page, those that stand in its table without a script."""
+    return answer.rows[: int(MOST_TOLD * most)]
 
 
 def front_of(sweep: "Sweep", pair: Sequence[str]) -> list[int]:

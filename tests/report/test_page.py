@@ -127,7 +127,7 @@ def test_page_holds_what_is_told_winners_and_fronts_and_is_thinned(made: Made) -
         estimates=_taken(sweep.estimates, index),
     )
     answer = Answer.of("mine", many)
-    rows = rows_of_page(answer)
+    rows = rows_of_page(answer, MOST_PLANS)
     assert rows == sorted(set(rows)) and len(rows) == MOST_PLANS < len(many)
     fronts = [row for pair in (("time", "money"), ("energy", "gpus")) for row in front_of(many, pair)]
     assert set(rows) >= {*answer.rows, *winning_rows(many).values(), *fronts}
