@@ -67,7 +67,7 @@ def _figures(row: Row, one: Intervals | None) -> list[dict[str, str]]:
             "label": label,
             "text": text,
             "range": range_text(one, key).strip(" ()").replace("-", " – ") if row[key] is not None else "",
-            "basis": one.bases[key].word if one else "",
+            "basis": one.bases[key].word if one and row[key] is not None else "",
         }
         for label, text, key in told
     ]
