@@ -32,11 +32,12 @@ from perfsim.search.recommend import Choice, Forecast, Pool, Recommendation, Ten
 from perfsim.search.sensitivity import Inputs, wrong_chance
 from perfsim.search.space import Space, filled
 from perfsim.search.uncertainty import gap_spread
-from perfsim.units import HOUR
+from perfsim.units import HOUR, printable
 
 IN_A_BOX = 8  # GPUs, up to which a job that needs no more is looked at
 BEYOND_LEAST = 8  # times the least number of GPUs that could do
 MOST_GPUS = 16_384
+_OPTIONS = {"deadline_hours": "--deadline", "budget_usd": "--budget", "usd_per_kwh": "--usd-per-kwh", "pue": "--pue"}
 _HOURS = {
     "s": 1 / 3600,
     "m": 1 / 60,
@@ -106,7 +107,8 @@ def _checked_site(values: Mapping[str, float]) -> dict[str, Any]:
         SiteKeys.model_validate(dict(values))
     except ValidationError as error:
         found = explain.explain(error, SiteKeys)
-        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found)) from None
+        told = ((_OPTIONS.get(name := explain.dotted(loc), name), what, todo) for loc, what, todo in found)
+        raise InputError("\n".join(f"{name}: {what}; {todo}" for name, what, todo in told)) from None
     return dict(values)
 
 
@@ -133,9 +135,9 @@ def owned_system(name: str, known: Catalogue) -> System:
     count, card = split_count(name)
     if "+" in name:
         todo = "name sets of like cards one by one, or cost the mix with `perfsim estimate --gpu`"
-        raise InputError(f"--own: {name}: cards of several kinds in one machine are not searched; {todo}")
+        raise InputError(f"--own: {printable(name)}: cards of several kinds in one machine are not searched; {todo}")
     if count is not None and not 1 <= count <= MOST_GPUS:
-        raise InputError(f"--own: {name}: {count:,} GPUs; write a number from 1 to {MOST_GPUS:,}")
+        raise InputError(f"--own: {printable(name)}: {count:,} GPUs; write a number from 1 to {MOST_GPUS:,}")
     if not known.candidates("gpus", card) and known.candidates("systems", card):
         system = known.system(card)
         count = count or int(system.gpus_per_node)

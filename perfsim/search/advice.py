@@ -34,7 +34,7 @@ def turning(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
     """What would change the cheapest choice: other limits, one step in the number of GPUs, number format, method."""
     best, site = found["cheapest"], found.site
     for limits in (replace(site, deadline_hours=0.0), replace(site, budget_usd=0.0)):
-        for choice in _best(found.pools, limits, forecast):
+        for choice in _best(found.pools, limits, forecast) if limits != site else ():
             if choice.cards != best.cards:
                 yield Change("limits", "", choice)
     yield from _neighbours(best, forecast)
