@@ -70,13 +70,20 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
 @click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
+@click.option("--plot", metavar="FILE", help="Draw memory and step in their parts into FILE, a .png or .svg.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.pass_context
-def estimate(ctx: click.Context, /, explain: bool, json_file: str | None, **options: Any) -> None:
+def estimate(
+    ctx: click.Context, /, explain: bool, plot: str | None, json_file: str | None, **options: Any
+) -> None:
     """Cost one plan: memory, time, energy and money, in parts.
 
     Exit code 1 says that the plan cannot run.
     """
+    if plot:
+        from perfsim.report.picture import check_picture
+
+        check_picture(plot, "--plot")
     if "+" in (options["gpu"] or ""):
         from perfsim.cli.mixed import mixed
 
@@ -85,7 +92,11 @@ def estimate(ctx: click.Context, /, explain: bool, json_file: str | None, **opti
     from perfsim.report.export import json_text, write
     from perfsim.report.table import override_lines, show
 
-    known, case, _ = asked_case(ctx.obj, **options)
+    known, case, calibration = asked_case(ctx.obj, **options)
+    if plot:
+        from perfsim.report.case_plot import write_case
+
+        write_case(plot, case, calibration)
     if json_file:
         write(json_file, json_text(case_record(case)))
     if json_file != "-":

@@ -10,10 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from perfsim.core.results import MEMORY_PARTS, StepTime
+from perfsim.report.picture import BLUE, GREY, INK, blank, cut, plain_ticks, style
 from perfsim.report.text import cards_text, plan_text
+from perfsim.report.words import part_name
 from perfsim.units import GIB, MILLI, count_text, number_text, printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BAR = 16
@@ -76,32 +79,44 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def waterfall_picture(a: Mapping[str, Any], b: Mapping[str, Any]) -> "Figure":
-    """A bar a part from where the one before ended, A's total to the left and B's to the right."""
-    from matplotlib.figure import Figure
+    """A bar a part from where the one before ended, A's total at the top and B's at the bottom, in a panel a figure."""
+    with style():
+        falls = waterfalls(a, b)
+        figure = blank(5.0 * len(falls), 4.9)
+        panels = figure.subplots(1, len(falls), squeeze=False)[0]
+        for axes, fall in zip(panels, falls, strict=True):
+            _draw(axes, fall)
+        for height, letter, row in ((0.965, "A", a), (0.925, "B", b)):
+            figure.text(0.01, height, cut(f"{letter}: {describe(row)}", 75 * len(falls)), fontsize=10.0, va="center")
+        figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.9))
+        return figure
 
-    falls = waterfalls(a, b)
-    figure = Figure(figsize=(5.2 * len(falls), 4.2), layout="constrained")
-    for axes, fall in zip(figure.subplots(1, len(falls)), falls, strict=True):
-        parts = _by_size(fall)
-        names = ["A", *(name for name, *_ in parts), "B"]
-        start, bottoms, heights = fall.totals[0], [0.0], [fall.totals[0]]
-        for *_, difference in parts:
-            bottoms.append(start)
-            heights.append(difference)
-            start += difference
-        colours = ["#555555", *("#c44e52" if more > 0 else "#55a868" for *_, more in parts), "#555555"]
-        axes.bar(range(len(names)), [*heights, fall.totals[1]], bottom=[*bottoms, 0.0], color=colours)
-        axes.set_ylim(0.0, 1.05 * max(*bottoms, *fall.totals))
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-        axes.set_title(f"{fall.title} [{fall.unit}]")
-    return figure
+
+def _draw(axes: "Axes", fall: Waterfall) -> None:
+    """One figure: totals grey, what B has more of dark, what it has less of light and hatched."""
+    parts = _by_size(fall)
+    bars = [(f"A: {number_text(fall.totals[0])}", 0.0, fall.totals[0], GREY, "")]
+    start = fall.totals[0]
+    for name, *_, more in parts:
+        look = (BLUE, "") if more > 0 else ("#ffffff", "////")
+        bars.append((f"{name}: {_signed(more)}", start, more, *look))
+        start += more
+    bars.append((f"B: {number_text(fall.totals[1])}", 0.0, fall.totals[1], GREY, ""))
+    for i, (_, left, width, colour, hatch) in enumerate(bars):
+        axes.barh(i, width, left=left, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.6, height=0.66)
+    axes.set_yticks(range(len(bars)), [name for name, *_ in bars])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.03 * max(left + max(width, 0.0) for _, left, width, *_ in bars))
+    axes.grid(visible=False, axis="y")
+    plain_ticks(axes.xaxis)
+    axes.set_title(f"{fall.title} [{fall.unit}]", loc="left", fontweight="bold")
 
 
 def _of_parts(
     title: str, unit: str, names: Sequence[str], a: Mapping[str, Any], b: Mapping[str, Any], scale: float, size: float
 ) -> Waterfall:
     pairs = [(name, a[name] / size, b[name] * scale / size) for name in names]
-    parts = tuple((_part_name(name), of_a, of_b, of_b - of_a) for name, of_a, of_b in pairs if of_a + of_b > 0.0)
+    parts = tuple((part_name(name), of_a, of_b, of_b - of_a) for name, of_a, of_b in pairs if of_a + of_b > 0.0)
     return Waterfall(title, unit, parts, (sum(p[1] for p in parts), sum(p[2] for p in parts)))
 
 
@@ -144,7 +159,3 @@ def _table(fall: Waterfall) -> Table:
 
 def _signed(value: float) -> str:
     return f"{'+' if value > 0 else ''}{number_text(value)}"
-
-
-def _part_name(name: str) -> str:
-    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
