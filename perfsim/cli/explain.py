@@ -104,7 +104,7 @@ def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case,
         raise InputError(f"{letter}: a quotation mark has no partner; write '...' inside \"...\"") from None
     except click.UsageError as error:
         raise InputError(f"{letter}: {error.format_message()}") from None
-    unused = ("explain", "json_file")
+    unused = ("explain", "plot", "json_file")
     return asked_case(ctx.obj, **{key: value for key, value in options.items() if key not in unused})
 
 

@@ -171,6 +171,7 @@ def runs(
     quality: str,
     check: bool,
     record: str | None,
+    plot: str | None,
     page: str | None,
     leaves_out: bool,
 ) -> None:

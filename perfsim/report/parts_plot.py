@@ -103,7 +103,7 @@ def draw_memory(axes: "Axes", plans: Sequence[Drawn]) -> None:
     axes.set_title("memory of the fullest GPU [GiB]", loc="left", fontweight="bold")
     names = [name for name in MEMORY_PARTS if name in shown]
     fills = {part_name(name): _MEMORY_FILLS[name] for name in names}
-    _legend(axes, fills, [_capacity_handle(), _whisker_handle()], 4 if len(plans) > 1 else 5)
+    _legend(axes, fills, [_capacity_handle(), _whisker_handle()], 6, is_from_edge=True)
 
 
 def draw_steps(axes: "Axes", plans: Sequence[Drawn]) -> None:
@@ -124,7 +124,7 @@ def draw_steps(axes: "Axes", plans: Sequence[Drawn]) -> None:
     _names(axes, [plan.label for plan in plans])
     axes.set_title("one step [ms]", loc="left", fontweight="bold")
     handles = [_whisker_handle()] if any(plan.step for plan in plans) else []
-    _legend(axes, {name: _KIND_FILLS[name] for name in _KIND_FILLS if name in shown}, handles, 4)
+    _legend(axes, {name: _KIND_FILLS[name] for name in _KIND_FILLS if name in shown}, handles, 3)
 
 
 def draw_waterfall(axes: "Axes", plan: Drawn) -> None:
@@ -146,7 +146,6 @@ def draw_waterfall(axes: "Axes", plan: Drawn) -> None:
         _whisker(axes, len(parts), _scaled(plan.step))
     _in_margin(axes, len(parts), number_text(total))
     axes.set_xlim(0.0, 1.02 * _end(plan))
-    axes.set_ylim(-0.6, len(parts) + 0.6)
     _names(axes, [*map(part_name, parts), "total"])
     axes.set_title("one step [ms]", loc="left", fontweight="bold")
     kinds = {kind_of(name) for name in parts}
@@ -208,8 +207,7 @@ def _in_margin(axes: "Axes", row: int, text: str) -> None:
 
 def _names(axes: "Axes", labels: Sequence[str]) -> None:
     axes.set_yticks(range(len(labels)), [_wrapped(label) for label in labels])
-    if not axes.yaxis_inverted():
-        axes.invert_yaxis()
+    axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     plain_ticks(axes.xaxis)
 
@@ -219,17 +217,23 @@ def _wrapped(label: str) -> str:
     return "\n".join([*lines[: LINES - 1], cut(" ".join(lines[LINES - 1 :]), LABEL)] if len(lines) > LINES else lines)
 
 
-def _legend(axes: "Axes", fills: Mapping[str, Fill], more: Sequence[Any], columns: int) -> None:
-    """What fillings and lines mean, below the axes."""
+def _legend(
+    axes: "Axes", fills: Mapping[str, Fill], more: Sequence[Any], columns: int, is_from_edge: bool = False
+) -> None:
+    """What fillings and lines mean, below the axes; its left end is theirs, or the figure's edge."""
     from matplotlib.patches import Patch
+    from matplotlib.transforms import blended_transform_factory
 
     handles: list[Any] = [
         Patch(facecolor=colour, hatch=hatch, edgecolor=INK, linewidth=0.5, label=name)
         for name, (colour, hatch) in fills.items()
     ]
-    height = 72.0 * axes.get_figure(root=True).get_figheight() * axes.get_position().height  # type: ignore[union-attr]
+    figure: Any = axes.get_figure(root=True)
+    height = 72.0 * figure.get_figheight() * axes.get_position().height
+    place = blended_transform_factory(figure.transFigure, axes.transAxes) if is_from_edge else axes.transAxes
     axes.legend(
-        handles=[*handles, *more], loc="upper left", bbox_to_anchor=(0.0, -22.0 / height), ncols=columns, frameon=False,
+        handles=[*handles, *more], loc="upper left", bbox_to_anchor=(0.012 * is_from_edge, -22.0 / height),
+        bbox_transform=place, ncols=columns, frameon=False,
         fontsize=8.5, handlelength=1.8, handleheight=1.1, columnspacing=1.3, borderaxespad=0.0,
     )  # fmt: skip
 

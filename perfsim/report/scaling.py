@@ -12,44 +12,44 @@ from perfsim.report.intervals import LEGEND, reach_text
 from perfsim.report.table import REACH, Forecast
 from perfsim.report.text import cards_text, plan_text, workload_text
 from perfsim.search.scaling import Scaling
-from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, usd_text
+from perfsim.units import NO_NUMBER, number_text, usd_text
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-CARDS_SHOWN = 6
-_HEADERS = ("GiB", "step ms", REACH, "samples/s", "speed-up", "eff. %", "comm. %", "bubble %", "hours", "$")
-LESS = (
+CURVES_SHOWN = 6
+_HEADERS = (REACH, "samples/s", "speed-up", "eff. %", "comm. %", "bubble %", "hours", "$")
+LOSSES = (
     "speed-up: over the fewest GPUs of the card; eff.: of perfect scaling; comm., bubble: of the step, exposed"
     " communication and pipeline bubble"
 )
 
 
 def scaling_lines(
-    sweep: "Sweep", curves: Sequence[Scaling], forecast: Forecast, most: int | None = CARDS_SHOWN
+    sweep: "Sweep", curves: Sequence[Scaling], forecast: Forecast | None
 ) -> Iterator[RenderableType]:
-    """A row for each number of GPUs of the first `most` cards."""
+    """A row for each number of GPUs of each card."""
     yield Text("Fastest plan of each number of GPUs", style="bold")
     yield Text(workload_text(sweep.workload), overflow="fold")
     yield Text("")
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("GPUs", no_wrap=True)
-    table.add_column("plan", overflow="fold")
+    table.add_column("plan", overflow="fold", min_width=16)
     for header in _HEADERS:
         table.add_column(header, justify="right", no_wrap=True)
-    shown = curves[:most]
-    for curve in shown:
+    for curve in curves:
         rows = curve.rows.tolist()
-        for i, (row, told) in enumerate(zip(records(columns(sweep, rows)), forecast(rows), strict=True)):
+        ranges = forecast(rows) if forecast else [None] * len(rows)
+        for i, (row, told) in enumerate(zip(records(columns(sweep, rows)), ranges, strict=True)):
             shares = (curve.efficiency[i], curve.exposed[i], curve.bubble[i])
             table.add_row(
-                cards_text(row), plan_text(row), number_text(row["memory_bytes"] / GIB),
-                number_text(row["step_seconds"] / MILLI), reach_text(told), number_text(row["samples_per_s"]),
+                cards_text(row), plan_text(row), reach_text(told) if told else NO_NUMBER, number_text(row["samples_per_s"]),
                 number_text(curve.speedup[i]), *(f"{100 * share:.1f}" for share in shares),
                 number_text(row["job_hours"]),
                 NO_NUMBER if row["job_usd"] is None else usd_text(row["job_usd"]).removeprefix("$"),
             )  # fmt: skip
     yield table
-    if len(curves) > len(shown):
-        yield Text(f"... {len(curves) - len(shown)} more cards: --top {len(curves)}", style="dim")
-    yield from (Text(line, style="dim", overflow="fold") for line in (LESS, LEGEND))
+    cards = len(sweep.best_per_gpu())
+    if cards > len(curves):
+        yield Text(f"... {cards - len(curves)} more cards: --top {cards}", style="dim")
+    yield from (Text(line, style="dim", overflow="fold") for line in (LOSSES, LEGEND))

@@ -110,7 +110,7 @@ def _bars(axes: "Axes", spans: list[tuple[int, float, float, int]], fill: Fill, 
     corners = [_corners(stage, start, width) for stage, start, width, _ in spans]
     axes.add_collection(
         PolyCollection(
-            corners, facecolor=fill[0], edgecolor=INK, linewidth=0.4 if widest > HATCHED else 0.1,
+            corners, facecolor=fill[0], edgecolor=INK, linewidth=0.4 if widest > HATCHED else 0.0,
             hatch=fill[1] if widest > HATCHED else "",
         ),
         autolim=False,
