@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfsim.cli.command_line import OUTPUTS
 from perfsim.cli.estimate import estimate
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 MOST_PASSES = 200_000  # some 100 MB of JSON
 
 
-@click.command(params=[option for option in estimate.params if option.name not in ("explain", "plot", "json_file")])
+@click.command(params=[option for option in estimate.params if option.name not in ("explain", *OUTPUTS)])
 @click.option("-o", "--output", metavar="FILE", help="Write the trace here, or to the terminal with -.")
 @click.option("--plot", metavar="FILE", help="Draw what every stage does when into FILE, a .png or .svg.")
 @click.pass_context

@@ -33,6 +33,11 @@ class Waterfall:
     parts: tuple[tuple[str, float, float, float], ...]
     totals: tuple[float, float]
 
+    def largest(self, most: int | None = None) -> list[tuple[str, float, float, float]]:
+        """The first `most` parts that differ, by how much; rounding is no difference."""
+        least = SAME * max(self.totals)
+        return sorted((part for part in self.parts if abs(part[3]) > least), key=lambda part: -abs(part[3]))[:most]
+
 
 def waterfalls(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Waterfall]:
     """Time, memory of the fullest GPU and, where both have a price, money, of two records of `estimate --json`.
@@ -94,12 +99,12 @@ def waterfall_picture(a: Mapping[str, Any], b: Mapping[str, Any]) -> "Figure":
 
 def _draw(axes: "Axes", fall: Waterfall) -> None:
     """One figure: totals grey, what B has more of dark, what it has less of light and hatched."""
-    parts = _by_size(fall)
+    parts = fall.largest()
     bars = [(f"A: {number_text(fall.totals[0])}", 0.0, fall.totals[0], GREY, "")]
     start = fall.totals[0]
     for name, *_, more in parts:
         look = (BLUE, "") if more > 0 else ("#ffffff", "////")
-        bars.append((f"{name}: {_signed(more)}", start, more, *look))
+        bars.append((f"{name}: {signed(more)}", start, more, *look))
         start += more
     bars.append((f"B: {number_text(fall.totals[1])}", 0.0, fall.totals[1], GREY, ""))
     for i, (_, left, width, colour, hatch) in enumerate(bars):
@@ -132,30 +137,29 @@ def _money(a: Mapping[str, Any], b: Mapping[str, Any]) -> Waterfall:
     return Waterfall("the job", "USD", tuple((n, one, two, mean * log(two / one)) for n, one, two in found), totals)
 
 
-def _by_size(fall: Waterfall) -> list[tuple[str, float, float, float]]:
-    """The parts that differ, by how much; rounding is no difference."""
-    least = SAME * max(fall.totals)
-    return sorted((part for part in fall.parts if abs(part[3]) > least), key=lambda part: -abs(part[3]))
-
-
 def _table(fall: Waterfall) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(f"{fall.title}, {fall.unit}", no_wrap=True)
     for header in ("A", "B", "B - A"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("")
-    parts = _by_size(fall)
+    parts = fall.largest()
     most = max((abs(part[3]) for part in parts), default=1.0)
     for name, of_a, of_b, more in parts:
         bar = ("+" if more > 0 else "-") * max(1, round(BAR * abs(more) / most))
-        table.add_row(name, number_text(of_a), number_text(of_b), _signed(more), bar)
+        table.add_row(name, number_text(of_a), number_text(of_b), signed(more), bar)
     if len(parts) < len(fall.parts) and fall.unit != "USD":
         rest = number_text(sum(part[1] for part in fall.parts if part not in parts))
         table.add_row("all else, the same", rest, rest, "0", "")
     of_a, of_b = fall.totals
-    table.add_row(Text("total", style="bold"), number_text(of_a), number_text(of_b), _signed(of_b - of_a), "")
+    table.add_row(Text("total", style="bold"), number_text(of_a), number_text(of_b), signed(of_b - of_a), "")
     return table
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference with its sign.
+
+    >>> signed(1234.5), signed(-0.5)
+    ('+1,230', '-0.500')
+    """
     return f"{'+' if value > 0 else ''}{number_text(value)}"
