@@ -293,3 +293,24 @@ def optimizer_seconds(
     host = software.step_seconds + software.synchronisation_seconds * waits
     on_gpu = stretch_seconds(seconds, launches * software.optimizer_host_seconds)
     return np.where(updates_on_host(plan), 0.0, on_gpu), host
+
+
+def alone_seconds(
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
+) -> dict[str, Floats]:
+    """What exchanges that run beside kernels would take of a step by themselves [s], by the name of their exposed part.
+
+    The rest of it is hidden: alone - StepTime's part.
+    """
+    costs = stage_costs(workload, system, plan, software, calibration)
+    stages = stage_holdings(workload, system, plan, costs)
+    reduce, regather = gradient_seconds(workload, system, plan, software, calibration, stages, 0.0)
+    nothing = 0.0 * costs.layer.total
+    gather = _sharded_seconds(workload, system, plan, software, calibration, costs, nothing)
+    fullest = fullest_stage(costs.layer_count, plan.pipeline_parallel, plan.virtual_stages)
+    layers = microbatches_of(workload, plan) * fullest
+    return {
+        "parameter_gather_seconds": layers * gather + regather,
+        "gradient_reduce_seconds": reduce,
+        "expert_parallel_seconds": layers * costs.expert_seconds,
+    }

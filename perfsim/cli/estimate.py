@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from perfsim.core.calibration import Calibration
     from perfsim.inputs.catalogue import Catalogue
     from perfsim.report.case import Case
+    from perfsim.report.funding import Asked
 
 
 @click.command()
@@ -52,28 +53,61 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
 @click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
+@click.option("--plot", metavar="FILE", help="Draw memory and step in their parts into FILE, a .png or .svg.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
+@click.option("--md", "md_file", metavar="FILE", help="Write Markdown for a request for funds, to the terminal with -.")
 @click.pass_context
-def estimate(ctx: click.Context, /, explain: bool, json_file: str | None, **options: Any) -> None:
+def estimate(
+    ctx: click.Context, /, explain: bool, plot: str | None, json_file: str | None, md_file: str | None, **options: Any
+) -> None:
     """Cost one plan: memory, time, energy and money, in parts.
 
     Exit code 1 says that the plan cannot run.
     """
+    from perfsim.errors import UnsupportedError
+    from perfsim.report.picture import check_picture
+
+    if plot:
+        check_picture(plot, "--plot")
+    if json_file == md_file == "-":
+        raise click.UsageError("Only one of --json and --md can go to the terminal.")
     if "+" in (options["gpu"] or ""):
         from perfsim.cli.mixed import mixed
 
+        for option, given in (("plot", plot), ("md", md_file)):
+            if given:
+                raise UnsupportedError(f"--{option}: not there for cards of several kinds yet; leave it, or use --json")
         return mixed(ctx, json_file, **options)
+    from perfsim.cli.command_line import command_text
     from perfsim.report.breakdown import breakdown, case_record
     from perfsim.report.export import json_text, write
+    from perfsim.report.funding import plan_markdown
     from perfsim.report.table import override_lines, show
 
-    known, case, _ = asked_case(ctx.obj, **options)
+    known, case, calibration = asked_case(ctx.obj, **options)
+    if plot:
+        from perfsim.report.case_plot import write_case
+
+        write_case(plot, case, calibration)
     if json_file:
         write(json_file, json_text(case_record(case)))
-    if json_file != "-":
+    if md_file:
+        write(md_file, plan_markdown(asked(case, known), case.site, command_text(ctx)))
+    if "-" not in (json_file, md_file):
         show([*override_lines(known.overrides()), *breakdown(case, explain)])
     if case.problems:
         ctx.exit(1)
+
+
+def asked(case: "Case", known: "Catalogue") -> "Asked":
+    """A plan with all that a request for funds tells of it."""
+    from perfsim.inputs.sources import sources_of
+    from perfsim.report.breakdown import case_record
+    from perfsim.report.funding import Asked
+    from perfsim.report.text import workload_text
+
+    sources = sources_of(case.system.gpu.key, case.system.key, case.software.key, known)
+    return Asked(case_record(case), workload_text(case.workload), float(case.workload.steps) > 1, sources)
 
 
 def asked_case(

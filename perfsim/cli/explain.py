@@ -24,8 +24,11 @@ SETTINGS = {"ignore_unknown_options": True, "help_option_names": ["--help"]}  # 
 @click.argument("b", metavar="[B]", required=False)
 @click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="HOURS", help="The job has to end in.")
 @click.option("--plot", metavar="FILE", help="Draw the waterfall, a .png or .svg.")
+@click.option("--md", "md_file", metavar="FILE", help="Write Markdown for a request for funds, to the terminal with -.")
 @click.pass_context
-def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, plot: str | None) -> None:
+def explain(
+    ctx: click.Context, a: str, b: str | None, deadline: float | None, plot: str | None, md_file: str | None
+) -> None:
     """Compare two plans part by part, and say what would make them fit or meet the deadline.
 
     A and B are each the options of `perfsim estimate` in quotes, or a file that its --json wrote. Options of B add
@@ -36,15 +39,19 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
     """  # noqa: D301  click reads the backspace
     from dataclasses import replace
 
+    from perfsim.cli.command_line import command_text
+    from perfsim.cli.estimate import asked
     from perfsim.core.site import Site
     from perfsim.errors import InputError
     from perfsim.inputs.knobs import knobs_of
     from perfsim.inputs.plan_record import read_plan_record
-    from perfsim.report.breakdown import case_intervals, case_record, verdict
+    from perfsim.report.breakdown import case_intervals, verdict
     from perfsim.report.changes import change_lines
+    from perfsim.report.export import write
+    from perfsim.report.funding import Asked, comparison_markdown, plan_markdown
     from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.sensitivity import sensitivity_lines
-    from perfsim.report.table import show
+    from perfsim.report.table import plain_text, show
     from perfsim.report.waterfall import waterfall_lines, waterfall_picture
     from perfsim.search.sensitivity import Inputs, sensitivity
 
@@ -53,7 +60,8 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
             raise InputError("--plot: draws the difference of two plans; name a second one")
         check_picture(plot, "--plot")
     site = Site(deadline_hours=deadline or 0.0)
-    records: list[dict[str, Any]] = []
+    plans: list[Asked] = []
+    choice: list[RenderableType] = []
     lines: list[RenderableType] = []
     sides: list[tuple[Inputs, list[Knob]]] = []
     fits = True
@@ -61,13 +69,13 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
         if text is None:
             continue
         if text.endswith(".json"):
-            records.append(read_plan_record(Path(text)))
+            plans.append(Asked(read_plan_record(Path(text))))
             continue
         options = text if letter == "A" or a.endswith(".json") else f"{a} {text}"
         known, case, calibration = _case(ctx, letter, options)
         if deadline and float(case.workload.steps) <= 1:
             raise InputError("--deadline: the job's length is not known; add --steps or --samples to the options")
-        records.append(case_record(case))
+        plans.append(asked(case, known))
         if b is None:
             lines += [*verdict(case), *case_intervals(case)]
         changes = _changes(known, case, calibration, site)
@@ -75,18 +83,21 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
         inputs = Inputs(case.workload, case.system, case.plan, case.software, calibration)
         sides.append((inputs, knobs_of(inputs, known)))
         lines += list(change_lines(letter, case, changes, site))
-    if len(records) == 2:
-        falls = list(waterfall_lines(*records))
-        if len(sides) == 2 and fits:
-            (one, knobs), (other, others) = sides
-            spreads = known.spreads
-            doubt = replace(sensitivity(one, other, knobs, others), noise=spreads.noise, reach=spreads.reach)
-            falls += sensitivity_lines(doubt)
-        show([*falls, *lines])
-    elif not lines:
+    if len(sides) == 2 and fits:
+        (one, knobs), (other, others) = sides
+        spreads = known.spreads
+        doubt = replace(sensitivity(one, other, knobs, others), noise=spreads.noise, reach=spreads.reach)
+        choice += sensitivity_lines(doubt)
+    if len(plans) == 1 and not lines:
         raise InputError(f"{a}: a file alone has nothing to be compared with; name a second plan")
-    else:
-        show(lines)
+    records = [plan.record for plan in plans]
+    if md_file and b is None:
+        write(md_file, plan_markdown(plans[0], site, command_text(ctx)))
+    elif md_file:
+        told = [line for line in plain_text(choice, width=10_000).splitlines() if line]
+        write(md_file, comparison_markdown(*plans, told, site, command_text(ctx)))
+    if md_file != "-":
+        show([*(waterfall_lines(*records) if b else ()), *choice, *lines])
     if plot:
         write_picture(plot, lambda: waterfall_picture(*records))
     if not fits:
@@ -95,6 +106,7 @@ def explain(ctx: click.Context, a: str, b: str | None, deadline: float | None, p
 
 def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case, Calibration]":
     """The plan of one quoted set of options."""
+    from perfsim.cli.command_line import OUTPUTS
     from perfsim.cli.estimate import asked_case, estimate
     from perfsim.errors import InputError
 
@@ -104,7 +116,7 @@ def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case,
         raise InputError(f"{letter}: a quotation mark has no partner; write '...' inside \"...\"") from None
     except click.UsageError as error:
         raise InputError(f"{letter}: {error.format_message()}") from None
-    unused = ("explain", "json_file")
+    unused = ("explain", *OUTPUTS)
     return asked_case(ctx.obj, **{key: value for key, value in options.items() if key not in unused})
 
 

@@ -50,9 +50,9 @@ def roofline(
     from perfsim.inputs.roofs import check_card, usual_precision, with_sources
     from perfsim.inputs.workload import make_workload
     from perfsim.report.export import write
-    from perfsim.report.picture import check_picture
+    from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.roofline import SHOWN, roofline_csv, roofline_json, roofline_lines
-    from perfsim.report.roofline_plot import write_plot
+    from perfsim.report.roofline_plot import roofline_figure
     from perfsim.report.table import override_lines, show
 
     if json_file == csv_file == "-":
@@ -85,7 +85,7 @@ def roofline(
         found = points.roofline(card, known.calibration(), workload, plan, stack)
     found = with_sources(found, known)
     if plot is not None:
-        write_plot(plot, found)
+        write_picture(plot, lambda: roofline_figure(found))
     for target, text_of in ((json_file, roofline_json), (csv_file, roofline_csv)):
         if target:
             write(target, text_of(found))

@@ -109,9 +109,10 @@ def _draw(catalogue: "Catalogue", kind: str, key: str, target: str) -> None:
         for line in tree_lines(drawing):
             click.echo(line)
     else:
-        from perfsim.report.topology_plot import write_topology
+        from perfsim.report.picture import write_picture
+        from perfsim.report.topology_plot import topology_figure
 
-        write_topology(target, drawing)
+        write_picture(target, lambda: topology_figure(drawing))
 
 
 @specs.command()

@@ -10,13 +10,18 @@ PARETO = (
     " headroom (memory left of a card)."
 )
 
+PLOT = (
+    "Draw into FILE, a .png or .svg: memory and step of the rows; the front of the first two figures; or the scaling."
+)
+
 
 @click.command()
 @click.argument("scenario")
 @click.option("--all", "show_all", is_flag=True, help="Every plan that was kept, not the best of each card.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="The first N rows.")
 @click.option("--pareto", metavar="A,B,...", help=PARETO)
-@click.option("--plot", metavar="FILE", help="Draw the front of the first two figures into FILE, a .png or .svg.")
+@click.option("--scaling", is_flag=True, help="How the fastest plans of each card scale with the number of GPUs.")
+@click.option("--plot", metavar="FILE", help=PLOT)
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
 @click.option("--md", "md_file", metavar="FILE", help="Write a Markdown table to FILE, or to the terminal with -.")
@@ -37,6 +42,7 @@ def sweep(
     show_all: bool,
     top: int | None,
     pareto: str | None,
+    scaling: bool,
     plot: str | None,
     json_file: str | None,
     csv_file: str | None,
@@ -48,23 +54,28 @@ def sweep(
     """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
 
     The table holds the best plan of each card (of each count where there is one card), best first by the scenario's
-    objective; with --pareto the front of all cards and counts. Exit code 1 says that nothing fits, or that nothing
+    objective; with --pareto the front of all cards and counts, with --scaling the fastest plan of each count. Exit code 1 says that nothing fits, or that nothing
     that fits meets the deadline and the budget.
     """
+    from perfsim.errors import InputError
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.intervals import of_sweep
     from perfsim.inputs.scenario import scenarios
     from perfsim.paths import find_scenario
     from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
     from perfsim.report.export import write
-    from perfsim.report.front_plot import front_picture
-    from perfsim.report.picture import write_picture
+    from perfsim.report.answer_plot import answer_picture
+    from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
     from perfsim.search.runner import Runner
     from perfsim.search.sweep import sweep as search
 
-    figures = _figures(pareto, show_all, plot)
+    figures = _figures(pareto, show_all)
+    if plot:
+        check_picture(plot, "--plot")
+    if scaling and (figures or show_all):
+        raise click.UsageError("--scaling is a choice of plans, and so are --pareto and --all; give one of them.")
     targets = (json_file, csv_file, md_file)
     if targets.count("-") > 1:
         raise click.UsageError("Only one of --json, --csv and --md can go to the terminal.")
@@ -74,6 +85,9 @@ def sweep(
     known = catalogue(tuple(folders))
     answers = []
     asked = scenarios(find_scenario(scenario), known)
+    if plot and len(asked) > 1 and not figures:
+        tasks = ", ".join(s.workload.task for s in asked)
+        raise InputError(f"--plot: draws one task, not {tasks}; name one in the scenario, or add --pareto time,money")
     for s in asked:
         folder = out / s.workload.task if out and len(asked) > 1 else out
         runner = Runner(workers or 1, scheduler or "", folder, resumed=partial(_tell, folder))
@@ -82,12 +96,16 @@ def sweep(
                 s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report,
                 has_headroom="headroom" in figures, runner=runner,
             )  # fmt: skip
-        answers.append(Answer.of(s.name, swept, show_all, top, figures, partial(of_sweep, swept, known=known)))
+        forecast = partial(of_sweep, swept, known=known)
+        if scaling:
+            answers.append(Answer.of_scaling(s.name, swept, top, forecast))
+        else:
+            answers.append(Answer.of(s.name, swept, show_all, top, figures, forecast))
     for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
         if target:
             write(target, text_of(answers))
     if plot:
-        write_picture(plot, lambda: front_picture([answer.sweep for answer in answers], figures[:2]))
+        write_picture(plot, lambda: answer_picture(answers))
     if "-" not in targets:
         show(lines_of(answers, known.overrides(), is_limited=top is None and not show_all))
     if not any(answer.has_met for answer in answers):
@@ -102,15 +120,12 @@ def _tell(folder: Path | None, there: int, total: int) -> None:
         click.echo(f"{printable(str(folder))}: {there:,} of {total:,} pieces were searched before", err=True)
 
 
-def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str, ...]:
+def _figures(pareto: str | None, show_all: bool) -> tuple[str, ...]:
     """The figures that --pareto names, empty without it; what goes with it and what does not is checked too."""
     from perfsim.errors import InputError, UnknownNameError
-    from perfsim.report.picture import check_picture
     from perfsim.search.front import check_figures
 
     if pareto is None:
-        if plot:
-            raise InputError("--plot: draws a front; say over which figures, such as --pareto time,money")
         return ()
     names = tuple(name.strip().lower() for name in pareto.split(","))
     try:
@@ -121,6 +136,4 @@ def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str,
         raise InputError("--pareto: needs two figures or more, each once; write such as time,money")
     if show_all:
         raise InputError("--pareto: is a choice of plans, and --all wants every one; keep one of them")
-    if plot:
-        check_picture(plot, "--plot")
     return names

@@ -3,10 +3,14 @@
 from dataclasses import dataclass, fields
 from functools import cached_property, reduce
 from operator import add
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from perfsim.core.numbers import Floats, Ints
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Parts:
@@ -164,3 +168,36 @@ class Estimate:
     job_kwh: Floats
     job_kg_co2: Floats
     operations: dict[str, tuple[Floats, Floats]]  # one layer's operations: seconds forward and backward, a micro-batch
+
+    def to_dict(self) -> dict[str, float | int]:
+        """One plan's figures as flat plain numbers, SI units in the names, such as experiment trackers log.
+
+        Raises: ValueError for the estimate of many plans.
+        """
+        figures = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_RECORDS, "operations")}
+        parts = (getattr(self, name).parts() for name in _RECORDS)
+        totals = {"step_seconds": self.time.total_seconds, "memory_bytes": self.memory.total_bytes}
+        named = totals | figures | {name: part for record in parts for name, part in record.items()}
+        if any(np.ndim(value) for value in named.values()):
+            raise ValueError("an estimate of many plans is no flat dict; estimate one, or use a sweep's to_pandas()")
+        return {name: np.asarray(value).item() for name, value in named.items()}
+
+    def plot_memory(self, ax: "Axes | None" = None) -> "Axes":
+        """Memory in its parts against what the card has, on `ax` or on new axes (needs matplotlib)."""
+        import perfsim
+
+        return perfsim.plot_memory(self, ax)
+
+    def plot_time(self, ax: "Axes | None" = None, alone: dict[str, Any] | None = None) -> "Axes":
+        """The step as a waterfall of its parts; alone: of ps.alone_seconds, to show what is hidden."""
+        import perfsim
+
+        return perfsim.plot_time(self, ax, alone)
+
+    def _repr_html_(self) -> str:
+        import perfsim
+
+        return perfsim.html(self)
+
+
+_RECORDS = ("time", "memory", "energy", "cost")

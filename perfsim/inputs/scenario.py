@@ -15,7 +15,7 @@ from perfsim.core.plan import ContextExchange, Offload, Placement, Recompute, Sc
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.errors import UnknownNameError
+from perfsim.errors import InputError, UnknownNameError
 from perfsim.inputs import explain
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import cards_named, divisors_text, systems_for, with_price
@@ -26,7 +26,7 @@ from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, Si
 from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
 from perfsim.search.space import Space
 
-__all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
+__all__ = ["Scenario", "make_workload", "scenario", "scenario_of", "scenarios"]
 
 LookUp = Callable[[str], object]
 
@@ -71,6 +71,25 @@ def scenarios(path: Path, catalogue: Catalogue) -> tuple[Scenario, ...]:
     """
     document, spec = _checked(path, catalogue)
     return tuple(_scenarios(document, spec, catalogue))
+
+
+def scenario_of(workload: Workload, catalogue: Catalogue, **search: Any) -> Scenario:
+    """The question of a workload; `search` are the keys of a scenario's [search] table, 1, 2, 4 and 8 GPUs unless told.
+
+    Raises: InputError that lists every key that cannot be used; UnknownNameError for a card or a system.
+    """
+    try:
+        keys = SearchKeys.model_validate({"counts": (1, 2, 4, 8)} | search)
+    except ValidationError as error:
+        found = explain.explain(error, SearchKeys)
+        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found)) from None
+    if found := [*keys.problems(), *_too_many_gpus(keys, catalogue), *_wrong_limits(keys, catalogue)]:
+        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found))
+    return Scenario(
+        name=workload.model.name, path=Path(), workload=workload, software=catalogue.software("pytorch-2-eager"),
+        calibration=catalogue.calibration(), systems=_systems(keys, catalogue), space=_space(keys), site=Site(),
+        objective=keys.objective,
+    )  # fmt: skip
 
 
 def _scenarios(document: Document, spec: ScenarioFile, catalogue: Catalogue) -> Iterator[Scenario]:

@@ -22,7 +22,9 @@ from perfsim.report.text import (
     reason_lines,
     workload_text,
 )
+from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.search.certificate import COUNTS, OBJECTIVES
+from perfsim.search.scaling import Scaling, scaling
 from perfsim.units import printable
 
 if TYPE_CHECKING:
@@ -31,13 +33,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """A sweep with the rows of it that are told, best first; forecast: the intervals of some rows."""
+    """A sweep with the rows of it that are told, best first; forecast: the intervals of some rows.
+
+    figures: those of the front that the rows are; curves: the cards whose scaling the rows are.
+    """
 
     name: str
     sweep: "Sweep"
     rows: tuple[int, ...]
     figures: tuple[str, ...] = ()
     forecast: Forecast | None = None
+    curves: tuple[Scaling, ...] = ()
 
     @classmethod
     def of(
@@ -47,6 +53,12 @@ class Answer:
         """The best plan of each card, with `show_all` every plan, or the front over `figures`; of them the first."""
         rows = sweep.pareto(*figures)[:top].tolist() if figures else rows_to_show(sweep, show_all, top)
         return cls(name, sweep, tuple(rows), tuple(figures), forecast)
+
+    @classmethod
+    def of_scaling(cls, name: str, sweep: "Sweep", cards: int | None, forecast: Forecast) -> "Answer":
+        """The fastest plan of every number of GPUs, of the first `cards` cards."""
+        curves = scaling(sweep)[: cards or CURVES_SHOWN]
+        return cls(name, sweep, tuple(row for one in curves for row in one.rows.tolist()), (), forecast, tuple(curves))
 
     @property
     def has_met(self) -> bool:
@@ -65,7 +77,9 @@ def lines_of(
             yield Text("")
         if len(answers) > 1:
             yield Text(f"== {TASK_TEXTS[answer.sweep.workload.task]}", style="bold")
-        if answer.rows:
+        if answer.curves:
+            yield from scaling_lines(answer.sweep, answer.curves, answer.forecast)
+        elif answer.rows:
             yield from table_lines(answer.sweep, answer.rows, most, answer.figures, answer.forecast)
         else:
             yield from _nothing_lines(answer.sweep)

@@ -15,7 +15,7 @@ from perfsim.report.case import Case
 from perfsim.report.columns import plan_row, price_text
 from perfsim.report.intervals import interval_lines, record_of
 from perfsim.report.text import cards_text, hours_text, memory_text, money_text, plan_text, workload_text
-from perfsim.report.words import BOUNDS, part_words
+from perfsim.report.words import BOUNDS, part_name, part_words
 from perfsim.units import (
     GIB,
     MILLI,
@@ -133,14 +133,10 @@ def _parts_table(case: Case, title: str, unit: str, parts: Mapping[str, Any], sc
         if part <= 0 or part < 5e-5 * total:
             continue
         last = part_words(name, _as_run(case), case.plan) if explain else "#" * max(1, round(BAR * part / total))
-        cells = [_part_name(name), number_text(part / scale), percent_text(part / total), last]
+        cells = [part_name(name), number_text(part / scale), percent_text(part / total), last]
         table.add_row(*cells, *([_bound(case, name)] if is_time else []))
     table.add_row(Text("total", style="bold"), number_text(total / scale), "", "", *([""] if is_time else []))
     return table
-
-
-def _part_name(name: str) -> str:
-    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
 
 
 def _bound(case: Case, part: str) -> str:

@@ -25,6 +25,15 @@ BOUNDS = {  # parts whose bound does not depend on the operations
 }
 
 
+def part_name(part: str) -> str:
+    """A part of a step or of memory as people say it.
+
+    >>> part_name("pipeline_bubble_seconds")
+    'pipeline bubble'
+    """
+    return part.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
+
+
 def part_words(name: str, workload: Workload, plan: Plan) -> str:
     """What the part called `name` is made of.
 

@@ -76,6 +76,15 @@ class Intervals:
         ends = {f"{k}_{end}": float(getattr(r, end)) for k, r in self.ranges.items() for end in ("low", "high")}
         return ends | basis_columns(self.bases)
 
+    def to_dict(self) -> dict[str, float | str]:
+        """The figures themselves, and `columns`: flat, as experiment trackers log."""
+        return {name: float(one.middle) for name, one in self.ranges.items()} | self.columns()
+
+    def _repr_html_(self) -> str:
+        import perfsim
+
+        return perfsim.html(self)
+
 
 def basis_columns(bases: Mapping[str, Basis]) -> dict[str, float | str]:
     """The words as columns of a table."""

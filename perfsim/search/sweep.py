@@ -26,6 +26,7 @@ from perfsim.search.space import Space, filled
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 Objective = Literal["time", "money", "energy"]
 
@@ -131,6 +132,45 @@ class Sweep:
         import pandas as pd
 
         return pd.DataFrame(self.records())
+
+    def to_dict(self, row: int = 0) -> dict[str, Any]:
+        """A row, the best unless told, as flat plain values such as experiment trackers log; no price is None."""
+        found = {name: np.asarray(values)[row].item() for name, values in self.records().items()}
+        return found if found["has_price"] else found | {"job_usd": None}
+
+    def plot(self, *figures: str, ax: "Axes | None" = None) -> "Axes":
+        """The front over two figures (time and money unless told) on `ax` or on new axes (needs matplotlib).
+
+        Raises: UnknownNameError for what is no figure; InputError for other than two.
+        """
+        import perfsim
+
+        return perfsim.plot_front(self, figures or ("time", "money"), ax)
+
+    def plot_memory(self, ax: "Axes | None" = None) -> "Axes":
+        """Memory of the best plan of each card in its parts against what the card has."""
+        import perfsim
+
+        return perfsim.plot_memory(self, ax)
+
+    def plot_time(self, ax: "Axes | None" = None) -> "Axes":
+        """The step of the best plan of each card in its parts."""
+        import perfsim
+
+        return perfsim.plot_time(self, ax)
+
+    def plot_scaling(self, ax: "Axes | None" = None) -> "Axes":
+        """Samples a second of the first cards over the number of GPUs, with bands of 90 %."""
+        import perfsim
+        from perfsim.search.scaling import scaling
+
+        rows = [row for curve in scaling(self) for row in curve.rows.tolist()]
+        return perfsim.plot_scaling(self, dict(zip(rows, perfsim.sweep_intervals(self, rows), strict=True)), ax)
+
+    def _repr_html_(self) -> str:
+        import perfsim
+
+        return perfsim.html(self)
 
     def nearest_fit(self) -> list[tuple[str, System, Plan, Estimate]]:
         """When nothing runs: single changes to the space that make something run, each with its best plan."""
