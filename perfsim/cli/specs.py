@@ -258,16 +258,19 @@ def _unit(loc: Sequence[str]) -> str:
 
 
 def _reached(catalogue: "Catalogue", key: str) -> str:
-    """What training reaches of a card's datasheet."""
+    """What training reaches of a card's datasheet, and what it costs to rent."""
+    from perfsim.inputs.system import offer_text
+
     gpu = catalogue.gpu(key)
     fractions = ", ".join(
         f"{name} {gpu.calibration.gemm_fraction[name]:.2f}" for name, peak in gpu.peak_flops_per_s.items() if peak
     )
-    rent = catalogue.cheapest_price(key)
+    rents = [offer for offer in catalogue.offers if offer.gpu == key and offer.kind == "on-demand"]
+    rent = min(((offer.usd_per_gpu, offer_text(offer)) for offer in rents), default=None)
     return (
         f"reached in training ({gpu.calibration.basis}): {fractions} of the peaks, "
         f"{gpu.calibration.bandwidth_fraction:.2f} of the bandwidth\n"
-        + (printable(f"lowest listed rent: {usd_text(rent[0])} an hour ({rent[1]})") if rent else "no listed rent")
+        + (printable(f"lowest listed rent: {usd_text(rent[0])} a GPU and hour ({rent[1]})") if rent else "no listed rent")
     )
 
 

@@ -8,17 +8,21 @@ from typing import Literal
 class Site:
     """Money and energy around a job.
 
-    price: "rent" takes the systems' usd_per_gpu_hour; "own" spreads the cards' launch price over
-    `ownership_hours` and adds electricity. socket_watts: what one machine may draw. 0 for deadline, budget or sockets:
+    price: "rent" pays machines whole by their cheapest offer on demand, "spot" by the cheapest that may be taken away;
+    "own" spreads the cards' price over `ownership_hours` and adds electricity. host_usd: what the machine around bought
+    cards costs, 0 where that is not counted; use_share: of all hours, those in which bought cards work (assumed).
+    socket_watts: what one machine may draw. 0 for deadline, budget or sockets:
     no limit. pue and co2_grams_per_kwh are assumed unless given: a machine alone, and the world's mean electricity of
     2018 (IEA, Global Energy & CO2 Status Report 2019, as mlco2/codecarbon's FAQ quotes it).
     """
 
-    price: Literal["rent", "own"] = "rent"
+    price: Literal["rent", "spot", "own"] = "rent"
     usd_per_kwh: float = 0.15
     pue: float = 1.0
     co2_grams_per_kwh: float = 475.0
     ownership_hours: float = 3 * 365 * 24 * 0.5
+    use_share: float = 0.5
+    host_usd: float = 0.0
     deadline_hours: float = 0.0
     budget_usd: float = 0.0
     socket_watts: float = 0.0

@@ -15,7 +15,8 @@ from perfsim.errors import InputError
 from perfsim.formulas.fits import surely_fits
 from perfsim.formulas.stages import ends_counted
 from perfsim.inputs.catalogue import Catalogue
-from perfsim.inputs.choice import divisors_text, systems_for, with_price
+from perfsim.inputs.choice import divisors_text, systems_for
+from perfsim.inputs.prices import with_prices
 
 MAX_DEGREE = 10**6
 WORKLOAD_KEYS = (
@@ -69,7 +70,7 @@ def choose_system(catalogue: Catalogue, gpu: str | None, count: int | None, name
     if said and count and said != count:
         raise InputError(f"--gpus: {count} here and {said} in --gpu; keep one of them")
     if name is not None:
-        system = with_price(catalogue.system(name), catalogue)
+        system = with_prices(catalogue.system(name), catalogue)
         gpus = count or int(system.gpus_per_node)
     else:
         gpus = said or count or 1

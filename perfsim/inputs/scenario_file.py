@@ -186,11 +186,14 @@ class SearchKeys(Spec):
 class SiteKeys(Spec):
     """[site]: prices, electricity, deadline, budget and sockets."""
 
-    price: Literal["rent", "own"] = "rent"
+    price: Literal["rent", "spot", "own"] = "rent"
+    prices: Annotated[tuple[Text, ...], AUTO_OR_LIST, A_LIST] = ()
     usd_per_kwh: Annotated[float, Field(ge=0, le=100)] = 0.15
     pue: Annotated[float, Field(ge=1, le=10)] = 1.0
     co2_grams_per_kwh: Annotated[float, Field(ge=0, le=10_000)] = 475.0
     ownership_hours: Annotated[float, Field(gt=0, le=1e6)] = 3 * 365 * 24 * 0.5
+    use_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    host_usd: Annotated[float, Field(ge=0, le=1e7)] = 0.0
     deadline_hours: Annotated[float, Field(gt=0, le=1e7)] | None = None
     budget_usd: Annotated[float, Field(gt=0, le=1e12)] | None = None
     socket_watts: Annotated[float, Field(gt=0, le=1e6)] | None = None

@@ -178,5 +178,5 @@ def _basis(case: Case) -> Iterator[str]:
         f"basis: {printable(gpu.name)} {count_text(float(gpu.multiprocessors))} multiprocessors, efficiency"
         f" {printable(gpu.calibration.basis)}; {printable(case.software.name)}; system {printable(case.system.name)}"
     )
-    price = printable(price_text(case.system, case.site)) or "none known"
+    price = printable(price_text(case.system, int(case.plan.gpus), case.site)) or "none known"
     yield f"price: {price}; electricity {usd_text(case.site.usd_per_kwh)}/kWh, PUE {case.site.pue:g}"
