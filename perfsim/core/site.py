@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from perfsim.units import HOURS_PER_YEAR
+
 
 @dataclass(frozen=True)
 class Site:
@@ -20,7 +22,7 @@ class Site:
     usd_per_kwh: float = 0.15
     pue: float = 1.0
     co2_grams_per_kwh: float = 475.0
-    ownership_hours: float = 3 * 365 * 24 * 0.5
+    ownership_hours: float = 3 * HOURS_PER_YEAR * 0.5
     use_share: float = 0.5
     host_usd: float = 0.0
     deadline_hours: float = 0.0

@@ -71,7 +71,8 @@ class Catalogue:
             for name in ("cards", "kernels", "collectives", "links", "power", "shared", "runs")
             for path in self._calibration_files(name)
         }
-        return sorted(path for path in used | shared if not path.is_relative_to(own))
+        tables = set(shipped_tables(self._folders) if "offers" in vars(self) else ())
+        return sorted(path for path in used | shared | tables if not path.is_relative_to(own))
 
     def candidates(self, kind: str, name: str) -> list[str]:
         """The keys that a person's name can mean; a file's own name or alias decides between several."""
@@ -151,7 +152,7 @@ class Catalogue:
 
         Raises: InputError with the problems of a table.
         """
-        from perfsim.inputs.price_tables import read_prices, shipped_tables
+        from perfsim.inputs.price_tables import read_prices
 
         listed = [offer_of(key, self.system_spec(key)) for key in self.names("systems")]
         own = paths.builtin("specs")
@@ -304,6 +305,20 @@ class Catalogue:
         return UnknownNameError(
             f"{printable(name[:100])}: not among the {kind}{nearby}; `perfsim specs list {kind}` shows all"
         )
+
+
+def shipped_tables(folders: Sequence[Path]) -> list[Path]:
+    """The files prices/*.csv of spec folders, the earlier folder first; of one name the first counts.
+
+    Raises: InputError for a link that leads out of its folder.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / "prices").glob("*.csv")):
+            if not path.resolve().is_relative_to(path.parent.resolve()):
+                raise InputError(problem(path, None, "is a link out of its folder", "copy the file there"))
+            found.setdefault(path.name, path)
+    return list(found.values())
 
 
 def catalogue(extra_folders: Sequence[Path] = ()) -> Catalogue:

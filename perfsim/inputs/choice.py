@@ -25,9 +25,7 @@ def cards_named(name: str, catalogue: Catalogue) -> tuple[Gpu, ...]:
     return members or (catalogue.gpu(name),)
 
 
-def systems_for(
-    gpu: Gpu, counts: Sequence[int], catalogue: Catalogue, own: Sequence[Offer] = ()
-) -> tuple[System, ...]:
+def systems_for(gpu: Gpu, counts: Sequence[int], catalogue: Catalogue, own: Sequence[Offer] = ()) -> tuple[System, ...]:
     """The systems that hold `counts` of a card: the smallest listed box or node for each, else a plain PCIe box.
 
     own: prices that come before those of the specs.

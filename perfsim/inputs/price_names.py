@@ -44,7 +44,7 @@ def meaning(named: Named, catalogue: Catalogue) -> Meant:
     words = re.findall(r"[a-z]+", f"{named.name} {named.also} {named.instance}".lower())
     told = next((form for form in _FORMS if form in words), None)
     formed = [key for key in fitting if told in (None, _form(key, catalogue))]
-    return Meant(tuple(formed or fitting))
+    return Meant(tuple(formed), why="" if formed else "a card of this name has another form")
 
 
 def _listed(named: Named, catalogue: Catalogue) -> str:

@@ -6,16 +6,15 @@ accelerators, names that several cards have, parts of a card) is counted by its 
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import get_args
 
 from perfsim.core.offers import Offer, OfferKind
-from perfsim.errors import InputError, UnknownNameError
+from perfsim.errors import UnknownNameError
 from perfsim.inputs.catalogue import Catalogue
-from perfsim.inputs.files import problem
 from perfsim.inputs.price_names import Meant, Named, meaning
 from perfsim.inputs.tables import Cells, Complaints, read_table
 
@@ -100,9 +99,7 @@ def _own_offers(
             )  # fmt: skip
 
 
-def _own_name(
-    line: int, cells: Cells, catalogue: Catalogue, complaints: Complaints
-) -> tuple[str, str, int] | None:
+def _own_name(line: int, cells: Cells, catalogue: Catalogue, complaints: Complaints) -> tuple[str, str, int] | None:
     """(card, system, how many cards where the row does not say) of a row of one's own table."""
     card, system = cells.get("card", ""), cells.get("system", "")
     if bool(card) == bool(system):
@@ -200,17 +197,3 @@ def _count(line: int, column: str, text: str, complaints: Complaints) -> float:
         complaints.add(line, f"{column}: {text[:40]!r} is no number of cards", f"write a number from 1 to {MAX_GPUS:,}")
         return 1.0
     return count
-
-
-def shipped_tables(folders: Sequence[Path]) -> list[Path]:
-    """The files prices/*.csv of spec folders, the earlier folder first; of one name the first counts.
-
-    Raises: InputError for a link that leads out of its folder.
-    """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted((folder / "prices").glob("*.csv")):
-            if not path.resolve().is_relative_to(path.parent.resolve()):
-                raise InputError(problem(path, None, "is a link out of its folder", "copy the file there"))
-            found.setdefault(path.name, path)
-    return list(found.values())
