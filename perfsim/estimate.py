@@ -101,7 +101,7 @@ def _rates(
     step = time.total_seconds
     gpu_seconds = plan.gpus * step
     joules = energy(system, gpu_seconds, watts, site.pue)
-    dollars = cost(system, gpu_seconds, joules, site)
+    dollars = cost(system, plan.gpus, step, joules, site)
     peak = gpu_seconds * peak_flops_per_s(system.gpu, workload.precision.matmul)
     job_kwh = workload.steps * joules.total_joules / JOULES_PER_KWH
     return {

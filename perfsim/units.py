@@ -6,6 +6,7 @@ KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
 MILLI, MICRO, NANO, PICO = 1e-3, 1e-6, 1e-9, 1e-12
 KIB, MIB, GIB, TIB = 2.0**10, 2.0**20, 2.0**30, 2.0**40
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+HOURS_PER_YEAR = 365.0 * 24.0
 BITS_PER_BYTE = 8
 JOULES_PER_KWH = 3.6e6
 TINY_SECONDS = 1e-30  # divides where there may be none: ends that a model lacks, exchanges that do not take place

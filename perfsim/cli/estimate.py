@@ -1,7 +1,7 @@
 """`perfsim estimate`: one plan on one system, part by part."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -50,6 +50,14 @@ if TYPE_CHECKING:
 @click.option(
     "--placement", type=click.Choice(["data-inner", "pipeline-inner"]), default="data-inner", show_default=True,
     help="Which ranks are neighbours, next to the tensor-parallel ones.",
+)  # fmt: skip
+@click.option(
+    "--price", type=click.Choice(["rent", "spot", "own"]), default="rent", show_default=True,
+    help="Pay machines on demand, spot machines, or cards of your own.",
+)  # fmt: skip
+@click.option(
+    "--prices", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    help="Prices that come before perfsim's: a table of yours, SkyPilot's or gpuhunt's. May be given more than once.",
 )  # fmt: skip
 @click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
 @click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
@@ -119,6 +127,8 @@ def asked_case(
     system_name: str | None,
     power_limit: float | None,
     software: str,
+    price: Literal["rent", "spot", "own"],
+    prices: tuple[Path, ...],
     **options: Any,
 ) -> "tuple[Catalogue, Case, Calibration]":
     """The plan that the options ask for, costed; the specs and the calibration that it rests on.
@@ -133,14 +143,15 @@ def asked_case(
     from perfsim.inputs.intervals import of_plans
     from perfsim.inputs.options import WORKLOAD_KEYS, choose_system, one_plan
     from perfsim.inputs.power_limit import with_power_limit
+    from perfsim.inputs.prices import read_all
     from perfsim.inputs.workload import make_workload
     from perfsim.report.case import make_case
     from perfsim.search.sensitivity import Inputs
 
     known = catalogue(tuple(folders or ()))
     workload = make_workload(known.model(model), **{key: options[key] for key in WORKLOAD_KEYS})
-    system, gpus = choose_system(known, gpu, count, system_name)
-    stack, calibration, site = known.software(software), known.calibration(), Site()
+    system, gpus = choose_system(known, gpu, count, system_name, read_all(prices, known))
+    stack, calibration, site = known.software(software), known.calibration(), Site(price=price)
     if power_limit is not None:
         system = with_power_limit(system, power_limit, calibration.control)
     plan = one_plan(

@@ -135,6 +135,28 @@ def check(folders: list[Path] | None, paths: tuple[Path, ...]) -> None:
 
 
 @specs.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "is_json", is_flag=True, help="Write a JSON list.")
+@click.pass_obj
+def prices(folders: list[Path] | None, files: tuple[Path, ...], is_json: bool) -> None:
+    """Show what price tables give: the cheapest offer by card, kind and GPUs of a machine; without FILES the specs'."""
+    from perfsim.inputs.price_tables import read_prices
+    from perfsim.report.prices import offer_rows, unused_lines
+
+    catalogue = _catalogue(folders)
+    tables = [read_prices(file, catalogue) for file in files]
+    rows = offer_rows([offer for table in tables for offer in table.offers] if files else catalogue.offers)
+    if is_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for line in _aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []):
+        click.echo(line)
+    for table in tables:
+        for line in unused_lines(table):
+            click.echo(printable(f"{table.path}: {line}"))
+
+
+@specs.command()
 @click.argument("kind", type=SCHEMAS)
 def schema(kind: str) -> None:
     """Write the JSON schema of a kind of file."""
@@ -259,16 +281,23 @@ def _unit(loc: Sequence[str]) -> str:
 
 
 def _reached(catalogue: "Catalogue", key: str) -> str:
-    """What training reaches of a card's datasheet."""
+    """What training reaches of a card's datasheet, and what it costs to rent."""
+    from perfsim.inputs.system import offer_text
+
     gpu = catalogue.gpu(key)
     fractions = ", ".join(
         f"{name} {gpu.calibration.gemm_fraction[name]:.2f}" for name, peak in gpu.peak_flops_per_s.items() if peak
     )
-    rent = catalogue.cheapest_price(key)
+    rents = [offer for offer in catalogue.offers if offer.gpu == key and offer.kind == "on-demand"]
+    rent = min(((offer.usd_per_gpu, offer_text(offer)) for offer in rents), default=None)
     return (
         f"reached in training ({gpu.calibration.basis}): {fractions} of the peaks, "
         f"{gpu.calibration.bandwidth_fraction:.2f} of the bandwidth\n"
-        + (printable(f"lowest listed rent: {usd_text(rent[0])} an hour ({rent[1]})") if rent else "no listed rent")
+        + (
+            printable(f"lowest listed rent: {usd_text(rent[0])} a GPU and hour ({rent[1]})")
+            if rent
+            else "no listed rent"
+        )
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from perfsim.core.arrays import Lookup, shape_of, stack
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.fabric import Network, Segment
-from perfsim.core.numbers import Bools, Floats, Ints
+from perfsim.core.numbers import Floats, Ints
+from perfsim.core.offers import Rate
 from perfsim.core.power import CardPower
 
 
@@ -34,7 +35,7 @@ class Gpu:
     power_limit_watts: Floats  # that, or a lower one that the user set
     power: CardPower
     server_watts: Floats  # beside the board, for each such card of a server
-    price_usd: Floats  # launch price; 0: not known
+    price_usd: Floats  # of a card to buy (System.purchase says where from); 0: not known
     calibration: CardCalibration
 
 
@@ -61,9 +62,9 @@ class System:
     host_memory_bytes_per_s: Floats
     host_watts_per_gpu: Floats  # beside the boards, while training
     host_limit_watts_per_gpu: Floats  # at most
-    usd_per_gpu_hour: Floats
-    has_price: Bools
-    price_basis: str
+    rates: Lookup[Rate]  # by kind of offer (formulas.rent.RENTED) and number of GPUs
+    offers: tuple[str, ...]  # what the rates' offers are called
+    purchase: str  # where gpu.price_usd comes from
     number: Ints = 0
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from perfsim import paths
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
+from perfsim.core.offers import Offer
 from perfsim.core.software import Software
 from perfsim.core.spreads import Spreads
 from perfsim.errors import InputError, UnknownNameError, UnsupportedError
@@ -23,7 +25,7 @@ from perfsim.inputs.names import matching
 from perfsim.inputs.power import PowerRules
 from perfsim.inputs.run_numbers import SoftwareNumbers, read_run_numbers, spec_with_numbers, with_numbers
 from perfsim.inputs.software import SoftwareSpec, to_software
-from perfsim.inputs.system import SystemSpec, box_spec, load_system, price_basis, to_system
+from perfsim.inputs.system import SystemSpec, box_spec, load_system, offer_of, to_system
 from perfsim.units import printable
 
 KINDS = ("gpus", "systems", "models", "software")
@@ -69,7 +71,8 @@ class Catalogue:
             for name in ("cards", "kernels", "collectives", "links", "power", "shared", "runs")
             for path in self._calibration_files(name)
         }
-        return sorted(path for path in used | shared if not path.is_relative_to(own))
+        tables = set(shipped_tables(self._folders) if "offers" in vars(self) else ())
+        return sorted(path for path in used | shared | tables if not path.is_relative_to(own))
 
     def candidates(self, kind: str, name: str) -> list[str]:
         """The keys that a person's name can mean; a file's own name or alias decides between several."""
@@ -143,14 +146,23 @@ class Catalogue:
         spec = self._once("system file", box_key, lambda: box_spec(key, self.gpu_spec(key), count))
         return self._once("box", box_key, lambda: self._system(box_key, spec))
 
-    def cheapest_price(self, gpu_key: str) -> tuple[float, str] | None:
-        """The lowest rent of this card [USD per GPU hour] among the listed systems and where it was asked."""
-        prices = []
-        for key in self.systems_with(gpu_key):
-            spec = self.system_spec(key)
-            if spec.price:
-                prices.append((spec.price.usd_per_hour / spec.gpus_per_node, price_basis(spec)))
-        return min(prices, default=None)
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        """What the listed systems and the price tables of the spec folders (prices/*.csv) cost.
+
+        Raises: InputError with the problems of a table.
+        """
+        from perfsim.inputs.price_tables import read_prices
+
+        listed = [offer_of(key, self.system_spec(key)) for key in self.names("systems")]
+        own = paths.builtin("specs")
+        tables = shipped_tables(self._folders)
+        told = (read_prices(path, self, is_shipped=path.is_relative_to(own)).offers for path in tables)
+        return (*filter(None, listed), *chain.from_iterable(told))
+
+    def is_cloud(self, system_key: str) -> bool:
+        """Whether a system is a cloud's instance, which nobody else rents out."""
+        return system_key in self._table("systems") and self.system_spec(system_key).kind == "cloud"
 
     def model(self, name: str | Path) -> Model:
         """The model that a name means, or the one in a file: a spec (.toml), a Hugging Face config.json or its folder.
@@ -293,6 +305,20 @@ class Catalogue:
         return UnknownNameError(
             f"{printable(name[:100])}: not among the {kind}{nearby}; `perfsim specs list {kind}` shows all"
         )
+
+
+def shipped_tables(folders: Sequence[Path]) -> list[Path]:
+    """The files prices/*.csv of spec folders, the earlier folder first; of one name the first counts.
+
+    Raises: InputError for a link that leads out of its folder.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / "prices").glob("*.csv")):
+            if not path.resolve().is_relative_to(path.parent.resolve()):
+                raise InputError(problem(path, None, "is a link out of its folder", "copy the file there"))
+            found.setdefault(path.name, path)
+    return list(found.values())
 
 
 def catalogue(extra_folders: Sequence[Path] = ()) -> Catalogue:

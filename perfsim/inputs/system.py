@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perfsim.core.hardware import Gpu, System
+from perfsim.core.offers import Offer
+from perfsim.formulas.rent import rates
 from perfsim.inputs.collectives import Presets
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.fabric import network, segments
@@ -99,6 +101,7 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: 
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
     domain, host = domain_of(spec, card), host_of(spec, card)
     most = _most_host_watts(spec, gpu)
+    listed = [offer for offer in [offer_of(key, spec)] if offer]
     return System(
         key=key,
         name=spec.name,
@@ -112,15 +115,32 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: 
         host_memory_bytes_per_s=host.memory_bytes_per_s * host.sockets / spec.gpus_per_node,
         host_watts_per_gpu=min(_host_watts(spec, gpu), most),
         host_limit_watts_per_gpu=most,
-        usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
-        has_price=spec.price is not None,
-        price_basis=price_basis(spec),
+        rates=rates(listed, spec.gpus_per_node),
+        offers=tuple(map(offer_text, listed)),
+        purchase=launch_text(card) if card.price_usd else "",
     )
 
 
-def price_basis(spec: SystemSpec) -> str:
-    """Where and when the price was asked; empty without one."""
-    return f"{spec.name}, {spec.price.date}" if spec.price else ""
+def offer_of(key: str, spec: SystemSpec) -> Offer | None:
+    """What the system's file says that it costs to rent."""
+    if spec.price is None:
+        return None
+    asked = {"instance": spec.name, "date": spec.price.date, "source": spec.price.source}
+    return Offer("on-demand", spec.gpu, spec.gpus_per_node, spec.price.usd_per_hour, system=key, **asked)
+
+
+def offer_text(offer: Offer) -> str:
+    """Which offer it is: machine, place, date, file.
+
+    >>> offer_text(Offer("spot", "t4", 4, 1.2, instance="g4dn.12xlarge", place="us-east-1", file="aws.csv"))
+    'g4dn.12xlarge, us-east-1, undated, aws.csv'
+    """
+    return ", ".join(filter(None, (offer.instance or offer.gpu, offer.place, offer.date or "undated", offer.file)))
+
+
+def launch_text(card: GpuSpec) -> str:
+    """What a price is that comes from a card's file."""
+    return f"launch price of {card.launch_date}" if card.launch_date else "launch price"
 
 
 def box_spec(key: str, card: GpuSpec, count: int) -> SystemSpec:

@@ -14,6 +14,7 @@ from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.case import Case
 from perfsim.report.columns import plan_row, price_text
 from perfsim.report.intervals import interval_lines, record_of
+from perfsim.report.ownership import mean_watts, ownership_line, ownership_record
 from perfsim.report.text import cards_text, hours_text, memory_text, money_text, plan_text, workload_text
 from perfsim.report.words import BOUNDS, part_name, part_words
 from perfsim.units import (
@@ -56,6 +57,7 @@ def case_record(case: Case) -> dict[str, Any]:
         "software": case.software.key,
         "precision": case.workload.precision.key,
         "problems": [problem.text for problem in case.problems],
+        "ownership": ownership_record(case.system, int(case.plan.gpus), mean_watts(case.estimate), case.site),
         "operations": {
             name: {"forward_seconds": float(forward), "backward_seconds": float(backward)}
             for name, (forward, backward) in case.estimate.operations.items()
@@ -174,5 +176,7 @@ def _basis(case: Case) -> Iterator[str]:
         f"basis: {printable(gpu.name)} {count_text(float(gpu.multiprocessors))} multiprocessors, efficiency"
         f" {printable(gpu.calibration.basis)}; {printable(case.software.name)}; system {printable(case.system.name)}"
     )
-    price = printable(price_text(case.system, case.site)) or "none known"
+    price = printable(price_text(case.system, int(case.plan.gpus), case.site)) or "none known"
     yield f"price: {price}; electricity {usd_text(case.site.usd_per_kwh)}/kWh, PUE {case.site.pue:g}"
+    if bought := ownership_line(case.system, int(case.plan.gpus), mean_watts(case.estimate), case.site):
+        yield bought

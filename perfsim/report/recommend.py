@@ -195,7 +195,7 @@ def closing_lines(found: Recommendation) -> Iterator[str]:
     yield f"{told.considered:,} plans on {printable(sweep.software.name)}; {power}"
     if found:
         best = found["cheapest"]
-        price, basis = price_text(best.parts[0], best.site), best.ranges.basis.text
+        price, basis = _price_text(best), best.ranges.basis.text
         yield f"price of the first: {printable(price)}; its time {printable(basis)}; every basis: --explain"
 
 
@@ -203,10 +203,14 @@ def _basis(found: Recommendation) -> Iterator[Text]:
     yield Text("")
     yield Text("What the figures rest on", style="bold")
     for choice in distinct(found):
-        system = choice.parts[0]
-        yield Text(f"{set_text(choice)}: price {printable(price_text(system, choice.site))}")
+        yield Text(f"{set_text(choice)}: price {printable(_price_text(choice))}")
         for line in (*reason_lines(choice.ranges), causes_text(choice.ranges.causes)):
             yield Text(f"  {line}", overflow="fold")
+
+
+def _price_text(choice: Choice) -> str:
+    system, plan, _ = choice.parts
+    return price_text(system, int(plan.gpus), choice.site)
 
 
 def distinct(found: Recommendation) -> Sequence[Choice]:

@@ -62,7 +62,7 @@ def bounds(
         time = _least_time(question, system, one, costs, stages, space, has_schedule)
         seconds = plan.gpus * time.total_seconds
         joules = energy(system, seconds, gpu_watts(system, time, costs.busy_watts, costs.held_watts), site.pue)
-        dollars = cost(system, seconds, joules, site)
+        dollars = cost(system, plan.gpus, time.total_seconds, joules, site)
         # where kinds of layers differ, what a stage holds depends on the virtual stages in no simple way
         is_known = has_schedule or len(costs.kinds) == 1
         size = _least_bytes(question, one, stages, space) if is_known else 0.0

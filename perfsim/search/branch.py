@@ -133,7 +133,6 @@ class Search:
     def __init__(self, question: Question, piece: Piece) -> None:
         self._question, self._piece, self._space = question, piece, piece.space
         self._memory_bytes = np.array([float(system.gpu.memory_bytes) for system in question.systems])
-        self._is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])
         self._incumbents = Incumbents()
         self._found = nothing(question)
         self._counts = dict.fromkeys(("illegal", "repeated", "too_large", "beaten", "costed", "runnable"), 0)
@@ -223,7 +222,8 @@ class Search:
         wins = self._incumbents.may_win(figures, self._groups(rows), may_be_safe)
         self._count(rows, beaten=~wins)
         left = ~wins & may_be_safe
-        usd = np.where(self._is_priced[rows.systems], least.usd, np.inf)
+        is_priced = has_price(take(question.fleet, rows.systems), rows.values(self._space)["counts"], question.site)
+        usd = np.where(is_priced, least.usd, np.inf)
         amounts = {"time": least.seconds / HOUR, "money": usd}
         for name, amount in (amounts | {"energy": least.joules / JOULES_PER_KWH}).items():
             smallest = float(np.min(workload.steps * amount[left], initial=np.inf))

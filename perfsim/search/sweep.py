@@ -80,8 +80,7 @@ class Sweep:
     @property
     def has_price(self) -> np.ndarray:
         """Of every row whether its price is known."""
-        of_row: np.ndarray = _has_price(self.systems, self.site)[self.system_index]
-        return of_row
+        return _has_price(self.systems, self.system_index, self.plans, self.site)
 
     def pareto(self, *figures: str) -> np.ndarray:
         """Indices of the plans that no other beats in all of `figures`, by the first (default time, money, energy).
@@ -218,7 +217,8 @@ def _ranking(question: Question, found: Found, objective: Objective) -> tuple[np
 
 def _classes(question: Question, found: Found, objective: Objective) -> np.ndarray:
     """Whether each plan has no price where money counts, may not fit, and misses deadline or budget [3, plans]."""
-    site, priced = question.site, _has_price(question.systems, question.site)[found.systems]
+    site = question.site
+    priced = _has_price(question.systems, found.systems, found.plans, site)
     hours, dollars = np.asarray(found.estimates.job_hours), np.asarray(found.estimates.job_usd)
     misses = np.zeros(len(found), dtype=bool)
     if site.deadline_hours:
@@ -247,5 +247,11 @@ def _gpu_hours(plans: Plan, estimates: Estimate) -> np.ndarray:
     return np.asarray(plans.gpus * estimates.job_hours)
 
 
-def _has_price(systems: Sequence[System], site: Site) -> np.ndarray:
-    return np.array([bool(has_price(system, site)) for system in systems], dtype=bool)
+def _has_price(systems: Sequence[System], of_row: np.ndarray, plans: Plan, site: Site) -> np.ndarray:
+    """Of every row whether the price of its system is known for its number of GPUs."""
+    known = np.zeros(np.shape(of_row), dtype=bool)
+    gpus = np.broadcast_to(plans.gpus, known.shape)
+    for i, system in enumerate(systems):
+        rows = of_row == i
+        known[rows] = has_price(system, gpus[rows], site)
+    return known
