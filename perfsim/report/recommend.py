@@ -10,6 +10,7 @@ from rich.text import Text
 from perfsim import __version__
 from perfsim.report.columns import columns, price_text, records
 from perfsim.report.intervals import causes_text, range_text, reason_lines, record_of
+from perfsim.report.ownership import mean_watts, ownership_line
 from perfsim.report.text import (
     TASK_TEXTS,
     cards_text,
@@ -38,6 +39,7 @@ def recommendation_lines(found: Recommendation, is_explained: bool = False) -> I
         yield Text("")
         yield Text("What would change it", style="bold")
         yield from (Text(line, overflow="fold") for line in turning_lines(found))
+        yield from (Text(line, overflow="fold") for line in _ownership_lines(found["cheapest"]))
         if is_explained:
             yield from _basis(found)
         yield Text(LEGEND, style="dim")
@@ -206,6 +208,15 @@ def _basis(found: Recommendation) -> Iterator[Text]:
         yield Text(f"{set_text(choice)}: price {printable(_price_text(choice))}")
         for line in (*reason_lines(choice.ranges), causes_text(choice.ranges.causes)):
             yield Text(f"  {line}", overflow="fold")
+
+
+def _ownership_lines(choice: Choice) -> Iterator[str]:
+    """After how long the cheapest, if it is rented, would better be bought."""
+    system, plan, estimate = choice.parts
+    if choice.tenure == "rented" and (
+        line := ownership_line(system, int(plan.gpus), mean_watts(estimate), choice.site)
+    ):
+        yield f"buying: {line.removeprefix('buying ')}"
 
 
 def _price_text(choice: Choice) -> str:
