@@ -156,9 +156,14 @@ class JobTime(Parts):
         return self._sum()
 
     @property
+    def fixed_seconds(self) -> Floats:
+        """What does not depend on the steps."""
+        return self.start_up_seconds + self.final_save_seconds
+
+    @property
     def waiting_seconds(self) -> Floats:
         """No step runs."""
-        return self.start_up_seconds + self.checkpoint_seconds + self.restart_seconds + self.final_save_seconds
+        return self.fixed_seconds + self.checkpoint_seconds + self.restart_seconds
 
     @property
     def goodput(self) -> Floats:

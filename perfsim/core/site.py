@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from perfsim.core.numbers import Floats
 from perfsim.units import DAY, HOUR
 
 # Unexpected interruptions of Llama 3 405B: 419 in 54 days of 16,384 H100 (arXiv 2407.21783, section 3.3.4)
@@ -33,11 +32,11 @@ class Site:
     deadline_hours: float = 0.0
     budget_usd: float = 0.0
     socket_watts: float = 0.0
-    start_up_seconds: Floats = 60.0
-    restart_seconds: Floats = 300.0
-    checkpoint_bytes_per_s: Floats = 1e9
-    failures_per_gpu_hour: Floats = LLAMA_FAILURES_PER_GPU_HOUR
-    preemptions_per_hour: Floats = 0.0
+    start_up_seconds: float = 60.0
+    restart_seconds: float = 300.0
+    checkpoint_bytes_per_s: float = 1e9
+    failures_per_gpu_hour: float = LLAMA_FAILURES_PER_GPU_HOUR
+    preemptions_per_hour: float = 0.0
 
 
 STEPS_ALONE = Site(start_up_seconds=0.0, checkpoint_bytes_per_s=0.0, failures_per_gpu_hour=0.0)  # nothing is lost

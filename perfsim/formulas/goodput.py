@@ -91,7 +91,7 @@ def best_interval(delay: Floats) -> Floats:
 
     delay: a save, over the same. The root x of 1 - x = e^(-x - delay), by Newton's steps from Daly's estimate,
     √(2·delay)·(1 + √(delay/2)/3 + delay/18) - delay, of which the first factor is Young's. It does not depend on how
-    long a restart takes. Source: Young 1974 (CACM 17, 530), Daly 2006 (equation 37 and the cost it is a root of).
+    long a restart takes. Source: Young 1974 (CACM 17, 530), Daly 2006 (docs/formulas.md#goodput).
 
     >>> minutes = best_interval(np.array([5.0 / (24 * 60), 5.0 / (6 * 60), 5.0 / 15])) * np.array([24 * 60, 6 * 60, 15])
     >>> minutes.round(1).tolist()  # Daly's figures 3 to 5 say 117, 57 and 9.1
@@ -109,8 +109,9 @@ def best_interval(delay: Floats) -> Floats:
 
 def save_seconds(workload: Workload, nodes: Floats, site: Site) -> Floats:
     """Writing what is trained, each machine its share [s]; 0 where the site leaves saves out."""
-    rate = np.asarray(site.checkpoint_bytes_per_s)
-    return np.where(rate > 0.0, checkpoint_bytes(workload) / (nodes * np.where(rate > 0.0, rate, 1.0)), 0.0)
+    if not site.checkpoint_bytes_per_s:
+        return 0.0 * nodes
+    return checkpoint_bytes(workload) / (nodes * site.checkpoint_bytes_per_s)
 
 
 def checkpoint_bytes(workload: Workload) -> float:

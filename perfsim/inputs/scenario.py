@@ -25,6 +25,7 @@ from perfsim.inputs.power_limit import limit_fault, with_power_limit
 from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
 from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
 from perfsim.search.space import Space
+from perfsim.units import GIGA
 
 __all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
 
@@ -229,4 +230,7 @@ def _space(search: SearchKeys) -> Space:
 
 
 def _site(keys: SiteKeys) -> Site:
-    return replace(Site(), **{name: value for name, value in keys if value is not None})
+    given: dict[str, Any] = {name: value for name, value in keys if value is not None}
+    if (rate := given.pop("checkpoint_gb_per_s", None)) is not None:
+        given["checkpoint_bytes_per_s"] = rate * GIGA
+    return replace(Site(), **given)
