@@ -174,7 +174,7 @@ class JobTime(Parts):
 
 @dataclass(frozen=True)
 class Estimate:
-    """One plan's prediction, or many plans'. Job figures are for all of the workload's steps and what is lost beside."""
+    """One plan's prediction, or many plans'. Job figures are for all of the workload's steps and what is lost."""
 
     time: StepTime
     memory: Memory

@@ -15,6 +15,7 @@ from perfsim.formulas.parameters import trainable
 from perfsim.units import HOUR
 
 NEWTON_STEPS = 4  # from Daly's estimate, which is 6 % off at worst, to the last bits
+LEAST_RATE = 1e-30  # of interruptions a second; below there are none
 LEAST_INTERVAL = 1e-9  # over the mean time between interruptions; below, nothing is lost
 MOST_DELAY = 50.0  # of saves and restarts over that time; a job that waits e^50 as long never ends
 
@@ -72,6 +73,7 @@ def losses(workload: Workload, system: System, gpus: Ints, site: Site) -> Losses
     """
     nodes = np.ceil(1.0 * np.asarray(gpus) / system.gpus_per_node)
     rate = (1.0 * gpus * site.failures_per_gpu_hour + nodes * site.preemptions_per_hour) / HOUR
+    rate = np.where(rate > LEAST_RATE, rate, 0.0)
     save = save_seconds(workload, nodes, site)
     delay = np.minimum(rate * save, MOST_DELAY)
     interval = best_interval(delay)

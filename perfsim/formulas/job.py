@@ -23,9 +23,7 @@ class Job:
     usd: Floats
 
 
-def whole_job(
-    workload: Workload, system: System, gpus: Ints, site: Site, step_seconds: Floats, step: Energy
-) -> Job:
+def whole_job(workload: Workload, system: System, gpus: Ints, site: Site, step_seconds: Floats, step: Energy) -> Job:
     """The job of `workload.steps` steps that take `step_seconds` and the joules of `step`.
 
     Repeated steps draw what steps do; through start-up, saves and restarts boards are idle and hosts work on.

@@ -119,9 +119,7 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
     return figures | {"goodput": _plain(estimates.job.goodput, n)}
 
 
-def _machines(
-    systems: Sequence[System], plans: Plan, estimates: Estimate, site: Site, n: int
-) -> dict[str, list[Any]]:
+def _machines(systems: Sequence[System], plans: Plan, estimates: Estimate, site: Site, n: int) -> dict[str, list[Any]]:
     """One machine of each row: cards in use, watts, heat, circuits and power supply."""
     gpus, watts = _plain(plans.gpus, n), _plain(estimates.watts_per_gpu, n)
     each = [machine(system, gpus[i], watts[i], site) for i, system in enumerate(systems)]

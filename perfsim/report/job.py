@@ -66,7 +66,8 @@ def _words(row: Mapping[str, Any], steps: float, site: Site) -> Iterator[tuple[s
         yield "checkpoint_seconds", f"{seconds_text(save)} every {often}, the best interval for these failures"
     yield "repeated_seconds", f"steps since the last checkpoint, done again; {interruptions_text(site)}"
     yield "restart_seconds", f"{seconds_text(site.restart_seconds)} after each interruption"
-    yield "final_save_seconds", f"weights and optimizer at {number_text(site.checkpoint_bytes_per_s / GIGA)} GB/s a machine"
+    rate = number_text(site.checkpoint_bytes_per_s / GIGA)
+    yield "final_save_seconds", f"weights and optimizer, {rate} GB/s a machine"
 
 
 def circuits_text(row: Mapping[str, Any]) -> str:
@@ -78,7 +79,7 @@ def circuits_text(row: Mapping[str, Any]) -> str:
     """
     number = int(row["circuits"])
     many = f"{_NUMBERS[number] if number < len(_NUMBERS) else format(number, ',')} circuit{'s' if number > 1 else ''}"
-    cards = cards_text(row | {"gpus": row["gpus_per_machine"]})
+    cards = cards_text({**row, "gpus": row["gpus_per_machine"]})
     most, each = (number_text(row[name]) for name in ("machine_most_watts", "circuit_watts"))
     return f"{cards} need up to {most} W: {many} of {each} W"
 
