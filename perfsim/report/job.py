@@ -81,7 +81,8 @@ def circuits_text(row: Mapping[str, Any]) -> str:
     many = f"{_NUMBERS[number] if number < len(_NUMBERS) else format(number, ',')} circuit{'s' if number > 1 else ''}"
     cards = cards_text({**row, "gpus": row["gpus_per_machine"]})
     most, each = (number_text(row[name]) for name in ("machine_most_watts", "circuit_watts"))
-    return f"{cards} need up to {most} W: {many} of {each} W"
+    verb = "need" if row["gpus_per_machine"] > 1 else "needs"
+    return f"{cards} {verb} up to {most} W: {many} of {each} W"
 
 
 def machine_text(row: Mapping[str, Any]) -> str:
