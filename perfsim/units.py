@@ -9,6 +9,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 HOURS_PER_YEAR = 365.0 * 24.0
 BITS_PER_BYTE = 8
 JOULES_PER_KWH = 3.6e6
+BTU_PER_WATT_HOUR = 3.412142  # international table BTU, 1,055.056 J
 TINY_SECONDS = 1e-30  # divides where there may be none: ends that a model lacks, exchanges that do not take place
 
 NO_NUMBER = "-"

@@ -137,7 +137,7 @@ def asked_case(
     """
     from dataclasses import replace
 
-    from perfsim.core.site import Site
+    from perfsim.core.site import STEPS_ALONE, Site
     from perfsim.estimate import estimate as predict
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.intervals import of_plans
@@ -151,7 +151,8 @@ def asked_case(
     known = catalogue(tuple(folders or ()))
     workload = make_workload(known.model(model), **{key: options[key] for key in WORKLOAD_KEYS})
     system, gpus = choose_system(known, gpu, count, system_name, read_all(prices, known))
-    stack, calibration, site = known.software(software), known.calibration(), Site(price=price)
+    stack, calibration = known.software(software), known.calibration()
+    site = replace(Site() if float(workload.steps) > 1 else STEPS_ALONE, price=price)  # a job of no told length
     if power_limit is not None:
         system = with_power_limit(system, power_limit, calibration.control)
     plan = one_plan(

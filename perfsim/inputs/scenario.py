@@ -27,6 +27,7 @@ from perfsim.inputs.prices import read_all, with_prices
 from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
 from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
 from perfsim.search.space import Space
+from perfsim.units import GIGA
 
 __all__ = ["Scenario", "make_workload", "scenario", "scenario_of", "scenarios"]
 
@@ -251,5 +252,7 @@ def _space(search: SearchKeys) -> Space:
 
 
 def _site(keys: SiteKeys) -> Site:
-    told = {name: value for name, value in keys if value is not None and name != "prices"}
-    return replace(Site(), **told)
+    given: dict[str, Any] = {name: value for name, value in keys if value is not None and name != "prices"}
+    if (rate := given.pop("checkpoint_gb_per_s", None)) is not None:
+        given["checkpoint_bytes_per_s"] = rate * GIGA
+    return replace(Site(), **given)

@@ -186,7 +186,7 @@ class SearchKeys(Spec):
 
 
 class SiteKeys(Spec):
-    """[site]: prices, electricity, deadline, budget and sockets."""
+    """[site]: prices, electricity, deadline, budget and sockets, and what a job loses of its time."""
 
     price: Price = "rent"
     prices: Annotated[tuple[Text, ...], AUTO_OR_LIST, A_LIST] = ()
@@ -199,6 +199,11 @@ class SiteKeys(Spec):
     deadline_hours: Annotated[float, Field(gt=0, le=1e7)] | None = None
     budget_usd: Annotated[float, Field(gt=0, le=1e12)] | None = None
     socket_watts: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    start_up_seconds: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    restart_seconds: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    checkpoint_gb_per_s: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    failures_per_gpu_hour: Annotated[float, Field(ge=0, le=10)] | None = None
+    preemptions_per_hour: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
 class ScenarioFile(Spec):

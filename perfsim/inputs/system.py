@@ -8,6 +8,7 @@ from pydantic import Field
 
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.offers import Offer
+from perfsim.formulas.machine import SUPPLY_EFFICIENCY
 from perfsim.formulas.rent import rates
 from perfsim.inputs.collectives import Presets
 from perfsim.inputs.explain import nearest
@@ -20,8 +21,9 @@ from perfsim.inputs.wiring import Wiring, domain_of, host_link_bytes_per_s, host
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
 Lanes = Annotated[int, Field(ge=1, le=32)]
 
-# Assumed where a file says nothing: beside its GPUs a self-built machine draws 150 W.
-DESKTOP_WATTS = 150.0
+# Assumed where a file says nothing: beside its GPUs a self-built machine draws 150 W, at most 380 W. So much remains of
+# the 1,717 W that Puget Systems (article 1974) metered of four RTX 3090 at 300 W, behind a supply of 92 %.
+DESKTOP_WATTS, MOST_DESKTOP_WATTS = 150.0, 380.0
 MAX_NODES = 4096
 
 
@@ -171,9 +173,15 @@ def _host_watts(spec: SystemSpec, gpu: Gpu) -> float:
 
 
 def _most_host_watts(spec: SystemSpec, gpu: Gpu) -> float:
-    """The most that a node draws beside its boards, per GPU: what its own figure leaves, else as while training [W]."""
+    """The most that a node draws beside its boards, per GPU: what its own figure leaves, else as while training [W].
+
+    A self-built machine's power supply loses some of what it gives the boards.
+    """
     if spec.node_power_watts is not None:
         rest = spec.node_power_watts / spec.gpus_per_node - float(gpu.board_limit_watts)
         if rest > 0:
             return rest
+    if spec.is_desktop:
+        boards = float(gpu.board_limit_watts)
+        return (MOST_DESKTOP_WATTS / spec.gpus_per_node + boards) / SUPPLY_EFFICIENCY - boards
     return _host_watts(spec, gpu)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from perfsim.core.site import Site
 from perfsim.core.workload import Workload
 from perfsim.formulas.cost import has_price, rented_kind
 from perfsim.formulas.fits import fit_probability
+from perfsim.formulas.machine import Machine, machine
 from perfsim.formulas.pipeline import microbatches_of
 from perfsim.formulas.rent import rate
 
@@ -69,7 +71,7 @@ def _plan_columns(
     gpus = _plain(plans.gpus, n)
     priced = [bool(has_price(system, count, site)) for system, count in zip(systems, gpus, strict=True)]
     microbatches = microbatches_of(workload, plans)
-    figures = _figures(estimates, n)
+    figures = _figures(estimates, n) | _machines(systems, plans, estimates, site, n)
     figures["job_usd"] = [usd if known else None for usd, known in zip(figures["job_usd"], priced, strict=True)]
     return {
         "model": [workload.model.key] * n,
@@ -125,9 +127,18 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
         "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
         "fit_probability": _plain(_fit_probability(estimates), n),
     }
-    for parts in (estimates.time, estimates.memory):
+    for parts in (estimates.time, estimates.memory, estimates.job):
         figures |= {name: _plain(part, n) for name, part in parts.parts().items()}
-    return figures
+    return figures | {"goodput": _plain(estimates.job.goodput, n)}
+
+
+def _machines(systems: Sequence[System], plans: Plan, estimates: Estimate, site: Site, n: int) -> dict[str, list[Any]]:
+    """One machine of each row: cards in use, watts, heat, circuits and power supply."""
+    gpus, watts = _plain(plans.gpus, n), _plain(estimates.watts_per_gpu, n)
+    each = [machine(system, gpus[i], watts[i], site) for i, system in enumerate(systems)]
+    in_use = [min(gpus[i], int(system.gpus_per_node)) for i, system in enumerate(systems)]
+    named = {f.name: [np.asarray(getattr(one, f.name)).item() for one in each] for f in fields(Machine)}
+    return {"gpus_per_machine": in_use} | named
 
 
 def _fit_probability(estimates: Estimate) -> Any:

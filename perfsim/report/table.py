@@ -18,6 +18,7 @@ from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.front import front_verdict, left_out_lines
 from perfsim.report.intervals import LEGEND, range_text, reach_text, width_text
+from perfsim.report.job import goodput_text
 from perfsim.report.text import (
     cards_text,
     hours_text,
@@ -37,7 +38,7 @@ from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, prin
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-CARDS_SHOWN = 13
+CARDS_SHOWN = 12
 WIDE = 100
 CARD_WIDTH = 22
 LIMIT_WIDTH = 9  # of a lowered power limit behind the card
@@ -174,6 +175,7 @@ def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
     return [
         f"basis: {printable(sweep.workload.precision.key)} on {printable(sweep.software.name)};"
         f" efficiency of the cards shown: {cards}",
+        goodput_text(shown[0], sweep.site),
         f"price of the first row: {prices}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}",
     ]
 

@@ -29,7 +29,6 @@ from perfsim.search.bounds import Bounds, bounds
 from perfsim.search.certificate import OBJECTIVES, Certificate
 from perfsim.search.question import Question
 from perfsim.search.space import AXES, Rows, Space, cut, plans
-from perfsim.units import HOUR, JOULES_PER_KWH
 
 ROWS_AT_ONCE = 200_000  # about 0.2 GB of arrays
 PLANS_A_PIECE = 500_000_000  # more share what they found, fewer share the work
@@ -216,17 +215,16 @@ class Search:
 
     def _may_win(self, rows: Rows, least: Bounds) -> np.ndarray:
         """Indices of the rows that what was found so far does not beat."""
-        question, workload = self._question, self._question.workload
+        question = self._question
         may_be_safe = surely_fits(least.memory_bytes, self._capacity(rows), question.software.memory_spread)
         figures = question.figures(least.seconds, least.joules, least.memory_bytes)
         wins = self._incumbents.may_win(figures, self._groups(rows), may_be_safe)
         self._count(rows, beaten=~wins)
         left = ~wins & may_be_safe
         is_priced = has_price(take(question.fleet, rows.systems), rows.values(self._space)["counts"], question.site)
-        usd = np.where(is_priced, least.usd, np.inf)
-        amounts = {"time": least.seconds / HOUR, "money": usd}
-        for name, amount in (amounts | {"energy": least.joules / JOULES_PER_KWH}).items():
-            smallest = float(np.min(workload.steps * amount[left], initial=np.inf))
+        usd = np.where(is_priced, least.job_usd, np.inf)
+        for name, amount in {"time": least.job_hours, "money": usd, "energy": least.job_kwh}.items():
+            smallest = float(np.min(amount[left], initial=np.inf))
             self._least_left[name] = min(self._least_left[name], smallest)
         return np.flatnonzero(wins)
 

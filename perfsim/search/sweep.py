@@ -107,6 +107,8 @@ class Sweep:
         columns |= {f.name: np.asarray(getattr(self.plans, f.name)) for f in fields(Plan)}
         for part in (self.estimates.time, self.estimates.memory, self.estimates.energy):
             columns |= {name: np.asarray(value) for name, value in part.parts().items()}
+        columns |= {name: np.asarray(value) for name, value in self.estimates.job.parts().items()}
+        columns["goodput"] = np.asarray(self.estimates.job.goodput)
         columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
         columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
         names = (

@@ -90,6 +90,20 @@ def test_every_figure_has_its_interval_and_its_basis() -> None:
     assert "time extrapolated" not in shown and "time fitted" not in shown and "measured" in shown
 
 
+def test_a_job_is_explained_with_what_it_loses_and_its_machine() -> None:
+    options = ("--gpu", "4x RTX 3090", "--seq-len", "128", "--mbs", "8", "--explain")
+    text = " ".join(estimated(*options, "--steps", "1000").stdout.split())
+    assert "start up" in text and "goodput 100.0 %" in text and "1,000 steps of " in text
+    assert "4x RTX 3090 need up to 1,930 W: two circuits" in text and "BTU/h of heat" in text
+    one_step = " ".join(estimated(*options).stdout.split())
+    assert "goodput" not in one_step and "two circuits" in one_step
+    told, alone = (json.loads(estimated(*options, *more, "--json", "-").stdout) for more in (("--steps", "1000"), ()))
+    parts = ("start_up", "useful", "checkpoint", "repeated", "restart", "final_save")
+    assert sum(told[f"{part}_seconds"] for part in parts) == pytest.approx(3600 * told["job_hours"])
+    assert (told["circuits"], told["gpus_per_machine"]) == (2, 4) and 0.99 < told["goodput"] < 1.0
+    assert alone["job_hours"] == pytest.approx(alone["step_seconds"] / 3600)  # a job whose length is not told
+
+
 def test_cards_of_several_kinds_say_that_they_have_none() -> None:
     assert "No intervals: " in estimated("--gpu", "RTX 4090 + RTX 3090", "--seq-len", "128").stdout
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from perfsim import paths
 from perfsim.core.plan import Recompute
+from perfsim.core.site import Site
 from perfsim.core.workload import PRECISIONS, Head, Task
 from perfsim.errors import InputError, UnknownNameError
 from perfsim.inputs.catalogue import catalogue
@@ -66,6 +67,17 @@ def test_auto_and_a_single_value(tmp_path: Path) -> None:
     s = scenario(written(tmp_path, GOOD + 'tensor_parallel = "auto"\nzero_stage = 3\nsystems = "auto"'), catalogue())
     assert s.space.tensor_parallel == () and s.space.zero_stage == (3,)
     assert s.site.deadline_hours == 0.0 and s.objective == "time"
+
+
+def test_what_a_job_loses_is_told_by_the_site(tmp_path: Path) -> None:
+    site = scenario(written(tmp_path, GOOD), catalogue()).site
+    assert site == Site() and site.start_up_seconds == 60.0
+    keys = "start_up_seconds = 0\ncheckpoint_gb_per_s = 2.5\nfailures_per_gpu_hour = 0\npreemptions_per_hour = 0.05\n"
+    told = scenario(written(tmp_path, f"{GOOD}[site]\n{keys}restart_seconds = 90\n"), catalogue()).site
+    assert (told.start_up_seconds, told.failures_per_gpu_hour, told.restart_seconds) == (0.0, 0.0, 90.0)
+    assert (told.checkpoint_bytes_per_s, told.preemptions_per_hour) == (2.5e9, 0.05)
+    (complaint,) = complaints(tmp_path, f"{GOOD}[site]\nrestart_seconds = -1\n")
+    assert complaint.startswith("10: site.restart_seconds")
 
 
 def test_systems_get_their_own_price_or_the_cheapest_of_their_card(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def questions(draw: st.DrawFn) -> Question:
     systems = [catalogue.system(key) for key in draw(st.sets(st.sampled_from(SYSTEMS), min_size=1, max_size=2))]
     size = draw(st.sampled_from((0.1, 0.5, 3.0)))
     systems = [replace(s, gpu=replace(s.gpu, memory_bytes=size * float(s.gpu.memory_bytes))) for s in systems]
-    site = draw(st.sampled_from((Site(), Site(price="own", pue=1.3), Site(socket_watts=6000.0))))
+    spot = Site(price="own", pue=1.3, preemptions_per_hour=3.0, start_up_seconds=900.0)
+    site = draw(st.sampled_from((Site(), spot, Site(socket_watts=6000.0))))
     software = catalogue.software(draw(st.sampled_from(SOFTWARE)))
     return Question(workload, software, catalogue.calibration(), tuple(systems), space, site, draw(st.booleans()))
 
