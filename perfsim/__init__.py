@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from perfsim.core.results import Estimate
     from perfsim.core.site import Site
     from perfsim.core.software import Software
+    from perfsim.core.support import Support
     from perfsim.core.workload import Head, Precision, Task, Workload
+    from perfsim.formulas.needs import Verdict, verdict
     from perfsim.inputs.catalogue import Catalogue, catalogue
     from perfsim.inputs.scenario import Scenario
     from perfsim.report.notebook import html
@@ -53,7 +55,9 @@ _HOMES = {
     "perfsim.core.results": ("Estimate",),
     "perfsim.core.site": ("Site",),
     "perfsim.core.software": ("Software",),
+    "perfsim.core.support": ("Support",),
     "perfsim.core.workload": ("Head", "Precision", "Task", "Workload"),
+    "perfsim.formulas.needs": ("Verdict", "verdict"),
     "perfsim.inputs.catalogue": ("Catalogue", "catalogue"),
     "perfsim.inputs.scenario": ("Scenario",),
     "perfsim.report.notebook": ("html",),
@@ -67,12 +71,12 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
-    "gpu", "model", "system", "with_power_limit", "software", "workload", "scenario", "catalogue",
-    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "simulate", "validate", "replay", "summary",
-    "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
+    "gpu", "model", "system", "with_power_limit", "software", "support", "verdict", "workload", "scenario", "catalogue",
+    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "simulate", "validate", "replay",
+    "summary", "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
-    "Estimate", "Intervals", "Sweep", "Recommendation", "Simulation", "Replayed",
+    "Estimate", "Intervals", "Sweep", "Recommendation", "Simulation", "Replayed", "Support", "Verdict",
     "PerfsimError", "InputError", "UnknownNameError", "UnsupportedError",
 ]  # fmt: skip
 
@@ -132,6 +136,17 @@ def software(key: str) -> Software:
     from perfsim.inputs.catalogue import catalogue
 
     return catalogue().software(key)
+
+
+def support(card: str) -> Support:
+    """What is known of the software of a card: CUDA, drivers, wheels, number formats, libraries, with sources.
+
+    Raises:
+        UnknownNameError: no card, or more than one, is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+
+    return catalogue().support(card)
 
 
 def workload(model: Model | str | Path, **options: Any) -> Workload:

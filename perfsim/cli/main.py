@@ -23,6 +23,7 @@ COMMANDS = {  # name: (module, one line for --help)
     "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),
     "measure": ("perfsim.cli.measure", "Measure your Nvidia card: kernels, collectives, training, power."),
     "specs": ("perfsim.cli.specs", "List, show and check cards, systems and models."),
+    "support": ("perfsim.cli.support", "Say which software runs on which card."),
     "roofline": ("perfsim.cli.roofline", "Show a card's roofline, and a model's kernels under it."),
     "graph": ("perfsim.cli.graph", "Print or write a model's compute graph."),
 }

@@ -17,7 +17,9 @@ from perfsim.core.power import CardPower
 class Gpu:
     """One card. Peaks are dense and accumulate in fp32, 0 where the card has no such unit.
 
-    peak_flops_per_s: by number format: fp32 (vector units), tf32, fp16, bf16, fp8, fp4.
+    peak_flops_per_s: by number format: fp32 (vector units), tf32, fp16, bf16, fp8, fp4. lacks: of libraries and recipes
+    (core.support.NEEDED) whether they are known not to run. first_code_day: ordinal of the day from which toolkits make
+    code for the card; 0: not known.
     """
 
     key: str
@@ -36,6 +38,10 @@ class Gpu:
     power: CardPower
     server_watts: Floats  # beside the board, for each such card of a server
     price_usd: Floats  # of a card to buy (System.purchase says where from); 0: not known
+    lacks: Mapping[str, Bools]
+    first_code_day: Floats
+    software_limits: str  # what software there is no more or not at all, "" for none
+    software_verdict: str  # that and what there is, in a sentence
     calibration: CardCalibration
 
 

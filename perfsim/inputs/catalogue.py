@@ -15,6 +15,7 @@ from perfsim.core.model import Model
 from perfsim.core.offers import Offer
 from perfsim.core.software import Software
 from perfsim.core.spreads import Spreads
+from perfsim.core.support import Support
 from perfsim.errors import InputError, UnknownNameError, UnsupportedError
 from perfsim.inputs.calibration import CalibrationSpec, CardRules, Rule, card_calibration, to_calibration
 from perfsim.inputs.collectives import CollectivesSpec, Presets
@@ -25,10 +26,11 @@ from perfsim.inputs.names import matching
 from perfsim.inputs.power import PowerRules
 from perfsim.inputs.run_numbers import SoftwareNumbers, read_run_numbers, spec_with_numbers, with_numbers
 from perfsim.inputs.software import SoftwareSpec, to_software
+from perfsim.inputs.support import SupportSpec, to_support
 from perfsim.inputs.system import SystemSpec, box_spec, load_system, offer_of, to_system
 from perfsim.units import printable
 
-KINDS = ("gpus", "systems", "models", "software")
+KINDS = ("gpus", "systems", "models", "software", "support")
 MAX_BOX_GPUS = 8
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ class Catalogue:
         return Catalogue(self._folders, has_runs=False)
 
     def names(self, kind: str) -> list[str]:
-        """The keys of a kind: "gpus", "systems", "models" or "software"."""
+        """The keys of a kind, one of KINDS."""
         return list(self._table(kind))
 
     def path(self, kind: str, key: str) -> Path:
@@ -247,11 +249,26 @@ class Catalogue:
         """What boards draw."""
         return load(self._shared("power"), PowerRules)
 
+    def support(self, name: str) -> Support:
+        """What is known of the software of the card that a name means.
+
+        Raises: UnknownNameError, InputError.
+        """
+        key = self.find("gpus", name)
+        return self._support(key, self.gpu_spec(key))
+
+    def _support(self, key: str, spec: GpuSpec) -> Support:
+        return to_support(key, spec, {name: self.support_spec(name) for name in self.names("support")})
+
+    def support_spec(self, key: str) -> SupportSpec:
+        """The file about a library, a format or a driver."""
+        return self._once("support", key, lambda: load(self.path("support", key), SupportSpec))
+
     def gpu_of(self, key: str, spec: GpuSpec) -> Gpu:
         """A card from its file's values, with what the rules say about it."""
         power = self.power_rules
         rules = card_calibration(key, spec, self.rules)
-        return to_gpu(key, spec, rules, power.card(key, spec), power.server_watts(spec))
+        return to_gpu(key, spec, rules, power.card(key, spec), power.server_watts(spec), self._support(key, spec))
 
     def _gpu(self, key: str) -> Gpu:
         return self._once("gpus", key, lambda: self.gpu_of(key, self.gpu_spec(key)))

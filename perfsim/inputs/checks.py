@@ -15,14 +15,16 @@ from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.power import PowerRules
 from perfsim.inputs.run_numbers import RunNumbers
 from perfsim.inputs.software import SoftwareSpec, to_software
+from perfsim.inputs.support import SupportSpec
 from perfsim.inputs.system import SystemSpec, load_system
 
-SCHEMAS = ("gpu", "system", "model", "convnet", "software", "scenario")
+SCHEMAS = ("gpu", "system", "model", "convnet", "software", "support", "scenario")
 _FOLDERS = {
     "gpus": "gpu",
     "systems": "system",
     "models": "model",
     "software": "software",
+    "support": "support",
     "calibration": "calibration",
     "scenarios": "scenario",
 }
@@ -32,6 +34,7 @@ _SIGNS = {  # keys that only one kind of file has
     "system": {"gpus_per_node", "topology", "nics", "gpu"},
     "model": {"hidden_size", "num_hidden_layers", "num_attention_heads", "net", "generator"},
     "software": {"framework", "fusion", "host_seconds"},
+    "support": {"works", "build"},
     "calibration": {"rule", "streaming", "preset", "network", "process", "kinds"},
 }
 _CALIBRATIONS: dict[str, type[Sourced]] = {
@@ -81,6 +84,8 @@ def check_file(path: Path, catalogue: Catalogue) -> str:
         load_model(path)
     elif kind == "software":
         to_software(path.stem, document)
+    elif kind == "support":
+        check(document, SupportSpec)
     elif kind == "calibration":
         check(document, _calibration_kind(path))
     else:
@@ -102,6 +107,7 @@ def schema(kind: str) -> dict[str, Any]:
         "model": ModelSpec,
         "convnet": ConvnetSpec,
         "software": SoftwareSpec,
+        "support": SupportSpec,
         "scenario": ScenarioFile,
     }
     return kinds[kind].model_json_schema()

@@ -8,6 +8,7 @@ from pydantic import Field
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.hardware import Gpu
 from perfsim.core.power import CardPower
+from perfsim.core.support import Support
 from perfsim.inputs.files import Line, Sourced, Spec, Texts
 from perfsim.units import GIB, GIGA, MEGA, MIB, TERA
 
@@ -56,7 +57,9 @@ class GpuSpec(Sourced):
     peak_tflops: PeakTflops
 
 
-def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower, server_watts: float) -> Gpu:
+def to_gpu(
+    key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower, server_watts: float, support: Support
+) -> Gpu:
     """The card in SI units; an absent format has a peak of 0, an unknown price is 0."""
     return Gpu(
         key=key,
@@ -75,5 +78,9 @@ def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPow
         power=power,
         server_watts=server_watts,
         price_usd=spec.price_usd or 0.0,
+        lacks=support.lacks,
+        first_code_day=support.first_code_day,
+        software_limits=support.limits,
+        software_verdict=support.sentence,
         calibration=calibration,
     )

@@ -81,6 +81,7 @@ def _plan_columns(
         "gpus": gpus,
         "system": [system.key for system in systems],
         "power_limit_watts": [float(system.gpu.power_limit_watts) for system in systems],
+        "software_limits": [system.gpu.software_limits for system in systems],
         "board_limit_watts": [float(system.gpu.board_limit_watts) for system in systems],
         **{name: _plain(getattr(plans, name), n) for name in DEGREES},
         "microbatches": _plain(microbatches, n),

@@ -213,10 +213,9 @@ def _basis(found: Recommendation) -> Iterator[Text]:
 def _ownership_lines(choice: Choice) -> Iterator[str]:
     """After how long the cheapest, if it is rented, would better be bought."""
     system, plan, estimate = choice.parts
-    if choice.tenure == "rented" and (
-        line := ownership_line(system, int(plan.gpus), mean_watts(estimate), choice.site)
-    ):
-        yield f"buying: {line.removeprefix('buying ')}"
+    line = ownership_line(system, int(plan.gpus), mean_watts(estimate), choice.site)
+    if choice.tenure == "rented" and line.startswith("buying"):
+        yield line
 
 
 def _price_text(choice: Choice) -> str:

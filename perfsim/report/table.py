@@ -124,6 +124,7 @@ def table_lines(
         *left_out_lines(sweep, figures),
         search_line(sweep.certificate, sweep.objective),
         *telling_lines(sweep.certificate.problems),
+        *support_lines(sweep, shown),
         *basis_lines(sweep, shown),
         *(interval_basis_lines(told[0]) if told else ()),
     ):
@@ -164,6 +165,17 @@ def cells(
 def interval_basis_lines(first: Intervals) -> list[str]:
     """What the step of the first row rests on, and what the column of intervals means."""
     return [f"first row {first.basis.text}", LEGEND]
+
+
+def support_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+    """What software the cards shown lack, like cards together; nothing where all have everything."""
+    names = {system.gpu.key: system.gpu.name.removeprefix("GeForce ") for system in sweep.systems}
+    limited: dict[str, list[str]] = {}
+    for row in shown:
+        if row["software_limits"]:
+            limited.setdefault(row["software_limits"], []).append(names[row["gpu"]])
+    told = (f"{', '.join(dict.fromkeys(cards))}: {limits}" for limits, cards in limited.items())
+    return [f"software: {'; '.join(told)} (perfsim support)"] if limited else []
 
 
 def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:

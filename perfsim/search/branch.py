@@ -16,7 +16,7 @@ import numpy as np
 from perfsim.core.arrays import concatenate, take
 from perfsim.core.arrays import rows as rows_of
 from perfsim.core.numbers import Ints
-from perfsim.core.plan import ContextExchange, Placement, Plan, Problem, Recompute, Schedule
+from perfsim.core.plan import CARD_CANNOT, ContextExchange, Placement, Plan, Problem, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
@@ -46,7 +46,7 @@ class Step:
 
 P = Problem
 DEGREES = (
-    Step(("counts", "tensor_parallel"), P.SYSTEM | P.PRECISION | P.ATTENTION | P.HEADS | P.NODE | P.GPUS | P.SOCKET),
+    Step(("counts", "tensor_parallel"), P.SYSTEM | CARD_CANNOT | P.HEADS | P.NODE | P.GPUS | P.SOCKET),
     Step(("pipeline_parallel",), P.LAYERS | P.GPUS),
     Step(("context_parallel", "context_exchange"), P.SEQUENCE | P.CONTEXT_HEADS | P.GPUS),
     Step(("expert_parallel",), P.EXPERTS | P.BATCH),
