@@ -149,7 +149,7 @@ def prices(folders: list[Path] | None, files: tuple[Path, ...], is_json: bool) -
     if is_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    for line in _aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []):
+    for line in aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []):
         click.echo(line)
     for table in tables:
         for line in unused_lines(table):

@@ -8,7 +8,7 @@ import numpy as np
 from perfsim.core.arrays import Lookup, shape_of, stack
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.fabric import Network, Segment
-from perfsim.core.numbers import Floats, Ints
+from perfsim.core.numbers import Bools, Floats, Ints
 from perfsim.core.offers import Rate
 from perfsim.core.power import CardPower
 
