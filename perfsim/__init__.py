@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from perfsim.inputs.scenario import Scenario
     from perfsim.report.notebook import html
     from perfsim.report.plots import plot_front, plot_memory, plot_runs, plot_scaling, plot_schedule, plot_time
+    from perfsim.search.fit import Fit
     from perfsim.search.intervals import Intervals
     from perfsim.search.recommend import Recommendation
     from perfsim.search.space import Space
@@ -62,6 +63,7 @@ _HOMES = {
     "perfsim.inputs.scenario": ("Scenario",),
     "perfsim.report.notebook": ("html",),
     "perfsim.report.plots": ("plot_front", "plot_memory", "plot_runs", "plot_scaling", "plot_schedule", "plot_time"),
+    "perfsim.search.fit": ("Fit",),
     "perfsim.search.intervals": ("Intervals",),
     "perfsim.search.recommend": ("Recommendation",),
     "perfsim.search.space": ("Space",),
@@ -72,11 +74,11 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
     "gpu", "model", "system", "with_power_limit", "software", "support", "verdict", "workload", "scenario", "catalogue",
-    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "simulate", "validate", "replay",
+    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "fit", "simulate", "validate", "replay",
     "summary", "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
-    "Estimate", "Intervals", "Sweep", "Recommendation", "Simulation", "Replayed", "Support", "Verdict",
+    "Estimate", "Intervals", "Sweep", "Recommendation", "Fit", "Simulation", "Replayed", "Support", "Verdict",
     "PerfsimError", "InputError", "UnknownNameError", "UnsupportedError",
 ]  # fmt: skip
 
@@ -292,6 +294,23 @@ def recommend(
     known = catalogue()
     asked = scenario(job) if isinstance(job, str | Path) else job
     return recommended(ask_of(asked, known, software, own, rent, max_gpus, [Path(p) for p in prices], **limits), known)
+
+
+def fit(model: Model | str | Path, gpus: Sequence[str] = (), **asked: Any) -> Fit:
+    """What of a model fits on which cards, trained whole, by LoRA and by QLoRA; it has `to_pandas()`.
+
+    gpus: cards or series, () for all. asked: count (GPUs), micro_batch_size, zero_stage, recompute ("auto", "none" or
+    "full"), software, and keys of a scenario's [workload] such as seq_len, precision, optimizer, lora_rank.
+
+    Raises:
+        InputError: something asked cannot be used.
+        UnknownNameError: no model, card or software is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.fit import fit_question
+    from perfsim.search.fit import fit as search
+
+    return search(fit_question(model, catalogue(), gpus, **asked))
 
 
 def simulate(workload: Workload, system: System, plan: Plan, software: Software | None = None) -> Simulation:

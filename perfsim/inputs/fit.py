@@ -13,9 +13,8 @@ from perfsim.inputs.choice import ALL, cards_named
 from perfsim.inputs.misfits import most_tokens
 from perfsim.inputs.options import MAX_DEGREE
 from perfsim.inputs.workload import make_workload
-from perfsim.search.fit import MOST_SAMPLES, FitQuestion, Method
+from perfsim.search.fit import MOST_SAMPLES, MOST_TOKENS, FitQuestion, Method
 
-MOST_TOKENS = 2**24  # of a sequence; beyond, no longer one is looked for
 FORMATS = ("amp-bf16", "amp-fp16")  # the first that a card has units for, where no format is asked for
 METHODS = {"full": Task.FINETUNE, "lora": Task.LORA, "qlora": Task.QLORA}
 RecomputeChoice = Literal["auto", "none", "full"]

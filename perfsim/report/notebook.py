@@ -11,11 +11,13 @@ from perfsim.core.arrays import shape_of, take
 from perfsim.core.plan import Problem
 from perfsim.core.results import Estimate
 from perfsim.report.columns import columns, records
+from perfsim.report.fit import full_rows, header as fit_header, legend, title
 from perfsim.report.intervals import ROWS as STEP_ROWS
 from perfsim.report.intervals import JOB_ROWS
 from perfsim.report.table import cells, header, rows_to_show
 from perfsim.report.text import hours_text, workload_text
 from perfsim.report.words import part_name
+from perfsim.search.fit import Fit
 from perfsim.search.intervals import Intervals
 from perfsim.units import GIB, MILLI, bytes_text, number_text, percent_text, printable, seconds_text
 
@@ -38,8 +40,10 @@ def html_table(caption: str, titles: Sequence[str], rows: Rows, note: str = "") 
     return table + (f"<p>{_text(note)}</p>" if note else "")
 
 
-def html(result: "Estimate | Sweep | Intervals | Replayed") -> str:
+def html(result: "Estimate | Sweep | Intervals | Replayed | Fit") -> str:
     """The result as a small HTML table, all texts escaped; notebooks show it by themselves."""
+    if isinstance(result, Fit):
+        return html_table(title(result), fit_header(result), full_rows(result), "; ".join(legend(result)))
     if isinstance(result, Estimate):
         return estimate_html(result)
     if isinstance(result, Intervals):

@@ -25,8 +25,8 @@ from perfsim.graphs.stage import stage_costs
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_SAMPLES = 2**16  # of a micro-batch; beyond, nothing larger is looked for
-SHARDS = (2, 4, 8)  # GPUs over which ZeRO-3 is tried where one is asked for
+MOST_SAMPLES, MOST_TOKENS = 2**16, 2**24  # of a micro-batch, of a sequence; nothing larger is looked for
+SHARDS = (2, 4, 8)  # times the GPUs asked for, over which ZeRO-3 is tried
 _BY_TOKEN = (Head.LANGUAGE_MODEL, Head.SPAN, Head.REPLACED)  # heads that may work on every token of a sequence
 
 
@@ -137,7 +137,8 @@ def fit(question: FitQuestion) -> Fit:
     lighter: list[dict[str, float]] = []
     for row, method in enumerate(question.methods):
         bits = np.array([np.broadcast_to(card_problems(one, cards, software), shape[1:]) for one in method.workloads])
-        formats[row] = np.argmin(bits != 0, axis=0)  # the first without, else the first
+        worst = 2 * (bits & Problem.PRECISION != 0) + (bits != 0)
+        formats[row] = np.argmin(worst, axis=0)  # the first that runs, else the first that there are units for
         problems[row] = bits[formats[row], np.arange(shape[1])]
         known: dict[object, np.ndarray] = {}
         for which in np.unique(formats[row]):
@@ -247,9 +248,9 @@ def _lighter(question: FitQuestion, workload: Workload) -> dict[str, float]:
     if workload.optimizer in ("adam", "adamw"):
         name = f"{workload.optimizer}8bit"
         found[name] = float(needs(replace(workload, optimizer=name), own))
-    if int(plan.gpus) == 1:
-        of_shards = replace(own, data_parallel=np.array(SHARDS), zero_stage=3)
-        found |= zip((f"ZeRO-3 on {n} GPUs" for n in SHARDS), needs(workload, of_shards).tolist(), strict=True)
+    ranks = int(plan.data_parallel) * np.array(SHARDS)
+    sharded = needs(workload, replace(own, data_parallel=ranks, zero_stage=3))
+    found |= zip((f"ZeRO-3 over {n:,} GPUs" for n in ranks.tolist()), sharded.tolist(), strict=True)
     return {name: size for name, size in found.items() if not name or size < found[""]}
 
 
