@@ -13,11 +13,13 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod,
 from rich.table import Table
 from rich.text import Text
 
+from perfsim.core.plan import CARD_CANNOT
 from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.front import front_verdict, left_out_lines
 from perfsim.report.intervals import LEGEND, range_text, reach_text, width_text
+from perfsim.report.support import refused_lines
 from perfsim.report.text import (
     card_text,
     cards_text,
@@ -123,7 +125,7 @@ def table_lines(
     for line in (
         *left_out_lines(sweep, figures),
         search_line(sweep.certificate, sweep.objective),
-        *telling_lines(sweep.certificate.problems),
+        *_reasons(sweep),
         *support_lines(shown),
         *basis_lines(sweep, shown),
         *(interval_basis_lines(told[0]) if told else ()),
@@ -165,6 +167,14 @@ def cells(
 def interval_basis_lines(first: Intervals) -> list[str]:
     """What the step of the first row rests on, and what the column of intervals means."""
     return [f"first row {first.basis.text}", LEGEND]
+
+
+def _reasons(sweep: "Sweep") -> list[str]:
+    """The cards that cannot run the job, by name; else the commonest reason that plans cannot run."""
+    refused, problems = refused_lines(sweep), sweep.certificate.problems
+    if refused:
+        problems = {problem: count for problem, count in problems.items() if problem not in CARD_CANNOT}
+    return [*telling_lines(problems), *refused]
 
 
 def support_lines(shown: Sequence[Row]) -> list[str]:
