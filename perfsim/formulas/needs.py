@@ -81,7 +81,7 @@ def verdict(gpu: Gpu, workload: Workload | None = None, software: Software | Non
         needs = (*attention_needs(workload, software), *library_needs(workload, software))
         lacking += [key for key in needs if gpu.lacks[key] and key not in lacking]
     if software is not None and is_older_than(software, gpu):
-        lacking.append(f"a release of {software.key}")
+        lacking.append(f"releases of {software.key}")
     return Verdict(gpu.software_verdict, tuple(lacking))
 
 

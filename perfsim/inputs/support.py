@@ -1,6 +1,7 @@
 """specs/support/*.toml: on which cards a library or a number format works, with first and last version."""
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated
 
@@ -39,7 +40,7 @@ class Build(Spec):
     """Builds of one line, first to last version, and the compute capabilities that they hold code and PTX for."""
 
     line: Line
-    first: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    first: Annotated[str, Field(pattern=rf"^(\d+(\.\d+)*|{UNKNOWN})$")]
     last: Annotated[str, Field(pattern=rf"^(\d+(\.\d+)*|{CURRENT})$")]
     kernels: Annotated[Capabilities, Field(min_length=1)]
     ptx: Capability | None = None
@@ -79,7 +80,9 @@ class SupportSpec(Spec):
             is_none = row.state == "no"
             versions = ("", "") if is_none else (row.first or UNKNOWN, row.last or UNKNOWN)
             return Fact(key, self.name, row.state, *versions, (), row.detail, row.source, row.date.isoformat())
-        running = sorted((b for b in self.build if b.runs_on(capability)), key=lambda b: _version(b.last))
+        running = sorted(
+            (b for b in self.build if b.runs_on(capability)), key=lambda b: (_version(b.last), _version(b.first))
+        )
         if not running:
             return Fact(key, self.name, "no" if self.build else "unknown", *self._none())
         first = min(running, key=lambda b: _version(b.first))
@@ -119,9 +122,10 @@ def to_support(key: str, spec: GpuSpec, files: Mapping[str, SupportSpec]) -> Sup
     source = spec.sources.get("peer_to_peer") or spec.notes or spec.sources.get("*", "")
     facts.append(Fact("peer-to-peer", "NCCL peer to peer", state, "", "", (), detail, source))
     day = files["cuda"].first_code_day(capability) if "cuda" in files else 0.0
-    name = spec.name.removeprefix("GeForce ")
+    name = spec.name.removeprefix("GeForce ").removeprefix("Tesla ")
     return Support(key, name, capability, tuple(facts), day)
 
 
 def _version(text: str) -> tuple[float, ...]:
-    return (float("inf"),) if text == CURRENT else tuple(float(part) for part in text.split("."))
+    ends = {CURRENT: (math.inf,), UNKNOWN: (-math.inf,)}
+    return ends.get(text) or tuple(float(part) for part in text.split("."))

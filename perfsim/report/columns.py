@@ -81,7 +81,6 @@ def _plan_columns(
         "gpus": gpus,
         "system": [system.key for system in systems],
         "power_limit_watts": [float(system.gpu.power_limit_watts) for system in systems],
-        "software_limits": [system.gpu.software_limits for system in systems],
         "board_limit_watts": [float(system.gpu.board_limit_watts) for system in systems],
         **{name: _plain(getattr(plans, name), n) for name in DEGREES},
         "microbatches": _plain(microbatches, n),
@@ -91,6 +90,7 @@ def _plan_columns(
         "recompute_layers": _plain(plans.recompute_layers, n),
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
         "context_exchange": [ContextExchange(c).label for c in _plain(plans.context_exchange, n)],
+        "software_limits": [system.gpu.software_limits for system in systems],
         "price_basis": [price_text(system, count, site) for system, count in zip(systems, gpus, strict=True)],
         **figures,
     }

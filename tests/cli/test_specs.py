@@ -73,7 +73,7 @@ def test_check_command(tmp_path: Path) -> None:
         " did you mean turing?",
         "gpus/bad.toml:9: l2_mb: no such key; did you mean l2_mib?",
         "what.toml:1: cannot tell what this describes; put it in a folder called gpus, systems, models, software,"
-        " calibration, scenarios",
+        " support, calibration, scenarios",
     ]
 
 
