@@ -5,14 +5,12 @@ accelerators, names that several cards have, parts of a card) is counted by its 
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from perfsim.core.offers import Offer, OfferKind
+from perfsim.core.offers import Offer, OfferKind, PriceTable
 from perfsim.errors import UnknownNameError
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.price_names import Meant, Named, meaning
@@ -24,20 +22,6 @@ SKYPILOT = ("InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Spo
 GPUHUNT = ("instance_name", "location", "price", "gpu_count", "gpu_name", "gpu_memory", "spot")
 MAX_USD, MAX_GPUS = 1e7, 1024
 _NUMBER = re.compile(r"\d{1,12}(\.\d{0,12})?|\.\d{1,12}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class PriceTable:
-    """What a file gives: the cheapest offer of every machine, and how many rows it has besides.
-
-    unknown, unclear: rows by name of an accelerator that is no card, or could be several (named); unused: by reason.
-    """
-
-    path: Path
-    offers: tuple[Offer, ...] = ()
-    unknown: Counter[str] = field(default_factory=Counter)
-    unclear: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
-    unused: Counter[str] = field(default_factory=Counter)
 
 
 def read_prices(path: Path, catalogue: Catalogue, is_shipped: bool = False) -> PriceTable:
@@ -91,23 +75,24 @@ def _own_offers(
         if whose is None or kind is None:
             continue
         gpu, system, default = whose
-        gpus = _count(line, "gpus", cells.get("gpus") or str(default), complaints)
-        if usd and gpus:
+        told = cells.get("gpus")
+        gpus = int(_count(line, "gpus", told, complaints, is_whole=True)) if told else default
+        if usd:
             yield Offer(
-                kind, gpu, int(gpus), usd, system, cells.get("instance", ""), cells.get("region", ""), cells["date"],
+                kind, gpu, gpus, usd, system, cells.get("instance", ""), cells.get("region", ""), cells["date"],
                 cells["source"],
             )  # fmt: skip
 
 
 def _own_name(line: int, cells: Cells, catalogue: Catalogue, complaints: Complaints) -> tuple[str, str, int] | None:
-    """(card, system, how many cards where the row does not say) of a row of one's own table."""
+    """(card, system, how many cards where the row does not say: a system's, each card by itself) of a row."""
     card, system = cells.get("card", ""), cells.get("system", "")
     if bool(card) == bool(system):
         complaints.add(line, "card, system: one of them says whose price it is", "name one of them")
         return None
     try:
         if card:
-            return catalogue.find("gpus", card), "", 1
+            return catalogue.find("gpus", card), "", 0
         key = catalogue.find("systems", system)
     except UnknownNameError as error:
         complaints.add(line, *str(error).split("; ", 1))
@@ -190,10 +175,10 @@ def _dollars(line: int, column: str, cells: Cells, complaints: Complaints) -> fl
     return usd
 
 
-def _count(line: int, column: str, text: str, complaints: Complaints) -> float:
+def _count(line: int, column: str, text: str, complaints: Complaints, is_whole: bool = False) -> float:
     """A number of cards, which may be a part of one in a catalogue; 1 where it is none, which is complained of."""
     count = float(text) if _NUMBER.fullmatch(text) else 0.0
-    if not 0.0 < count <= MAX_GPUS:
+    if not 0.0 < count <= MAX_GPUS or (is_whole and not count.is_integer()):
         complaints.add(line, f"{column}: {text[:40]!r} is no number of cards", f"write a number from 1 to {MAX_GPUS:,}")
         return 1.0
     return count

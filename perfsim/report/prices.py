@@ -2,13 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from perfsim.core.offers import Offer
+from perfsim.core.offers import Offer, PriceTable
 from perfsim.units import count_text, printable
-
-if TYPE_CHECKING:
-    from perfsim.inputs.price_tables import PriceTable
 
 MOST_NAMES = 12
 
@@ -22,7 +19,7 @@ def offer_rows(offers: Iterable[Offer]) -> list[dict[str, Any]]:
         {
             "card": offer.gpu,
             "kind": offer.kind,
-            "gpus": offer.gpus,
+            "gpus": offer.gpus or "each",
             "usd": offer.usd,
             "usd_per_gpu": offer.usd_per_gpu,
             "instance": offer.instance or offer.system,
@@ -33,7 +30,7 @@ def offer_rows(offers: Iterable[Offer]) -> list[dict[str, Any]]:
     ]
 
 
-def unused_lines(table: "PriceTable") -> Iterator[str]:
+def unused_lines(table: PriceTable) -> Iterator[str]:
     """What the file has that perfsim does not use, counted: names of no card, names of several, other rows."""
     yield from _named("name no card", {printable(name): rows for name, rows in table.unknown.items()})
     several = {printable(f"{name} ({', '.join(keys)})"): rows for (name, keys), rows in table.unclear.items()}
