@@ -14,7 +14,8 @@ OfferKind = Literal["on-demand", "spot", "purchase"]
 class Offer:
     """One price: of a machine with `gpus` cards for an hour, or for good.
 
-    gpus: 0 where the price is that of each card, in machines of any size. gpu, system: keys in the specs; without a system any machine of such cards is meant. place: a region or a zone.
+    gpus: 0 where the price is that of each card, in machines of any size. gpu, system: keys in the specs; without a
+    system any machine of such cards is meant. place: a region or a zone.
     date, source: as told, "" where they are not. file: the table's name, "" for what perfsim ships.
     """
 

@@ -1,4 +1,4 @@
-"""Price tables: a person's own, SkyPilot's, gpuhunt's; what they give, what they do not, and rows that no one can mean."""
+"""Price tables: one's own, SkyPilot's, gpuhunt's; what they give, what they do not, and rows that no one can mean."""
 
 import random
 import tempfile
