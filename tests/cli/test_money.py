@@ -37,7 +37,7 @@ def test_there_are_three_bills() -> None:
 
 
 def test_the_main_jobs_rent_by_hand() -> None:
-    (answer,) = json.loads(run("sweep bert --top 1 --json -"))["plans"][:1]
+    (answer,) = json.loads(run("sweep bert --top 1 --json -"))["rows"][:1]
     assert (answer["gpu"], answer["gpus"]) == ("a30", 1)
     assert answer["job_usd"] == pytest.approx(answer["job_hours"] * 0.34)
 
