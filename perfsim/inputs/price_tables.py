@@ -6,6 +6,7 @@ accelerators, names that several cards have, parts of a card) is counted by its 
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -42,8 +43,7 @@ def read_prices(path: Path, catalogue: Catalogue, is_shipped: bool = False) -> P
     for offer in found:
         machine = (offer.kind, offer.gpu, str(offer.gpus), offer.system, offer.instance)
         other = cheapest.setdefault(machine, offer)
-        if (offer.usd, offer.place, offer.date) < (other.usd, other.place, other.date):
-            cheapest[machine] = offer
+        cheapest[machine] = min(offer, other, key=lambda one: (one.usd, one.place, one.date, one.source))
     complaints.stop()
     file = "" if is_shipped else path.name
     offers = tuple(_filed(cheapest[key], file, path) for key in sorted(cheapest))
@@ -54,7 +54,7 @@ def _filed(offer: Offer, file: str, path: Path) -> Offer:
     """The offer with its file; a catalogue's date is what its file's name tells."""
     told = re.search(r"(?<!\d)20\d\d-[01]\d-[0-3]\d(?!\d)", path.name, re.ASCII)
     date = offer.date or (told[0] if told else "")
-    return Offer(**(vars(offer) | {"file": file, "date": date}))
+    return replace(offer, file=file, date=date)
 
 
 def _own_offers(
@@ -69,7 +69,7 @@ def _own_offers(
             if not cells[name]:
                 complaints.add(line, f"{name}: is empty", "say when and where the price was asked")
         usd = _dollars(line, "usd", cells, complaints)
-        if usd == 0.0:
+        if usd == 0.0 and not cells["usd"].strip("0."):
             complaints.add(line, "usd: is empty or 0", "write dollars, or remove the row")
         whose = _own_name(line, cells, catalogue, complaints)
         if whose is None or kind is None:
