@@ -112,11 +112,9 @@ def price_text(system: System, gpus: int, site: Site) -> str:
     kind = rented_kind(site)
     one = rate(system, gpus, kind)
     machines = -(-gpus // int(one.gpus))
-    whole = f"{machines} x " if machines > 1 else ""
-    spare = machines * int(one.gpus) - gpus
-    paid = f", {spare} of its {int(one.gpus)} GPUs paid and not used" if spare and machines == 1 else ""
-    paid = paid or (f", {spare} GPUs paid and not used" if spare else "")
-    return f"{whole}{system.offers[int(one.offer)]}{', spot' * (kind == 'spot')}{paid}"
+    times, spare = f"{machines} x " if machines > 1 else "", machines * int(one.gpus) - gpus
+    unused = f", {spare} of {gpus + spare} GPUs paid and not used" if spare else ""
+    return f"{times}{system.offers[int(one.offer)]}{', spot' * (kind == 'spot')}{unused}"
 
 
 def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
