@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfsim.cli.completion import names
+
 if TYPE_CHECKING:
     from perfsim.core.calibration import Calibration
     from perfsim.inputs.catalogue import Catalogue
@@ -13,10 +15,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", required=True, help="A model's name, or a Hugging Face config.json.")
-@click.option("--gpu", help='A card, such as "RTX 4090"; "2x RTX 4090" says how many; "RTX 4090 + RTX 3090" both.')
+@click.option(
+    "--model", required=True, shell_complete=names("models", has_files=True),
+    help="A model's name, or a Hugging Face config.json.",
+)  # fmt: skip
+@click.option(
+    "--gpu", shell_complete=names("gpus"),
+    help='A card, such as "RTX 4090"; "2x RTX 4090" says how many; "RTX 4090 + RTX 3090" both.',
+)  # fmt: skip
 @click.option("-n", "--gpus", "count", type=int, help="How many GPUs; 1 unless --gpu says more.")
-@click.option("--system", "system_name", help="A listed system instead of --gpu.")
+@click.option("--system", "system_name", shell_complete=names("systems"), help="A listed system instead of --gpu.")
 @click.option("--power-limit", type=float, metavar="WATTS", help="Of each board, lower than its own.")
 @click.option("--task", default="finetune", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
 @click.option("--head", help="language-model, classification, span and others.")
@@ -69,7 +77,10 @@ if TYPE_CHECKING:
     "--placement", type=click.Choice(["data-inner", "pipeline-inner"]), default="data-inner", show_default=True,
     help="Which ranks are neighbours, next to the tensor-parallel ones.",
 )  # fmt: skip
-@click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
+@click.option(
+    "--software", default="pytorch-2-eager", show_default=True, shell_complete=names("software"),
+    help="Key of a software stack.",
+)  # fmt: skip
 @click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
 @click.option("--plot", metavar="FILE", help="Draw memory and step in their parts into FILE, a .png or .svg.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -95,7 +95,7 @@ def explain(
         write(md_file, plan_markdown(plans[0], site, command_text(ctx)))
     elif md_file:
         told = [line for line in plain_text(choice, width=10_000).splitlines() if line]
-        write(md_file, comparison_markdown(*plans, told, site, command_text(ctx)))
+        write(md_file, comparison_markdown(plans[0], plans[1], told, site, command_text(ctx)))
     if md_file != "-":
         show([*(waterfall_lines(*records) if b else ()), *choice, *lines])
     if plot:

@@ -12,6 +12,7 @@ from rich.text import Text
 from perfsim.core.plan import Problem
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
+from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.report.table import CARDS_SHOWN, Forecast, cells, header, override_lines, rows_to_show, table_lines
 from perfsim.report.text import (
     TASK_TEXTS,
@@ -22,7 +23,6 @@ from perfsim.report.text import (
     reason_lines,
     workload_text,
 )
-from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.search.certificate import COUNTS, OBJECTIVES
 from perfsim.search.scaling import Scaling, scaling
 from perfsim.units import printable

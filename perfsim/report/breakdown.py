@@ -139,7 +139,6 @@ def _parts_table(case: Case, title: str, unit: str, parts: Mapping[str, Any], sc
     return table
 
 
-
 def _bound(case: Case, part: str) -> str:
     """What bounds a part of the step; for forward and backward what most of a layer's time is bound by."""
     if part in BOUNDS:

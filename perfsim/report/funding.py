@@ -70,8 +70,8 @@ def _verdict(record: Record) -> str:
         return f"It cannot run: {_line('; '.join(record['problems']))}.\n"
     if record["job_usd"] is None:
         return f"{number_text(record['job_hours'])} hours; no price is known.\n"
-    ends = [record.get(f"job_usd_{end}") for end in ("low", "high")]
-    between = f" (90 %: {usd_text(ends[0])} to {usd_text(ends[1])})" if None not in ends else ""
+    ends = [usd_text(end) for end in (record.get("job_usd_low"), record.get("job_usd_high")) if end is not None]
+    between = f" (90 %: {' to '.join(ends)})" if ends else ""
     return f"{number_text(record['job_hours'])} hours and {money_text(record['job_usd'])}{between}.\n"
 
 
@@ -116,7 +116,8 @@ def _differences(a: Asked, b: Asked) -> Iterator[str]:
         return
     for fall in waterfalls(a.record, b.record):
         rows = [
-            (name, number_text(one), number_text(two), signed(more)) for name, one, two, more in fall.largest(PARTS_SHOWN)
+            (name, number_text(one), number_text(two), signed(more))
+            for name, one, two, more in fall.largest(PARTS_SHOWN)
         ]
         one, two = fall.totals
         rows.append(("total", number_text(one), number_text(two), signed(two - one)))
@@ -151,7 +152,9 @@ def _rest(plans: Sequence[Asked], site: Site, command: str) -> Iterator[str]:
     yield "## What it rests on\n"
     yield _bullets(dict.fromkeys(line for plan in plans for line in _basis_lines(plan)))
     yield "## Assumptions\n"
-    electricity = f"Electricity {usd_text(site.usd_per_kwh)}/kWh, PUE {site.pue:g}, {site.co2_grams_per_kwh:g} g CO2/kWh"
+    electricity = (
+        f"Electricity {usd_text(site.usd_per_kwh)}/kWh, PUE {site.pue:g}, {site.co2_grams_per_kwh:g} g CO2/kWh"
+    )
     lengths = [] if all(plan.has_job for plan in plans) else [f"{_ONE_STEP[0].upper()}{_ONE_STEP[1:]}."]
     yield _bullets([*lengths, *_ASSUMED, f"{electricity}: assumed unless told."])
     yield "## Reproduce\n"

@@ -1,4 +1,4 @@
-"""Results drawn on axes of matplotlib, the caller's own or new ones of pyplot: for notebooks and for figures of papers."""
+"""Results drawn on axes of matplotlib, the caller's own or new ones of pyplot: for notebooks and for papers."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -39,9 +39,7 @@ def plot_memory(plans: "Plans | Sweep", ax: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def plot_time(
-    plans: "Plans | Sweep", ax: "Axes | None" = None, alone: Mapping[str, Any] | None = None
-) -> "Axes":
+def plot_time(plans: "Plans | Sweep", ax: "Axes | None" = None, alone: Mapping[str, Any] | None = None) -> "Axes":
     """One step in its parts: of one plan as a waterfall, of several as stacked bars.
 
     alone: what exchanges would take by themselves (ps.alone_seconds), to show of one plan what is hidden.

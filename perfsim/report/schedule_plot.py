@@ -40,7 +40,9 @@ def schedule_picture(found: Simulation, title: str) -> "Figure":
         height = figure.get_figheight()
         figure.subplots_adjust(left=0.055, right=0.93, top=1.0 - 0.75 / height, bottom=0.82 / height)
         draw_schedule(axes, found)
-        figure.text(0.012, 1.0 - 0.22 / height, cut(printable(title), 120), fontsize=11.5, fontweight="bold", va="center")
+        figure.text(
+            0.012, 1.0 - 0.22 / height, cut(printable(title), 120), fontsize=11.5, fontweight="bold", va="center"
+        )
         figure.text(0.012, 1.0 - 0.5 / height, _subtitle(found), va="center")
         return figure
 
