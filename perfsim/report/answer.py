@@ -63,7 +63,7 @@ class Answer:
     @property
     def has_met(self) -> bool:
         """Something runs, inside deadline and budget."""
-        return bool(self.rows) and bool(self.sweep.meets_site[self.rows[0]])
+        return bool(self.sweep.meets_site[list(self.rows)].any())
 
 
 def lines_of(
