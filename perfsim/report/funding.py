@@ -16,7 +16,6 @@ from perfsim.report.waterfall import signed, waterfalls
 from perfsim.units import NO_NUMBER, number_text, printable, usd_text
 
 Record = Mapping[str, Any]
-PARTS_SHOWN = 8
 _BASIS = {"job_kwh": "energy_basis", "job_kg_co2": "energy_basis", "memory_bytes": "memory_basis"}
 _ONE_STEP = "the job's length is not told, so job figures are of one step"
 _ASSUMED = (
@@ -115,10 +114,7 @@ def _differences(a: Asked, b: Asked) -> Iterator[str]:
     if a.record.get("problems") or b.record.get("problems"):
         return
     for fall in waterfalls(a.record, b.record):
-        rows = [
-            (name, number_text(one), number_text(two), signed(more))
-            for name, one, two, more in fall.largest(PARTS_SHOWN)
-        ]
+        rows = [(name, number_text(one), number_text(two), signed(more)) for name, one, two, more in fall.largest()]
         one, two = fall.totals
         rows.append(("total", number_text(one), number_text(two), signed(two - one)))
         yield f"## What makes the difference: {fall.title}, {fall.unit}\n"

@@ -167,5 +167,5 @@ def test_markdown_holds_the_command_that_gives_it_again(tmp_path: Path) -> None:
 
 
 def test_markdown_of_a_plan_that_cannot_run_says_so() -> None:
-    result = estimated("--gpu", "RTX 2060 6GB", "--mbs", "32", "--precision", "fp32", "--md", "-")
+    result = estimated("--gpu", "T4", "--mbs", "32", "--precision", "fp32", "--md", "-")
     assert result.exit_code == 1 and "It cannot run: " in result.stdout
