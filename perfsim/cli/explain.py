@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -41,12 +41,9 @@ def explain(
     """  # noqa: D301  click reads the backspace
     from dataclasses import replace
 
-<<<<<<< HEAD
     from perfsim.cli.command_line import command_text
     from perfsim.cli.estimate import asked
     from perfsim.core.site import Site
-=======
->>>>>>> 8d2d5c7818e700fb8e7599f938a81541a0a63b00
     from perfsim.errors import InputError
     from perfsim.inputs.knobs import knobs_of
     from perfsim.inputs.plan_record import read_plan_record
@@ -64,13 +61,9 @@ def explain(
         if b is None:
             raise InputError("--plot: draws the difference of two plans; name a second one")
         check_picture(plot, "--plot")
-<<<<<<< HEAD
     site = Site(deadline_hours=deadline or 0.0)
     plans: list[Asked] = []
     choice: list[RenderableType] = []
-=======
-    records: list[dict[str, Any]] = []
->>>>>>> 8d2d5c7818e700fb8e7599f938a81541a0a63b00
     lines: list[RenderableType] = []
     sides: list[tuple[Inputs, list[Knob]]] = []
     fits = True
@@ -105,7 +98,7 @@ def explain(
         write(md_file, plan_markdown(plans[0], site, command_text(ctx)))
     elif md_file:
         told = [line for line in plain_text(choice, width=10_000).splitlines() if line]
-        write(md_file, comparison_markdown(*plans, told, site, command_text(ctx)))
+        write(md_file, comparison_markdown(plans[0], plans[1], told, site, command_text(ctx)))
     if md_file != "-":
         show([*(waterfall_lines(*records) if b else ()), *choice, *lines])
     if plot:
@@ -114,14 +107,9 @@ def explain(
         ctx.exit(1)
 
 
-<<<<<<< HEAD
-def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case, Calibration]":
-    """The plan of one quoted set of options."""
-    from perfsim.cli.command_line import OUTPUTS
-=======
 def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case, Calibration, tuple[Offer, ...]]":
     """The plan of one quoted set of options, and the prices that they name."""
->>>>>>> 8d2d5c7818e700fb8e7599f938a81541a0a63b00
+    from perfsim.cli.command_line import OUTPUTS
     from perfsim.cli.estimate import asked_case, estimate
     from perfsim.errors import InputError
     from perfsim.inputs.prices import read_all
@@ -132,14 +120,9 @@ def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case,
         raise InputError(f"{letter}: a quotation mark has no partner; write '...' inside \"...\"") from None
     except click.UsageError as error:
         raise InputError(f"{letter}: {error.format_message()}") from None
-<<<<<<< HEAD
     unused = ("explain", *OUTPUTS)
-    return asked_case(ctx.obj, **{key: value for key, value in options.items() if key not in unused})
-=======
-    unused = ("explain", "json_file")
     known, case, calibration = asked_case(ctx.obj, **{key: options[key] for key in options if key not in unused})
     return known, case, calibration, read_all(options["prices"], known)
->>>>>>> 8d2d5c7818e700fb8e7599f938a81541a0a63b00
 
 
 def _changes(

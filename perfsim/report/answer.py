@@ -12,6 +12,7 @@ from rich.text import Text
 from perfsim.core.plan import Problem
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
+from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.report.support import refused_cards, refused_lines
 from perfsim.report.table import CARDS_SHOWN, Forecast, cells, header, override_lines, rows_to_show, table_lines
 from perfsim.report.text import (
@@ -23,7 +24,6 @@ from perfsim.report.text import (
     reason_lines,
     workload_text,
 )
-from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.search.certificate import COUNTS, OBJECTIVES
 from perfsim.search.scaling import Scaling, scaling
 from perfsim.units import printable
@@ -64,7 +64,7 @@ class Answer:
     @property
     def has_met(self) -> bool:
         """Something runs, inside deadline and budget."""
-        return bool(self.rows) and bool(self.sweep.meets_site[self.rows[0]])
+        return bool(self.sweep.meets_site[list(self.rows)].any())
 
 
 def lines_of(

@@ -109,8 +109,8 @@ Kind = Literal["limits", "count", "rent", "spot", "gpus", "precision", "method"]
 class Change:
     """A change to what was asked, and the best plan that it leads to.
 
-    kind: other "limits", as the plan's own hours and dollars tell; another "count" of the same cards; cards to "rent"; the same
-    on "spot"; more "gpus" of all kinds; another "precision" or "method", whose key is the value.
+    kind: other "limits", as the plan's own hours and dollars tell; another "count" of the same cards; cards to "rent";
+    the same on "spot"; more "gpus" of all kinds; another "precision" or "method", whose key is the value.
     """
 
     kind: Kind
