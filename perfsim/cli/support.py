@@ -20,7 +20,9 @@ def support(folders: list[Path] | None, card: tuple[str, ...], is_json: bool) ->
     from perfsim.units import printable
 
     known = catalogue(tuple(folders or ()))
-    found = [known.support(name) for name in _cards(card, known.candidates("gpus", " ".join(card))) or known.names("gpus")]
+    found = [
+        known.support(name) for name in _cards(card, known.candidates("gpus", " ".join(card))) or known.names("gpus")
+    ]
     if is_json:
         click.echo(json_text([record(one) for one in found]), nl=False)
         return
