@@ -3,6 +3,7 @@
 import datetime
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
@@ -136,6 +137,7 @@ def _peers(key: str, spec: GpuSpec) -> Fact:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
 def _version(text: str) -> tuple[float, ...]:
     ends = {CURRENT: (math.inf,), UNKNOWN: (-math.inf,)}
     return ends.get(text) or tuple(float(part) for part in text.split("."))

@@ -19,7 +19,7 @@ from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.front import front_verdict, left_out_lines
 from perfsim.report.intervals import LEGEND, range_text, reach_text, width_text
-from perfsim.report.support import refused_lines
+from perfsim.report.refused import refused_lines
 from perfsim.report.text import (
     card_text,
     cards_text,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from perfsim import paths
 from perfsim.cli.main import main
 from perfsim.inputs.catalogue import catalogue
 
@@ -52,11 +53,14 @@ def test_names_of_no_card(name: str) -> None:
 
 
 def test_own_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "gpus").mkdir()
+    card = tmp_path / "gpus" / "t4.toml"
+    card.write_text((paths.builtin("specs") / "gpus" / "t4.toml").read_text())
     (tmp_path / "support").mkdir()
     file = tmp_path / "support" / "fp8.toml"
     file.write_text(
         'name = "fp8 \\u001b[31m"\n[[works]]\ncards = ["t4"]\ndetail = "x\\u001b"\nsource = "s"\ndate = 2026-01-01\n'
     )
     result = CliRunner().invoke(main, ["--specs", str(tmp_path), "support", "t4"])
-    assert result.stdout.startswith(f"own specs: {file}\n")
+    assert result.stdout.startswith(f"own specs: {card}\nown specs: {file}\nT4: ")
     assert "\x1b" not in result.stdout

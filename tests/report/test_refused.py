@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from perfsim.core.workload import PRECISIONS
 from perfsim.report.answer import Answer, json_of
-from perfsim.report.support import refused_cards, refused_lines
+from perfsim.report.refused import refused_cards, refused_lines
 from perfsim.search.sweep import Sweep
 
 
