@@ -22,7 +22,7 @@ _OWN_NF4 = ("torchtune",)  # frameworks that quantise to 4 bits without bitsandb
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said of a card in a sentence; lacking: what of a job's needs it has not, by the keys of facts."""
+    """A card's software in a sentence; lacking: what of a job's needs it has not, as specs/support calls it."""
 
     sentence: str
     lacking: tuple[str, ...] = ()

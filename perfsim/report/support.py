@@ -2,17 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from perfsim.core.support import CURRENT, Fact, Support
-from perfsim.formulas.needs import verdict
-from perfsim.report.text import card_text
 from perfsim.units import aligned
-
-if TYPE_CHECKING:
-    from perfsim.search.sweep import Sweep
-
-NAMED = 3  # cards of a group that cannot run a job
 
 _COLUMNS = {  # of the table of cards: its title, and the fact
     "CUDA": "cuda",
@@ -60,28 +53,6 @@ def verdict_lines(one: Support) -> list[str]:
     return [one.sentence, "", *aligned(rows), "", *listed]
 
 
-def refused_cards(sweep: "Sweep") -> dict[str, tuple[str, ...]]:
-    """Names of the cards that cannot run the sweep's job, whatever the plan, and what each lacks."""
-    cards = {system.gpu.key: system.gpu for system in sweep.systems}
-    lacking = {gpu.name: verdict(gpu, sweep.workload, sweep.software).lacking for gpu in cards.values()}
-    return {name: lacks for name, lacks in lacking.items() if lacks}
-
-
-def refused_lines(sweep: "Sweep") -> list[str]:
-    """How many cards cannot run the job, and what those lack; nothing where all can."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name, lacks in refused_cards(sweep).items():
-        groups.setdefault(lacks, []).append(card_text(name))
-    if not groups:
-        return []
-    told = []
-    for lacks, names in groups.items():
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        told.append(f"no {' and no '.join(lacks)} on {', '.join(names[:NAMED])}{more}")
-    count, total = sum(map(len, groups.values())), len({system.gpu.key for system in sweep.systems})
-    return [f"refused: {count} of {total} cards, whatever the plan: {'; '.join(told)}"]
-
-
 def record(one: Support) -> dict[str, Any]:
     """The same for JSON."""
     facts = {fact.key: {k: v for k, v in asdict(fact).items() if k != "key"} for fact in one.facts}
@@ -99,11 +70,15 @@ def _detail(fact: Fact) -> str:
     return "; ".join(filter(None, (", ".join(fact.lines), fact.detail)))
 
 
+def _last(fact: Fact) -> str:
+    return "" if fact.last == CURRENT else _SHORT.get(fact.last, fact.last)
+
+
 def _cell(fact: Fact) -> str:
     if fact.state in ("no", "unknown"):
         return _SHORT.get(fact.state, fact.state)
     if fact.key in _RANGES:
-        return f"{fact.first}-{'' if fact.last == CURRENT else fact.last}"
+        return f"{_SHORT.get(fact.first, fact.first)}-{_last(fact)}"
     if fact.key == "driver":
-        return "" if fact.last == CURRENT else fact.last
+        return _last(fact)
     return _SHORT.get(fact.state, fact.state)

@@ -20,7 +20,7 @@ from perfsim.report.export import write
 from perfsim.report.front import front_verdict, left_out_lines
 from perfsim.report.intervals import LEGEND, range_text, reach_text, width_text
 from perfsim.report.job import goodput_text
-from perfsim.report.support import refused_lines
+from perfsim.report.refused import refused_lines
 from perfsim.report.text import (
     card_text,
     cards_text,

@@ -6,7 +6,7 @@ import pytest
 from perfsim import paths
 from perfsim.errors import InputError, UnknownNameError
 from perfsim.inputs import catalogue as module
-from perfsim.inputs import names
+from perfsim.inputs import names, shelf
 from perfsim.inputs.catalogue import Catalogue, catalogue
 
 BUILTIN = paths.builtin("specs")
@@ -78,10 +78,11 @@ def test_every_own_name_finds_its_card(specs: Catalogue) -> None:
 
 
 def test_listing_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "read_toml", None)
-    monkeypatch.setattr(module, "load", None)
+    for home in (module, shelf):
+        monkeypatch.setattr(home, "read_toml", None)
+        monkeypatch.setattr(home, "load", None)
     specs = Catalogue([BUILTIN])
-    for kind in module.KINDS:
+    for kind in shelf.KINDS:
         assert specs.names(kind)
 
 
