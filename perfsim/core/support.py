@@ -82,8 +82,8 @@ class Support:
         """The verdict in a line.
 
         >>> import perfsim as ps
-        >>> ps.support("H100 SXM 80GB").sentence
-        'H100 SXM5 80GB: sm_90, PyTorch 2.0 and newer'
+        >>> ps.support("L4").sentence
+        'L4: sm_89, PyTorch 1.7 and newer'
         """
         parts = filter(None, (f"sm_{self.compute_capability.replace('.', '')}, {self._wheels}", self._missing))
         return f"{self.name}: {'; '.join(parts)}"

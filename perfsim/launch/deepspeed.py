@@ -64,7 +64,9 @@ def _pipeline_refusals(job: Job) -> Iterator[Refusal]:
 
 def write(job: Job) -> LaunchFile:
     """The JSON, which holds no comments; what it cannot say is in the notes."""
-    told = [f"{name} {str(value).lower()}" for name, value in trainer.arguments(job, False) if name != "--torch_compile"]
+    told = [
+        f"{name} {str(value).lower()}" for name, value in trainer.arguments(job, False) if name != "--torch_compile"
+    ]
     notes = (*_run(job, " ".join(told)), *trainer.notes(job), *_notes(job))
     return LaunchFile("deepspeed.json", json.dumps(_config(job), indent=2) + "\n", notes)
 

@@ -37,7 +37,14 @@ PRECISIONS: dict[str, tuple[tuple[str, Value | None], ...]] = {
     "nvfp4": (("--bf16", None), ("--fp4-format", "e2m1"), ("--fp4-recipe", "nvfp4")),
 }
 SHARDING = {2: "optim_grads", 3: "optim_grads_params"}
-BACKENDS = {"naive": "unfused", "sdpa": "flash", "flash-1": "flash", "flash-2": "flash", "flash-3": "flash", "cudnn": "fused"}
+BACKENDS = {
+    "naive": "unfused",
+    "sdpa": "flash",
+    "flash-1": "flash",
+    "flash-2": "flash",
+    "flash-3": "flash",
+    "cudnn": "fused",
+}
 NATIVE_LOSS_BYTES = 46.0  # per logit, of Megatron's own loss: specs/software/megatron-core-plain.toml
 
 
@@ -48,9 +55,13 @@ def refusals(job: Job) -> Iterator[Refusal]:
     yield from pretraining_refusals(job)
     yield from _split_refusals(job)
     if w.optimizer not in OPTIMIZERS or (job.zero > 1 and w.optimizer not in WITH_FSDP):
-        yield Refusal("optimizer", f"the optimizer {w.optimizer}{' with its FSDP' if w.optimizer in OPTIMIZERS else ''}")
+        yield Refusal(
+            "optimizer", f"the optimizer {w.optimizer}{' with its FSDP' if w.optimizer in OPTIMIZERS else ''}"
+        )
     if w.precision.key not in PRECISIONS and w.precision.key != "mxfp4":
-        yield Refusal("precision", f"{w.precision.key}: it keeps 16-bit weights beside an fp32 copy (such as bf16-mixed)")
+        yield Refusal(
+            "precision", f"{w.precision.key}: it keeps 16-bit weights beside an fp32 copy (such as bf16-mixed)"
+        )
     if w.precision.has_8_bit_attention:
         yield Refusal("precision", "attention in FP8 by an argument")
     if job.recompute is Recompute.SELECTIVE and job.software.selective_recompute == "per-op":

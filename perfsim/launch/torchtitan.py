@@ -80,7 +80,9 @@ def _data_refusals(job: Job) -> Iterator[Refusal]:
         yield Refusal("zero_stage", "replicas that shard nothing beside tensor, pipeline or context parallelism")
     if job.zero and job.shards % int(job.plan.context_parallel):
         yield Refusal("hybrid_shard", "groups that shard the weights and hold a part of a sequence's ranks")
-    if job.offload in (Offload.OPTIMIZER, Offload.ACTIVATIONS) or (job.offload is Offload.PARAMETERS and not is_sharded):
+    if job.offload in (Offload.OPTIMIZER, Offload.ACTIVATIONS) or (
+        job.offload is Offload.PARAMETERS and not is_sharded
+    ):
         yield Refusal("offload", f"the {job.offload.label} in host memory: parameters that FSDP2 shards alone")
     if key not in PRECISIONS and key != "mxfp4":
         yield Refusal("precision", f"{key}: FSDP2 keeps one set of weights, in fp32 or in bf16 (such as amp-bf16)")

@@ -43,7 +43,9 @@ def layer_refusals(job: Job) -> Iterator[Refusal]:
     if job.recompute is Recompute.SELECTIVE:
         yield Refusal("recompute", "selective recomputation: it recomputes layers whole or not at all")
     if int(job.plan.recompute_layers):
-        yield Refusal("recompute_layers", f"recomputation of {int(job.plan.recompute_layers)} layers alone: all or none")
+        yield Refusal(
+            "recompute_layers", f"recomputation of {int(job.plan.recompute_layers)} layers alone: all or none"
+        )
 
 
 def optimizer_refusals(job: Job) -> Iterator[Refusal]:

@@ -81,7 +81,7 @@ def test_optimizers_and_losses_are_options() -> None:
 
 
 def test_every_figure_has_its_interval_and_its_basis() -> None:
-    options = ("--gpu", "RTX 5090", "--mbs", "8", "--steps", "100", "--software", "pytorch-2.0-compiled")
+    options = ("--gpu", "RTX 5090", "--mbs", "8", "--steps", "100", "--software", "pytorch-2-compiled")
     text, record = estimated(*options).stdout, json.loads(estimated(*options, "--json", "-").stdout)
     for figure in ("step_seconds", "tokens_per_s", "job_hours", "job_kwh", "watts_per_gpu", "memory_bytes"):
         assert record[f"{figure}_low"] < record[figure] < record[f"{figure}_high"]
