@@ -280,9 +280,10 @@ def recommend(
     """The cheapest, smallest, greenest and fastest set of cards for a job, and what would change the answer.
 
     job: a workload, or a scenario, its file or the name of a built-in one. own: such as "2x RTX 3090". rent: cards or
-    series to rent, () for all, None for none. prices: files of your own, or a public catalogue's. limits: deadline_hours [h], budget_usd [USD] and the other numbers of a
-    scenario's [site]. `found["cheapest"].figure("job_hours")` is a figure, `.ranges` has its interval, `.chance` is
-    that of keeping the limits; nothing keeps them where `not found`, and `found.changes` are what would help.
+    series to rent, () for all, None for none. prices: files of your own, or a public catalogue's. limits:
+    deadline_hours [h], budget_usd [USD] and the other numbers of a scenario's [site].
+    `found["cheapest"].figure("job_hours")` is a figure, `.ranges` has its interval, `.chance` is that of keeping the
+    limits; nothing keeps them where `not found`, and `found.changes` are what would help.
 
     Raises:
         InputError: a wish cannot be used.

@@ -14,7 +14,7 @@ def command_text(ctx: click.Context) -> str:
 
 
 def quoted(word: str) -> str:
-    """The word as a shell takes it, in double quotes where that reads better.
+    r"""The word as a shell takes it, in double quotes where that reads better.
 
     >>> quoted("--gpu '2x T4'"), quoted("2x T4"), quoted("bert")
     ('"--gpu \'2x T4\'"', "'2x T4'", 'bert')

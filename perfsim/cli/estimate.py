@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from perfsim.cli.completion import names
 from perfsim.cli.workload import MODEL, workload_options
 
 if TYPE_CHECKING:
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", required=True, help=MODEL)
-@click.option("--gpu", help='A card, such as "RTX 4090"; "2x RTX 4090" says how many; "RTX 4090 + RTX 3090" both.')
+@click.option("--model", required=True, shell_complete=names("models", has_files=True), help=MODEL)
+@click.option(
+    "--gpu", shell_complete=names("gpus"),
+    help='A card, such as "RTX 4090"; "2x RTX 4090" says how many; "RTX 4090 + RTX 3090" both.',
+)  # fmt: skip
 @click.option("-n", "--gpus", "count", type=int, help="How many GPUs; 1 unless --gpu says more.")
-@click.option("--system", "system_name", help="A listed system instead of --gpu.")
+@click.option("--system", "system_name", shell_complete=names("systems"), help="A listed system instead of --gpu.")
 @click.option("--power-limit", type=float, metavar="WATTS", help="Of each board, lower than its own.")
 @workload_options
 @click.option("--micro-batch-size", "--mbs", type=int, help="Sequences of a micro-batch; the fastest that fits.")
@@ -59,7 +63,10 @@ if TYPE_CHECKING:
     "--prices", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
     help="Prices that come before perfsim's: a table of yours, SkyPilot's or gpuhunt's. May be given more than once.",
 )  # fmt: skip
-@click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
+@click.option(
+    "--software", default="pytorch-2-eager", show_default=True, shell_complete=names("software"),
+    help="Key of a software stack.",
+)  # fmt: skip
 @click.option("--explain", is_flag=True, help="Say what each part is made of and list a layer's operations.")
 @click.option("--plot", metavar="FILE", help="Draw memory and step in their parts into FILE, a .png or .svg.")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")

@@ -49,8 +49,8 @@ def recommend(ctx: click.Context, /, explain: bool, json_file: str | None, **opt
     known = catalogue(tuple(ctx.obj or ()))
     asked = ask_of(
         _job(known, ctx, options), known, options["software"], options["own"],
-        options["gpus"] if options["cloud"] else None, options["max_gpus"], options["prices"], budget_usd=options["budget"],
-        deadline_hours=options["deadline"] and hours_of(options["deadline"]),
+        options["gpus"] if options["cloud"] else None, options["max_gpus"], options["prices"],
+        budget_usd=options["budget"], deadline_hours=options["deadline"] and hours_of(options["deadline"]),
         usd_per_kwh=options["usd_per_kwh"], pue=options["pue"],
     )  # fmt: skip
     found = recommended(asked, known)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfsim.cli.completion import names
 from perfsim.errors import InputError, UnknownNameError
 from perfsim.units import aligned, count_text, number_text, printable, usd_text
 
@@ -53,7 +54,7 @@ def list_command(folders: list[Path] | None, kind: str, is_json: bool) -> None:
 
 
 @specs.command()
-@click.argument("name", nargs=-1, required=True)
+@click.argument("name", nargs=-1, required=True, shell_complete=names("gpus", "systems", "models", "software"))
 @click.option(
     "--draw",
     is_flag=False,

@@ -14,12 +14,13 @@ def support(folders: list[Path] | None, card: tuple[str, ...], is_json: bool) ->
 
     Of one card everything is told, with first and last versions, sources and their dates.
     """
-    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.shelf import Shelf
+    from perfsim.paths import spec_folders
     from perfsim.report.export import json_text
     from perfsim.report.support import record, table_lines, verdict_lines
     from perfsim.units import printable
 
-    known = catalogue(tuple(folders or ()))
+    known = Shelf(spec_folders(folders or ()))
     found = [
         known.support(name) for name in _cards(card, known.candidates("gpus", " ".join(card))) or known.names("gpus")
     ]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from perfsim.cli.completion import names
+
 PARETO = (
     "The plans that none beats in all of these figures, two or more of step-time, time, money, energy, gpus,"
     " headroom (memory left of a card)."
@@ -16,7 +18,7 @@ PLOT = (
 
 
 @click.command()
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=names("scenarios", has_files=True))
 @click.option("--all", "show_all", is_flag=True, help="Every plan that was kept, not the best of each card.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="The first N rows.")
 @click.option("--pareto", metavar="A,B,...", help=PARETO)
@@ -54,8 +56,8 @@ def sweep(
     """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
 
     The table holds the best plan of each card (of each count where there is one card), best first by the scenario's
-    objective; with --pareto the front of all cards and counts, with --scaling the fastest plan of each count. Exit code 1 says that nothing fits, or that nothing
-    that fits meets the deadline and the budget.
+    objective; with --pareto the front of all cards and counts, with --scaling the fastest plan of each count. Exit
+    code 1 says that nothing fits, or that nothing that fits meets the deadline and the budget.
     """
     from perfsim.errors import InputError
     from perfsim.inputs.catalogue import catalogue
@@ -63,8 +65,8 @@ def sweep(
     from perfsim.inputs.scenario import scenarios
     from perfsim.paths import find_scenario
     from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
-    from perfsim.report.export import write
     from perfsim.report.answer_plot import answer_picture
+    from perfsim.report.export import write
     from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
@@ -104,7 +106,9 @@ def sweep(
     for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
         if target:
             write(target, text_of(answers))
-    if plot:
+    if plot and not any(answer.rows for answer in answers):
+        click.echo("--plot: nothing fits, so nothing is drawn", err=True)
+    elif plot:
         write_picture(plot, lambda: answer_picture(answers))
     if "-" not in targets:
         show(lines_of(answers, known.overrides(), is_limited=top is None and not show_all))

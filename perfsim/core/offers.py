@@ -1,6 +1,8 @@
 """What machines and cards cost: offers as they are listed, and the cheapest ones that hold so many GPUs."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from perfsim.core.numbers import Floats, Ints
@@ -12,7 +14,8 @@ OfferKind = Literal["on-demand", "spot", "purchase"]
 class Offer:
     """One price: of a machine with `gpus` cards for an hour, or for good.
 
-    gpu, system: keys in the specs; without a system any machine of such cards is meant. place: a region or a zone.
+    gpus: 0 where the price is that of each card, in machines of any size. gpu, system: keys in the specs; without a
+    system any machine of such cards is meant. place: a region or a zone.
     date, source: as told, "" where they are not. file: the table's name, "" for what perfsim ships.
     """
 
@@ -30,7 +33,7 @@ class Offer:
     @property
     def usd_per_gpu(self) -> float:
         """The price by card [USD], an hour or once."""
-        return self.usd / self.gpus
+        return self.usd / max(self.gpus, 1)
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,17 @@ class Rate:
     gpus: Ints = 1
     usd_per_hour: Floats = 0.0
     offer: Ints = -1
+
+
+@dataclass(frozen=True)
+class PriceTable:
+    """What a file gives: the cheapest offer of every machine, and how many rows it has besides.
+
+    unknown, unclear: rows by name of an accelerator that is no card, or could be several (named); unused: by reason.
+    """
+
+    path: Path
+    offers: tuple[Offer, ...] = ()
+    unknown: Counter[str] = field(default_factory=Counter)
+    unclear: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
+    unused: Counter[str] = field(default_factory=Counter)

@@ -3,14 +3,11 @@
 from dataclasses import dataclass, fields
 from functools import cached_property, reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from perfsim.core.numbers import Floats, Ints
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 class Parts:
@@ -216,13 +213,13 @@ class Estimate:
             raise ValueError("an estimate of many plans is no flat dict; estimate one, or use a sweep's to_pandas()")
         return {name: np.asarray(value).item() for name, value in named.items()}
 
-    def plot_memory(self, ax: "Axes | None" = None) -> "Axes":
-        """Memory in its parts against what the card has, on `ax` or on new axes (needs matplotlib)."""
+    def plot_memory(self, ax: Any = None) -> Any:
+        """Memory in its parts against what the card has, on `ax`, matplotlib's axes, or on new ones; returns them."""
         import perfsim
 
         return perfsim.plot_memory(self, ax)
 
-    def plot_time(self, ax: "Axes | None" = None, alone: dict[str, Any] | None = None) -> "Axes":
+    def plot_time(self, ax: Any = None, alone: dict[str, Any] | None = None) -> Any:
         """The step as a waterfall of its parts; alone: of ps.alone_seconds, to show what is hidden."""
         import perfsim
 

@@ -16,8 +16,9 @@ class Site:
     """Money and energy around a job, and what it loses of its time.
 
     price: "rent" pays machines whole by their cheapest offer on demand, "spot" by the cheapest that may be taken away;
-    "own" spreads the cards' price over `ownership_hours` and adds electricity; "electricity" is for cards that are there
-    anyway. host_usd: what the machine around bought cards costs, 0 where that is not counted; use_share: of all hours,
+    "own" spreads the cards' price over `ownership_hours` and adds electricity; "electricity" is for cards that are
+    there anyway. host_usd: what the machine around bought cards costs, 0 where that is not counted; use_share: of all
+    hours,
     those in which bought cards work (assumed). socket_watts: what one machine may draw. 0 for deadline, budget or
     sockets: no limit. pue and co2_grams_per_kwh are assumed unless given: a machine alone, and the world's mean
     electricity of 2018 (IEA, Global Energy & CO2 Status Report 2019, as mlco2/codecarbon's FAQ quotes it).

@@ -26,7 +26,7 @@ class Fact:
     """What is known of one thing on one card.
 
     first, last: the versions between which it works; "current": still, "unknown": not looked up, "": never. lines:
-    builds that hold code for the card, oldest first. date: of the source, ISO; "" where the source tells it.
+    builds that hold code for the card, by their last versions. date: of the source, ISO; "" where the source tells it.
     """
 
     key: str
@@ -75,15 +75,15 @@ class Support:
         >>> ps.support("T4").limits
         'no bf16 (emulated), no FlashAttention-2'
         """
-        return "; ".join(filter(None, (self._wheels if self.fact("pytorch").has_ended else "", self._missing)))
+        return ", ".join(filter(None, (self._wheels if self.fact("pytorch").has_ended else "", self._missing)))
 
     @property
     def sentence(self) -> str:
         """The verdict in a line.
 
         >>> import perfsim as ps
-        >>> ps.support("H100 SXM 80GB").sentence
-        'H100 SXM5 80GB: sm_90, PyTorch 2.0 and newer'
+        >>> ps.support("L4").sentence
+        'L4: sm_89, PyTorch 1.7 and newer'
         """
         parts = filter(None, (f"sm_{self.compute_capability.replace('.', '')}, {self._wheels}", self._missing))
         return f"{self.name}: {'; '.join(parts)}"
@@ -95,7 +95,7 @@ class Support:
             return "PyTorch wheels unknown"
         if wheels.has_ended:
             return f"last in the {wheels.lines[-1]} wheels (PyTorch {wheels.last})"
-        return f"PyTorch {wheels.first} and newer"
+        return "current PyTorch" if wheels.first == UNKNOWN else f"PyTorch {wheels.first} and newer"
 
     @property
     def _missing(self) -> str:

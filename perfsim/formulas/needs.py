@@ -22,7 +22,7 @@ _OWN_NF4 = ("torchtune",)  # frameworks that quantise to 4 bits without bitsandb
 
 @dataclass(frozen=True)
 class Verdict:
-    """What can be said of a card in a sentence; lacking: what of a job's needs it has not, as specs/support calls it."""
+    """A card's software in a sentence; lacking: what of a job's needs it has not, as specs/support calls it."""
 
     sentence: str
     lacking: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def verdict(gpu: Gpu, workload: Workload | None = None, software: Software | Non
         needs = (*attention_needs(workload, software), *library_needs(workload, software))
         lacking += [key for key in needs if gpu.lacks[key] and key not in lacking]
     if software is not None and is_older_than(software, gpu):
-        lacking.append(f"a release of {software.key}")
+        lacking.append(f"releases of {software.key}")
     return Verdict(gpu.software_verdict, tuple(lacking))
 
 

@@ -44,13 +44,14 @@ def _cheapest(offers: Sequence[Offer], kind: OfferKind, gpus: int, gpus_per_node
 
     def ranked() -> Iterator[tuple[float, int, str, str, int]]:
         for i, offer in enumerate(offers):
-            if offer.kind == kind and offer.gpus >= least:
-                nodes = offer.gpus // gpus_per_node if beyond else 1
-                yield offer.usd / nodes, offer.gpus, offer.instance, offer.place, i
+            if offer.kind == kind and not 0 < offer.gpus < least:
+                nodes = max(offer.gpus // gpus_per_node, 1) if beyond else 1
+                usd = offer.usd / nodes if offer.gpus else offer.usd * least
+                yield usd, offer.gpus, offer.instance, offer.place, i
 
     best = min(ranked(), default=None)
     if best is None:
         return Rate()
     chosen = offers[best[-1]]
     held = chosen.gpus // gpus_per_node * gpus_per_node if beyond else chosen.gpus
-    return Rate(held, chosen.usd, best[-1])
+    return Rate(max(held, 1), chosen.usd, best[-1])

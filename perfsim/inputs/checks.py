@@ -13,6 +13,7 @@ from perfsim.inputs.collectives import CollectivesSpec
 from perfsim.inputs.files import Document, Sourced, check, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.power import PowerRules
+from perfsim.inputs.price_tables import read_prices
 from perfsim.inputs.run_numbers import RunNumbers
 from perfsim.inputs.software import SoftwareSpec, to_software
 from perfsim.inputs.support import SupportSpec
@@ -49,16 +50,21 @@ _CALIBRATIONS: dict[str, type[Sourced]] = {
 
 
 def files_under(path: Path) -> list[Path]:
-    """The file itself, or the TOML files and config.json of a folder and its subfolders.
+    """The file itself, or the TOML files, config.json and price tables (prices/*.csv) of a folder and its subfolders.
 
     Raises: InputError for a folder without any.
     """
     if not os.path.isdir(path):
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix == ".toml" or file.name == "config.json")
+    files = sorted(file for file in path.rglob("*") if _is_spec(file))
     if not files:
-        raise InputError(problem(path, None, "holds no .toml file and no config.json", "check the path"))
+        raise InputError(problem(path, None, "holds no .toml file, config.json or prices/*.csv", "check the path"))
     return files
+
+
+def _is_spec(file: Path) -> bool:
+    is_table = file.suffix == ".csv" and file.parent.name == "prices"
+    return file.suffix == ".toml" or file.name == "config.json" or is_table
 
 
 def check_file(path: Path, catalogue: Catalogue) -> str:
@@ -71,6 +77,9 @@ def check_file(path: Path, catalogue: Catalogue) -> str:
 
         model_from_config(path)
         return "model"
+    if path.suffix == ".csv":
+        read_prices(path, catalogue)
+        return "prices"
     document = read_toml(path)
     kind = _kind(document)
     if kind == "gpu":

@@ -1,16 +1,18 @@
 """specs/gpus/*.toml: one card in the units of its datasheet, and its conversion to core.Gpu."""
 
 import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from perfsim.core.calibration import CardCalibration
-from perfsim.core.hardware import Gpu
-from perfsim.core.power import CardPower
 from perfsim.core.support import Support
 from perfsim.inputs.files import Line, Sourced, Spec, Texts
 from perfsim.units import GIB, GIGA, MEGA, MIB, TERA
+
+if TYPE_CHECKING:
+    from perfsim.core.calibration import CardCalibration
+    from perfsim.core.hardware import Gpu
+    from perfsim.core.power import CardPower
 
 Architecture = Literal["pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"]
 PeerToPeer = Literal["yes", "no", "nvlink-only", "unverified"]
@@ -58,9 +60,11 @@ class GpuSpec(Sourced):
 
 
 def to_gpu(
-    key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower, server_watts: float, support: Support
-) -> Gpu:
+    key: str, spec: GpuSpec, calibration: "CardCalibration", power: "CardPower", server_watts: float, support: Support
+) -> "Gpu":
     """The card in SI units; an absent format has a peak of 0, an unknown price is 0."""
+    from perfsim.core.hardware import Gpu  # numpy comes with it, which readers of files alone do without
+
     return Gpu(
         key=key,
         name=spec.name,

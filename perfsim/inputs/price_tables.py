@@ -5,14 +5,13 @@ accelerators, names that several cards have, parts of a card) is counted by its 
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from perfsim.core.offers import Offer, OfferKind
+from perfsim.core.offers import Offer, OfferKind, PriceTable
 from perfsim.errors import UnknownNameError
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.price_names import Meant, Named, meaning
@@ -24,20 +23,6 @@ SKYPILOT = ("InstanceType", "AcceleratorName", "AcceleratorCount", "Price", "Spo
 GPUHUNT = ("instance_name", "location", "price", "gpu_count", "gpu_name", "gpu_memory", "spot")
 MAX_USD, MAX_GPUS = 1e7, 1024
 _NUMBER = re.compile(r"\d{1,12}(\.\d{0,12})?|\.\d{1,12}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class PriceTable:
-    """What a file gives: the cheapest offer of every machine, and how many rows it has besides.
-
-    unknown, unclear: rows by name of an accelerator that is no card, or could be several (named); unused: by reason.
-    """
-
-    path: Path
-    offers: tuple[Offer, ...] = ()
-    unknown: Counter[str] = field(default_factory=Counter)
-    unclear: Counter[tuple[str, tuple[str, ...]]] = field(default_factory=Counter)
-    unused: Counter[str] = field(default_factory=Counter)
 
 
 def read_prices(path: Path, catalogue: Catalogue, is_shipped: bool = False) -> PriceTable:
@@ -58,8 +43,7 @@ def read_prices(path: Path, catalogue: Catalogue, is_shipped: bool = False) -> P
     for offer in found:
         machine = (offer.kind, offer.gpu, str(offer.gpus), offer.system, offer.instance)
         other = cheapest.setdefault(machine, offer)
-        if (offer.usd, offer.place, offer.date) < (other.usd, other.place, other.date):
-            cheapest[machine] = offer
+        cheapest[machine] = min(offer, other, key=lambda one: (one.usd, one.place, one.date, one.source))
     complaints.stop()
     file = "" if is_shipped else path.name
     offers = tuple(_filed(cheapest[key], file, path) for key in sorted(cheapest))
@@ -70,7 +54,7 @@ def _filed(offer: Offer, file: str, path: Path) -> Offer:
     """The offer with its file; a catalogue's date is what its file's name tells."""
     told = re.search(r"(?<!\d)20\d\d-[01]\d-[0-3]\d(?!\d)", path.name, re.ASCII)
     date = offer.date or (told[0] if told else "")
-    return Offer(**(vars(offer) | {"file": file, "date": date}))
+    return replace(offer, file=file, date=date)
 
 
 def _own_offers(
@@ -85,29 +69,30 @@ def _own_offers(
             if not cells[name]:
                 complaints.add(line, f"{name}: is empty", "say when and where the price was asked")
         usd = _dollars(line, "usd", cells, complaints)
-        if usd == 0.0:
+        if usd == 0.0 and not cells["usd"].strip("0."):
             complaints.add(line, "usd: is empty or 0", "write dollars, or remove the row")
         whose = _own_name(line, cells, catalogue, complaints)
         if whose is None or kind is None:
             continue
         gpu, system, default = whose
-        gpus = _count(line, "gpus", cells.get("gpus") or str(default), complaints)
-        if usd and gpus:
+        told = cells.get("gpus")
+        gpus = int(_count(line, "gpus", told, complaints, is_whole=True)) if told else default
+        if usd:
             yield Offer(
-                kind, gpu, int(gpus), usd, system, cells.get("instance", ""), cells.get("region", ""), cells["date"],
+                kind, gpu, gpus, usd, system, cells.get("instance", ""), cells.get("region", ""), cells["date"],
                 cells["source"],
             )  # fmt: skip
 
 
 def _own_name(line: int, cells: Cells, catalogue: Catalogue, complaints: Complaints) -> tuple[str, str, int] | None:
-    """(card, system, how many cards where the row does not say) of a row of one's own table."""
+    """(card, system, how many cards where the row does not say: a system's, each card by itself) of a row."""
     card, system = cells.get("card", ""), cells.get("system", "")
     if bool(card) == bool(system):
         complaints.add(line, "card, system: one of them says whose price it is", "name one of them")
         return None
     try:
         if card:
-            return catalogue.find("gpus", card), "", 1
+            return catalogue.find("gpus", card), "", 0
         key = catalogue.find("systems", system)
     except UnknownNameError as error:
         complaints.add(line, *str(error).split("; ", 1))
@@ -190,10 +175,10 @@ def _dollars(line: int, column: str, cells: Cells, complaints: Complaints) -> fl
     return usd
 
 
-def _count(line: int, column: str, text: str, complaints: Complaints) -> float:
+def _count(line: int, column: str, text: str, complaints: Complaints, is_whole: bool = False) -> float:
     """A number of cards, which may be a part of one in a catalogue; 1 where it is none, which is complained of."""
     count = float(text) if _NUMBER.fullmatch(text) else 0.0
-    if not 0.0 < count <= MAX_GPUS:
+    if not 0.0 < count <= MAX_GPUS or (is_whole and not count.is_integer()):
         complaints.add(line, f"{column}: {text[:40]!r} is no number of cards", f"write a number from 1 to {MAX_GPUS:,}")
         return 1.0
     return count

@@ -81,7 +81,7 @@ def ask_of(
     """What a job, alone or in a scenario, and a person's wishes ask for.
 
     own: sets of cards, or systems. rent: cards or series; () for all of the scenario, or all; None for none. prices:
-    files of one's own for what is named there or for all. site: what differs from the scenario's, None for what does not.
+    files that come before perfsim's. site: what differs from the scenario's, None for what does not.
 
     Raises: InputError, UnknownNameError.
     """

@@ -1,5 +1,6 @@
 """Scenario files: one question to perfsim, checked as a whole and turned into the records that a search takes."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -130,6 +131,7 @@ def _checked(path: Path, catalogue: Catalogue) -> tuple[Document, ScenarioFile]:
         found += _no_divisors(spec, model)
         found += _too_many_gpus(spec.search, catalogue)
         found += _wrong_limits(spec.search, catalogue)
+        found += _absent_tables(spec.site, path.parent)
     raise_problems(document, found)
     assert spec is not None  # noqa: S101 (no problems were found, so the validation has passed)
     return document, spec
@@ -211,6 +213,13 @@ def _wrong_limits(search: SearchKeys, catalogue: Catalogue) -> Iterator[Found]:
         faults = (limit_fault(card, watts, catalogue.calibration().control) for card in cards)
         if fault := next(filter(None, faults), None):
             yield ("search", "power_limit_watts", i), *fault
+
+
+def _absent_tables(site: SiteKeys, folder: Path) -> Iterator[Found]:
+    """Price tables that do not lie where they are named, beside the scenario's file."""
+    for i, name in enumerate(site.prices):
+        if not os.path.isfile(folder / name):
+            yield ("site", "prices", i), f"no such file, {folder / name}", "name a table beside this file"
 
 
 def _systems(search: SearchKeys, catalogue: Catalogue, own: Sequence[Offer]) -> tuple[System, ...]:

@@ -1,7 +1,9 @@
 """specs/support/*.toml: on which cards a library or a number format works, with first and last version."""
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
@@ -39,7 +41,7 @@ class Build(Spec):
     """Builds of one line, first to last version, and the compute capabilities that they hold code and PTX for."""
 
     line: Line
-    first: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    first: Annotated[str, Field(pattern=rf"^(\d+(\.\d+)*|{UNKNOWN})$")]
     last: Annotated[str, Field(pattern=rf"^(\d+(\.\d+)*|{CURRENT})$")]
     kernels: Annotated[Capabilities, Field(min_length=1)]
     ptx: Capability | None = None
@@ -79,7 +81,9 @@ class SupportSpec(Spec):
             is_none = row.state == "no"
             versions = ("", "") if is_none else (row.first or UNKNOWN, row.last or UNKNOWN)
             return Fact(key, self.name, row.state, *versions, (), row.detail, row.source, row.date.isoformat())
-        running = sorted((b for b in self.build if b.runs_on(capability)), key=lambda b: _version(b.last))
+        running = sorted(
+            (b for b in self.build if b.runs_on(capability)), key=lambda b: (_version(b.last), _version(b.first))
+        )
         if not running:
             return Fact(key, self.name, "no" if self.build else "unknown", *self._none())
         first = min(running, key=lambda b: _version(b.first))
@@ -115,13 +119,25 @@ def to_support(key: str, spec: GpuSpec, files: Mapping[str, SupportSpec]) -> Sup
     """What the files and the card's own say of its software."""
     capability = spec.compute_capability
     facts = [file.fact(name, key, capability) for name, file in files.items()]
-    state, detail = _PEERS[spec.peer_to_peer]
-    source = spec.sources.get("peer_to_peer") or spec.notes or spec.sources.get("*", "")
-    facts.append(Fact("peer-to-peer", "NCCL peer to peer", state, "", "", (), detail, source))
+    facts.append(_peers(key, spec))
     day = files["cuda"].first_code_day(capability) if "cuda" in files else 0.0
-    name = spec.name.removeprefix("GeForce ")
+    name = spec.name.removeprefix("GeForce ").removeprefix("Tesla ")
     return Support(key, name, capability, tuple(facts), day)
 
 
+def _peers(key: str, spec: GpuSpec) -> Fact:
+    """Whether NCCL's ranks reach each other's memory, which is the card's own property."""
+    state, detail = _PEERS[spec.peer_to_peer]
+    more = f"its notes say more: perfsim specs show {key}" if "P2P" in spec.notes else ""
+    told = spec.sources.get("peer_to_peer", spec.sources.get("*", ""))
+    version = "" if state == "no" else UNKNOWN
+    return Fact(
+        "peer-to-peer", "NCCL peer to peer", state, version, version, (), "; ".join(filter(None, (detail, more))),
+        f"specs/gpus/{key}.toml: {told}",
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
 def _version(text: str) -> tuple[float, ...]:
-    return (float("inf"),) if text == CURRENT else tuple(float(part) for part in text.split("."))
+    ends = {CURRENT: (math.inf,), UNKNOWN: (-math.inf,)}
+    return ends.get(text) or tuple(float(part) for part in text.split("."))

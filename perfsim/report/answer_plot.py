@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from perfsim.errors import InputError
 from perfsim.report.answer import Answer
 from perfsim.report.columns import columns, records
 from perfsim.report.front_plot import front_picture
@@ -21,18 +20,13 @@ ROWS_DRAWN = 16
 
 
 def answer_picture(answers: Sequence[Answer]) -> "Figure":
-    """The picture that goes with the answers' tables; of several tasks only fronts are drawn.
-
-    Raises: InputError where nothing fits.
-    """
+    """The picture that goes with the answers' tables: of several tasks' fronts, else of the one task with rows."""
     first = answers[0]
     if first.figures:
         return front_picture([answer.sweep for answer in answers], first.figures[:2])
-    if not first.rows:
-        raise InputError("--plot: nothing fits, so there is nothing to draw; the table says why")
     ranges = first.forecast(first.rows) if first.forecast else ()
     if first.curves:
-        return scaling_picture(first.sweep, first.curves, dict(zip(first.rows, ranges, strict=True)))
+        return scaling_picture(first.sweep, first.curves, dict(zip(first.rows, ranges, strict=False)))
     shown = first.rows[:ROWS_DRAWN]
     left = f"; the first {len(shown)} of {len(first.rows):,} rows" if len(first.rows) > len(shown) else ""
     return parts_picture(drawn_rows(first.sweep, shown, ranges), f"{workload_text(first.sweep.workload)}{left}")

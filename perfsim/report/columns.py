@@ -81,7 +81,6 @@ def _plan_columns(
         "gpus": gpus,
         "system": [system.key for system in systems],
         "power_limit_watts": [float(system.gpu.power_limit_watts) for system in systems],
-        "software_limits": [system.gpu.software_limits for system in systems],
         "board_limit_watts": [float(system.gpu.board_limit_watts) for system in systems],
         **{name: _plain(getattr(plans, name), n) for name in DEGREES},
         "microbatches": _plain(microbatches, n),
@@ -91,6 +90,7 @@ def _plan_columns(
         "recompute_layers": _plain(plans.recompute_layers, n),
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
         "context_exchange": [ContextExchange(c).label for c in _plain(plans.context_exchange, n)],
+        "software_limits": [system.gpu.software_limits for system in systems],
         "price_basis": [price_text(system, count, site) for system, count in zip(systems, gpus, strict=True)],
         **figures,
     }
@@ -112,11 +112,9 @@ def price_text(system: System, gpus: int, site: Site) -> str:
     kind = rented_kind(site)
     one = rate(system, gpus, kind)
     machines = -(-gpus // int(one.gpus))
-    whole = f"{machines} x " if machines > 1 else ""
-    spare = machines * int(one.gpus) - gpus
-    paid = f", {spare} of its {int(one.gpus)} GPUs paid and not used" if spare and machines == 1 else ""
-    paid = paid or (f", {spare} GPUs paid and not used" if spare else "")
-    return f"{whole}{system.offers[int(one.offer)]}{', spot' * (kind == 'spot')}{paid}"
+    times, spare = f"{machines} x " if machines > 1 else "", machines * int(one.gpus) - gpus
+    unused = f", {spare} of {gpus + spare} GPUs paid and not used" if spare else ""
+    return f"{times}{system.offers[int(one.offer)]}{', spot' * (kind == 'spot')}{unused}"
 
 
 def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:

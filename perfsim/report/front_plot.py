@@ -6,7 +6,7 @@ Names lie on the side of the front where better plans would be: no plan is there
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 

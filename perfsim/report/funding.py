@@ -16,7 +16,6 @@ from perfsim.report.waterfall import signed, waterfalls
 from perfsim.units import NO_NUMBER, number_text, printable, usd_text
 
 Record = Mapping[str, Any]
-PARTS_SHOWN = 8
 _BASIS = {"job_kwh": "energy_basis", "job_kg_co2": "energy_basis", "memory_bytes": "memory_basis"}
 _ONE_STEP = "the job's length is not told, so job figures are of one step"
 _ASSUMED = (
@@ -70,8 +69,8 @@ def _verdict(record: Record) -> str:
         return f"It cannot run: {_line('; '.join(record['problems']))}.\n"
     if record["job_usd"] is None:
         return f"{number_text(record['job_hours'])} hours; no price is known.\n"
-    ends = [record.get(f"job_usd_{end}") for end in ("low", "high")]
-    between = f" (90 %: {usd_text(ends[0])} to {usd_text(ends[1])})" if None not in ends else ""
+    ends = [usd_text(end) for end in (record.get("job_usd_low"), record.get("job_usd_high")) if end is not None]
+    between = f" (90 %: {' to '.join(ends)})" if ends else ""
     return f"{number_text(record['job_hours'])} hours and {money_text(record['job_usd'])}{between}.\n"
 
 
@@ -115,10 +114,7 @@ def _differences(a: Asked, b: Asked) -> Iterator[str]:
     if a.record.get("problems") or b.record.get("problems"):
         return
     for fall in waterfalls(a.record, b.record):
-        rows = [
-            (name, number_text(one), number_text(two), signed(more))
-            for name, one, two, more in fall.largest(PARTS_SHOWN)
-        ]
+        rows = [(name, number_text(one), number_text(two), signed(more)) for name, one, two, more in fall.largest()]
         one, two = fall.totals
         rows.append(("total", number_text(one), number_text(two), signed(two - one)))
         yield f"## What makes the difference: {fall.title}, {fall.unit}\n"

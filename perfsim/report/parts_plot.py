@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LEAST = 5e-5  # of a total: parts below it are left out
 LABEL, LINES = 30, 3  # letters and lines of a plan's name beside its bar
-_MEMORY_FILLS: dict[str, Fill] = dict(
+MEMORY_FILLS: dict[str, Fill] = dict(
     zip(
         MEMORY_PARTS,
         (
@@ -30,7 +30,7 @@ _MEMORY_FILLS: dict[str, Fill] = dict(
         strict=True,
     )
 )  # fmt: skip
-_KIND_FILLS: dict[str, Fill] = {
+KIND_FILLS: dict[str, Fill] = {
     "forward and backward": (BLUE, ""), "recomputation": ("#a8cbe8", "////"), "waiting for launches": ("#c8c8c8", ""),
     "exposed communication": ("#e39a5b", "xxxx"), "pipeline bubble": ("#ffffff", "...."),
     "optimizer": ("#d3e8cf", "----"), "host": ("#6b6b6b", ""), "stragglers": ("#ffffff", "||||"),
@@ -91,7 +91,7 @@ def draw_memory(axes: "Axes", plans: Sequence[Drawn]) -> None:
     for i, plan in enumerate(plans):
         memory, capacity = plan.estimate.memory, float(plan.estimate.memory_capacity_bytes) / GIB
         parts = {name: float(part) / GIB for name, part in memory.parts().items()}
-        shown |= dict.fromkeys(_stack(axes, i, parts, _MEMORY_FILLS))
+        shown |= dict.fromkeys(_stack(axes, i, parts, MEMORY_FILLS))
         ends = range_around(float(memory.total_bytes) / GIB, float(plan.estimate.memory_spread), MEMORY_REACH)
         _whisker(axes, i, ends)
         axes.plot([capacity] * 2, [i - 0.46, i + 0.46], color=INK, linewidth=3.0, solid_capstyle="butt", zorder=5)
@@ -102,7 +102,7 @@ def draw_memory(axes: "Axes", plans: Sequence[Drawn]) -> None:
     _names(axes, [plan.label for plan in plans])
     axes.set_title("memory of the fullest GPU [GiB]", loc="left", fontweight="bold")
     names = [name for name in MEMORY_PARTS if name in shown]
-    fills = {part_name(name): _MEMORY_FILLS[name] for name in names}
+    fills = {part_name(name): MEMORY_FILLS[name] for name in names}
     _legend(axes, fills, [_capacity_handle(), _whisker_handle()], 6, is_from_edge=True)
 
 
@@ -114,8 +114,8 @@ def draw_steps(axes: "Axes", plans: Sequence[Drawn]) -> None:
         kinds: dict[str, float] = {}
         for name, seconds in plan.seconds().items():
             kinds[kind_of(name)] = kinds.get(kind_of(name), 0.0) + seconds / MILLI
-        kinds = {name: kinds[name] for name in _KIND_FILLS if name in kinds}
-        shown |= dict.fromkeys(_stack(axes, i, kinds, _KIND_FILLS))
+        kinds = {name: kinds[name] for name in KIND_FILLS if name in kinds}
+        shown |= dict.fromkeys(_stack(axes, i, kinds, KIND_FILLS))
         if plan.step:
             _whisker(axes, i, _scaled(plan.step))
         text = seconds_text(sum(plan.seconds().values()))
@@ -124,7 +124,7 @@ def draw_steps(axes: "Axes", plans: Sequence[Drawn]) -> None:
     _names(axes, [plan.label for plan in plans])
     axes.set_title("one step [ms]", loc="left", fontweight="bold")
     handles = [_whisker_handle()] if any(plan.step for plan in plans) else []
-    _legend(axes, {name: _KIND_FILLS[name] for name in _KIND_FILLS if name in shown}, handles, 3)
+    _legend(axes, {name: KIND_FILLS[name] for name in KIND_FILLS if name in shown}, handles, 3)
 
 
 def draw_waterfall(axes: "Axes", plan: Drawn) -> None:
@@ -133,7 +133,7 @@ def draw_waterfall(axes: "Axes", plan: Drawn) -> None:
     total = sum(plan.seconds().values()) / MILLI
     for i, (name, seconds) in enumerate(parts.items()):
         width, hidden = seconds / MILLI, plan.hidden(name) / MILLI
-        colour, hatch = _KIND_FILLS[kind_of(name)]
+        colour, hatch = KIND_FILLS[kind_of(name)]
         axes.barh(i, width, left=start, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.6, height=0.7)
         text = f"{number_text(width)}   {percent_text(width / total)}"
         if hidden > LEAST * total:
@@ -151,7 +151,7 @@ def draw_waterfall(axes: "Axes", plan: Drawn) -> None:
     kinds = {kind_of(name) for name in parts}
     handles = [_hidden_handle()] if any(plan.hidden(name) > LEAST * total * MILLI for name in parts) else []
     handles += [_whisker_handle()] if plan.step else []
-    _legend(axes, {name: _KIND_FILLS[name] for name in _KIND_FILLS if name in kinds}, handles, 4)
+    _legend(axes, {name: KIND_FILLS[name] for name in KIND_FILLS if name in kinds}, handles, 4)
 
 
 def kind_of(part: str) -> str:

@@ -1,4 +1,4 @@
-"""Results drawn on axes of matplotlib, the caller's own or new ones of pyplot: for notebooks and for figures of papers."""
+"""Results drawn on axes of matplotlib, the caller's own or new ones of pyplot: for notebooks and for papers."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,14 +1,10 @@
 """Offers as a table, and what a file of prices has that is not used."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from perfsim.core.offers import Offer
-from perfsim.units import count_text, printable
-
-if TYPE_CHECKING:
-    from perfsim.inputs.price_tables import PriceTable
+from perfsim.core.offers import Offer, PriceTable
+from perfsim.units import printable
 
 MOST_NAMES = 12
 
@@ -22,7 +18,7 @@ def offer_rows(offers: Iterable[Offer]) -> list[dict[str, Any]]:
         {
             "card": offer.gpu,
             "kind": offer.kind,
-            "gpus": offer.gpus,
+            "gpus": offer.gpus or "each",
             "usd": offer.usd,
             "usd_per_gpu": offer.usd_per_gpu,
             "instance": offer.instance or offer.system,
@@ -33,12 +29,12 @@ def offer_rows(offers: Iterable[Offer]) -> list[dict[str, Any]]:
     ]
 
 
-def unused_lines(table: "PriceTable") -> Iterator[str]:
+def unused_lines(table: PriceTable) -> Iterator[str]:
     """What the file has that perfsim does not use, counted: names of no card, names of several, other rows."""
     yield from _named("name no card", {printable(name): rows for name, rows in table.unknown.items()})
     several = {printable(f"{name} ({', '.join(keys)})"): rows for (name, keys), rows in table.unclear.items()}
     yield from _named("can be several cards", several)
-    yield from (f"{count_text(rows)} rows {printable(reason)}" for reason, rows in sorted(table.unused.items()))
+    yield from (f"{_rows(rows)} {printable(reason)}" for reason, rows in sorted(table.unused.items()))
 
 
 def _named(what: str, rows: dict[str, int]) -> Iterator[str]:
@@ -46,4 +42,9 @@ def _named(what: str, rows: dict[str, int]) -> Iterator[str]:
         names = sorted(rows, key=lambda name: (-rows[name], name))
         more = f" and {len(names) - MOST_NAMES} more names" if len(names) > MOST_NAMES else ""
         listed = ", ".join(f"{name}: {rows[name]:,}" for name in names[:MOST_NAMES])
-        yield f"{count_text(sum(Counter(rows).values()))} rows {what}: {listed}{more}"
+        few = sum(rows.values())
+        yield f"{_rows(few)} {what.replace('name ', 'names ', 1) if few == 1 else what}: {listed}{more}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'s' * (number != 1)}"

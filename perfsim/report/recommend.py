@@ -11,6 +11,7 @@ from perfsim import __version__
 from perfsim.report.columns import columns, price_text, records
 from perfsim.report.intervals import causes_text, range_text, reason_lines, record_of
 from perfsim.report.ownership import mean_watts, ownership_line
+from perfsim.report.table import support_lines
 from perfsim.report.text import (
     TASK_TEXTS,
     cards_text,
@@ -159,6 +160,7 @@ def change_text(change: Change, best: Choice | None = None) -> str:
         "limits": "",
         "count": f"{'more' if is_more else 'fewer'} of them",
         "rent": "renting",
+        "spot": f"spot machines{'' if choice.site.preemptions_per_hour else ', as if none were taken back'}",
         "gpus": "more GPUs",
         "precision": f"numbers in {change.value}, which must suit the training",
         "method": f"{TASK_TEXTS[workload.task]} of rank {workload.lora_rank}, which trains less",
@@ -195,6 +197,7 @@ def closing_lines(found: Recommendation) -> Iterator[str]:
     sweep, told = found.pools[0].sweep, _certificate(found.pools)
     power = f"electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}"
     yield f"{told.considered:,} plans on {printable(sweep.software.name)}; {power}"
+    yield from support_lines([row_of(choice) for choice in distinct(found)])
     if found:
         best = found["cheapest"]
         price, basis = _price_text(best), best.ranges.basis.text

@@ -12,7 +12,7 @@ from perfsim.report.intervals import LEGEND, reach_text
 from perfsim.report.table import REACH, Forecast
 from perfsim.report.text import cards_text, plan_text, workload_text
 from perfsim.search.scaling import Scaling
-from perfsim.units import NO_NUMBER, number_text, usd_text
+from perfsim.units import MEGA, NO_NUMBER, count_text, number_text, usd_text
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -40,11 +40,12 @@ def scaling_lines(sweep: "Sweep", curves: Sequence[Scaling], forecast: Forecast 
         ranges = forecast(rows) if forecast else [None] * len(rows)
         for i, (row, told) in enumerate(zip(records(columns(sweep, rows)), ranges, strict=True)):
             shares = (curve.efficiency[i], curve.exposed[i], curve.bubble[i])
+            usd = row["job_usd"]
             table.add_row(
-                cards_text(row), plan_text(row), reach_text(told) if told else NO_NUMBER, number_text(row["samples_per_s"]),
-                number_text(curve.speedup[i]), *(f"{100 * share:.1f}" for share in shares),
-                number_text(row["job_hours"]),
-                NO_NUMBER if row["job_usd"] is None else usd_text(row["job_usd"]).removeprefix("$"),
+                cards_text(row), plan_text(row), reach_text(told) if told else NO_NUMBER,
+                number_text(row["samples_per_s"]), number_text(curve.speedup[i]),
+                *(f"{100 * share:.1f}" for share in shares), number_text(row["job_hours"]),
+                NO_NUMBER if usd is None else count_text(usd) if usd >= MEGA else usd_text(usd).removeprefix("$"),
             )  # fmt: skip
     yield table
     cards = len(sweep.best_per_gpu())

@@ -70,11 +70,15 @@ def _detail(fact: Fact) -> str:
     return "; ".join(filter(None, (", ".join(fact.lines), fact.detail)))
 
 
+def _last(fact: Fact) -> str:
+    return "" if fact.last == CURRENT else _SHORT.get(fact.last, fact.last)
+
+
 def _cell(fact: Fact) -> str:
     if fact.state in ("no", "unknown"):
         return _SHORT.get(fact.state, fact.state)
     if fact.key in _RANGES:
-        return f"{fact.first}-{'' if fact.last == CURRENT else fact.last}"
+        return f"{_SHORT.get(fact.first, fact.first)}-{_last(fact)}"
     if fact.key == "driver":
-        return "" if fact.last == CURRENT else fact.last
+        return _last(fact)
     return _SHORT.get(fact.state, fact.state)

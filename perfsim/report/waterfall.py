@@ -33,10 +33,10 @@ class Waterfall:
     parts: tuple[tuple[str, float, float, float], ...]
     totals: tuple[float, float]
 
-    def largest(self, most: int | None = None) -> list[tuple[str, float, float, float]]:
-        """The first `most` parts that differ, by how much; rounding is no difference."""
+    def largest(self) -> list[tuple[str, float, float, float]]:
+        """The parts that differ, by how much; rounding is no difference."""
         least = SAME * max(self.totals)
-        return sorted((part for part in self.parts if abs(part[3]) > least), key=lambda part: -abs(part[3]))[:most]
+        return sorted((part for part in self.parts if abs(part[3]) > least), key=lambda part: -abs(part[3]))
 
 
 def waterfalls(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Waterfall]:

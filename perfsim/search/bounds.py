@@ -7,7 +7,8 @@ changes with the formulas and needs none of its own. What is left out or put at 
   shard (or the host does, where offload may be chosen). In memory the highest stage over all ranks counts, without what
   it gathers, with whatever lies in the host's memory.
 - Schedule and virtual stages: of the schedules the quickest, with as many virtual stages as there are layers for, and
-  hand-overs that take no time. In memory one virtual stage holds least: it has fewest micro-batches in flight.
+  hand-overs that take no time. In memory one virtual stage, or the two that ZB-V has, hold least: with fewest
+  micro-batches in flight.
 
 The step gets no shorter when any of these amounts grows, so no completion is quicker than the bound. Each part of the
 step is at its least, whatever power it draws, so none takes less energy, and the job's hours, energy and money grow
@@ -21,7 +22,7 @@ import numpy as np
 
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
-from perfsim.core.plan import Offload, Plan
+from perfsim.core.plan import Offload, Plan, Schedule
 from perfsim.core.results import StepTime
 from perfsim.estimate import StateSeconds, ends_seconds, optimizer_seconds, stage_work, step_parts
 from perfsim.formulas.energy import energy, gpu_watts
@@ -61,7 +62,7 @@ def bounds(
     open may take.
     """
     workload, site = question.workload, question.site
-    ranges = [plan] if has_schedule else [replace(plan, schedule=schedule) for schedule in space.schedule]
+    ranges = [plan] if has_schedule else [_scheduled(plan, schedule) for schedule in space.schedule]
     figures: list[tuple[Floats, ...]] = []
     for one in ranges:
         stages = stage_holdings(workload, system, one, costs)
@@ -75,6 +76,11 @@ def bounds(
         figures.append((time.total_seconds, joules.total_joules, job.hours, job.usd, job.kwh, size))
     least = (reduce(np.minimum, values) for values in zip(*figures, strict=True))
     return Bounds(*(np.broadcast_to(value, np.shape(plan.gpus)) * (1.0 - ROUNDING) for value in least))
+
+
+def _scheduled(plan: Plan, schedule: int) -> Plan:
+    """The plan with a schedule, and with as few virtual stages as that has."""
+    return replace(plan, schedule=schedule, virtual_stages=2 if schedule == Schedule.ZB_V else 1)
 
 
 def _least_time(

@@ -136,7 +136,7 @@ class Sweep:
 
     def to_dict(self, row: int = 0) -> dict[str, Any]:
         """A row, the best unless told, as flat plain values such as experiment trackers log; no price is None."""
-        found = {name: np.asarray(values)[row].item() for name, values in self.records().items()}
+        found = {k: np.broadcast_to(column, (len(self),))[row].item() for k, column in self.records().items()}
         return found if found["has_price"] else found | {"job_usd": None}
 
     def plot(self, *figures: str, ax: "Axes | None" = None) -> "Axes":

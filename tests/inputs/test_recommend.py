@@ -1,8 +1,11 @@
 """What a person has and wants, and what is wrong with it."""
 
+import numpy as np
 import pytest
 
 import perfsim as ps
+from perfsim.core.site import Site
+from perfsim.formulas.cost import has_price
 from perfsim.inputs.recommend import ask_of, hours_of, owned_system, rentable
 
 KNOWN = ps.catalogue()
@@ -48,7 +51,8 @@ def test_what_cannot_be_owned(name: str, message: str) -> None:
 
 def test_only_cards_with_a_price_can_be_rented() -> None:
     systems = rentable(["all"], [1, 8], KNOWN)
-    assert len({system.gpu.key for system in systems}) > 20 and all(system.has_price for system in systems)
+    assert len({system.gpu.key for system in systems}) > 20
+    assert all(np.any(has_price(system, np.array([1, 8]), Site())) for system in systems)
     with pytest.raises(ps.InputError, match="no price to rent GTX 1080 is known"):
         rentable(["GTX 1080"], [1], KNOWN)
 
@@ -57,7 +61,7 @@ def test_the_scenario_stands_where_nothing_else_is_said() -> None:
     said = ps.scenario("bert")
     ask = ask_of(said, KNOWN, own=["RTX 3090"], deadline_hours=6.0, max_gpus=4)
     assert (ask.site.deadline_hours, ask.site.pue, ask.site.price) == (6.0, 1.2, "rent")
-    assert ask.space.counts == (1, 2, 4) and all(system.has_price for system in ask.rented)
+    assert ask.space.counts == (1, 2, 4) and len(ask.rented) < len(said.systems)  # for some no price is known
     assert ask_of(said, KNOWN).site.deadline_hours == said.site.deadline_hours
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perfsim.core.arrays import take
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan, Problem
 from perfsim.core.results import Cost, Energy, Estimate, JobTime, Memory, Moment, StepTime
@@ -66,6 +67,14 @@ def made() -> Callable[..., Sweep]:
         )
 
     return make
+
+
+@pytest.fixture
+def nothing(made: Callable[..., Sweep]) -> Sweep:
+    """The same sweep where nothing fits."""
+    full, none = made(), np.array([], dtype=int)
+    kept = take(full.plans, none, (4,)), take(full.estimates, none, (4,))
+    return replace(full, system_index=none, plans=kept[0], estimates=kept[1], meets_site=full.meets_site[none])
 
 
 def system(known: Catalogue, name: str) -> System:

@@ -8,7 +8,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import perfsim as ps
+from perfsim.core.offers import Offer
 from perfsim.core.plan import Plan
+from perfsim.formulas.rent import rates
 from perfsim.inputs.intervals import of_plans, of_sweep
 from perfsim.inputs.knobs import knobs, knobs_of
 from perfsim.search.intervals import FIGURES, Intervals, intervals
@@ -162,7 +164,7 @@ def test_start_up_does_not_scale_with_the_step() -> None:
 
 def test_a_price_of_ones_own_adds_electricity() -> None:
     one = asked("1x rtx-4090", micro_batch_size=32)
-    one = replace(one, system=replace(one.system, has_price=True, usd_per_gpu_hour=0.5))
+    one = replace(one, system=replace(one.system, rates=rates([Offer("on-demand", "rtx-4090", 1, 0.5)], 1)))
     (rented,) = ps.intervals(one.workload, one.system, one.plan, one.software)
     site = ps.Site(price="own", usd_per_kwh=5.0)
     (bought,) = ps.intervals(one.workload, one.system, one.plan, one.software, site=site)

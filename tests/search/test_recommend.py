@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import perfsim as ps
@@ -60,8 +60,8 @@ def test_what_is_owned_costs_its_electricity_alone() -> None:
     choice = found(own=("2x RTX 3090",), rent="")["cheapest"]
     assert choice.tenure == "owned"
     assert choice.figure("job_usd") == pytest.approx(choice.figure("job_kwh") * choice.site.usd_per_kwh)
-    joules = float(choice.parts[2].energy.total_joules) * float(JOB.steps)
-    assert choice.figure("job_kwh") == pytest.approx(joules / JOULES_PER_KWH, rel=0.05)
+    in_steps = float(choice.parts[2].energy.total_joules) * float(JOB.steps) / JOULES_PER_KWH
+    assert in_steps < choice.figure("job_kwh") < 1.3 * in_steps  # the rest is start-up and saving
 
 
 def test_a_set_that_is_owned_is_not_exceeded() -> None:
@@ -69,6 +69,7 @@ def test_a_set_that_is_owned_is_not_exceeded() -> None:
     assert {gpus for gpus, _ in every_estimate(answer)} == {1, 2}
 
 
+@settings(max_examples=6)
 @given(first=st.floats(0.02, 0.5), second=st.floats(0.02, 0.5))
 def test_a_later_deadline_never_costs_more(first: float, second: float) -> None:
     tight, loose = (round(limit, 2) for limit in sorted((first, second)))
