@@ -65,11 +65,11 @@ def _title(record: Record) -> str:
 
 def _verdict(record: Record) -> str:
     """Whether it runs, and what the job takes."""
-    if record.get("problems"):
-        return f"It cannot run: {_line('; '.join(record['problems']))}.\n"
-    if record["job_usd"] is None:
+    if reasons := _problems(record):
+        return f"It cannot run: {_line(reasons)}.\n"
+    if not _amount(record.get("job_usd")):
         return f"{number_text(record['job_hours'])} hours; no price is known.\n"
-    ends = [usd_text(end) for end in (record.get("job_usd_low"), record.get("job_usd_high")) if end is not None]
+    ends = [usd_text(end) for end in map(_amount, (record.get("job_usd_low"), record.get("job_usd_high"))) if end]
     between = f" (90 %: {' to '.join(ends)})" if ends else ""
     return f"{number_text(record['job_hours'])} hours and {money_text(record['job_usd'])}{between}.\n"
 
@@ -97,7 +97,7 @@ def _both(a: Asked, b: Asked) -> str:
 def _shown(plan: Asked) -> list[tuple[str, str, float]]:
     """The figures that there are; power has its basis elsewhere."""
     rows = (*(JOB_ROWS if plan.has_job else ()), *ROWS)
-    return [row for row in rows if row[0] != "watts_per_gpu" and plan.record.get(row[0]) is not None]
+    return [row for row in rows if row[0] != "watts_per_gpu" and _amount(plan.record.get(row[0]))]
 
 
 def _interval(record: Record, figure: str, size: float) -> str:
@@ -106,12 +106,23 @@ def _interval(record: Record, figure: str, size: float) -> str:
 
 
 def _number(value: Any, size: float) -> str:
-    return NO_NUMBER if value is None else number_text(value / size)
+    amount = _amount(value)
+    return NO_NUMBER if amount is None else number_text(amount / size)
+
+
+def _amount(value: Any) -> float | None:
+    """The number that a record holds; one that was read from a file may hold anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _problems(record: Record) -> str:
+    found = record.get("problems")
+    return "; ".join(map(str, found)) if isinstance(found, list) else ""
 
 
 def _differences(a: Asked, b: Asked) -> Iterator[str]:
     """The parts that make the difference, a table a figure."""
-    if a.record.get("problems") or b.record.get("problems"):
+    if _problems(a.record) or _problems(b.record):
         return
     for fall in waterfalls(a.record, b.record):
         rows = [(name, number_text(one), number_text(two), signed(more)) for name, one, two, more in fall.largest()]
