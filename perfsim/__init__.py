@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from perfsim.core.results import Estimate
     from perfsim.core.site import Site
     from perfsim.core.software import Software
+    from perfsim.core.support import Support
     from perfsim.core.workload import Head, Precision, Task, Workload
+    from perfsim.formulas.needs import Verdict, verdict
     from perfsim.inputs.catalogue import Catalogue, catalogue
     from perfsim.inputs.scenario import Scenario
     from perfsim.report.notebook import html
     from perfsim.report.plots import plot_front, plot_memory, plot_runs, plot_scaling, plot_schedule, plot_time
     from perfsim.search.intervals import Intervals
+    from perfsim.search.recommend import Recommendation
     from perfsim.search.space import Space
     from perfsim.search.sweep import Sweep
     from perfsim.simulation import Simulation
@@ -52,12 +55,15 @@ _HOMES = {
     "perfsim.core.results": ("Estimate",),
     "perfsim.core.site": ("Site",),
     "perfsim.core.software": ("Software",),
+    "perfsim.core.support": ("Support",),
     "perfsim.core.workload": ("Head", "Precision", "Task", "Workload"),
+    "perfsim.formulas.needs": ("Verdict", "verdict"),
     "perfsim.inputs.catalogue": ("Catalogue", "catalogue"),
     "perfsim.inputs.scenario": ("Scenario",),
     "perfsim.report.notebook": ("html",),
     "perfsim.report.plots": ("plot_front", "plot_memory", "plot_runs", "plot_scaling", "plot_schedule", "plot_time"),
     "perfsim.search.intervals": ("Intervals",),
+    "perfsim.search.recommend": ("Recommendation",),
     "perfsim.search.space": ("Space",),
     "perfsim.search.sweep": ("Sweep",),
     "perfsim.simulation": ("Simulation",),
@@ -65,12 +71,12 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
-    "gpu", "model", "system", "with_power_limit", "software", "workload", "scenario", "catalogue",
-    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "simulate", "validate", "replay", "summary",
-    "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
+    "gpu", "model", "system", "with_power_limit", "software", "support", "verdict", "workload", "scenario", "catalogue",
+    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "simulate", "validate", "replay",
+    "summary", "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
-    "Estimate", "Intervals", "Sweep", "Simulation", "Replayed",
+    "Estimate", "Intervals", "Sweep", "Recommendation", "Simulation", "Replayed", "Support", "Verdict",
     "PerfsimError", "InputError", "UnknownNameError", "UnsupportedError",
 ]  # fmt: skip
 
@@ -130,6 +136,17 @@ def software(key: str) -> Software:
     from perfsim.inputs.catalogue import catalogue
 
     return catalogue().software(key)
+
+
+def support(card: str) -> Support:
+    """What is known of the software of a card: CUDA, drivers, wheels, number formats, libraries, with sources.
+
+    Raises:
+        UnknownNameError: no card, or more than one, is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+
+    return catalogue().support(card)
 
 
 def workload(model: Model | str | Path, **options: Any) -> Workload:
@@ -247,6 +264,35 @@ def sweep(source: Scenario | Workload | Model | str | Path, has_headroom: bool =
     return search_all(
         s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, has_headroom=has_headroom
     )  # fmt: skip
+
+
+def recommend(
+    job: Workload | Scenario | str | Path,
+    own: Sequence[str] = (),
+    rent: Sequence[str] | None = (),
+    max_gpus: int | None = None,
+    software: str | None = None,
+    prices: Sequence[str | Path] = (),
+    **limits: float,
+) -> Recommendation:
+    """The cheapest, smallest, greenest and fastest set of cards for a job, and what would change the answer.
+
+    job: a workload, or a scenario, its file or the name of a built-in one. own: such as "2x RTX 3090". rent: cards or
+    series to rent, () for all, None for none. prices: files of your own, or a public catalogue's. limits:
+    deadline_hours [h], budget_usd [USD] and the other numbers of a scenario's [site].
+    `found["cheapest"].figure("job_hours")` is a figure, `.ranges` has its interval, `.chance` is that of keeping the
+    limits; nothing keeps them where `not found`, and `found.changes` are what would help.
+
+    Raises:
+        InputError: a wish cannot be used.
+        UnknownNameError: no card, system or software is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.recommend import ask_of, recommended
+
+    known = catalogue()
+    asked = scenario(job) if isinstance(job, str | Path) else job
+    return recommended(ask_of(asked, known, software, own, rent, max_gpus, [Path(p) for p in prices], **limits), known)
 
 
 def simulate(workload: Workload, system: System, plan: Plan, software: Software | None = None) -> Simulation:

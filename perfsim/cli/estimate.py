@@ -1,11 +1,12 @@
 """`perfsim estimate`: one plan on one system, part by part."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from perfsim.cli.completion import names
+from perfsim.cli.workload import MODEL, workload_options
 
 if TYPE_CHECKING:
     from perfsim.core.calibration import Calibration
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--model", required=True, shell_complete=names("models", has_files=True),
-    help="A model's name, or a Hugging Face config.json.",
-)  # fmt: skip
+@click.option("--model", required=True, shell_complete=names("models", has_files=True), help=MODEL)
 @click.option(
     "--gpu", shell_complete=names("gpus"),
     help='A card, such as "RTX 4090"; "2x RTX 4090" says how many; "RTX 4090 + RTX 3090" both.',
@@ -26,27 +24,7 @@ if TYPE_CHECKING:
 @click.option("-n", "--gpus", "count", type=int, help="How many GPUs; 1 unless --gpu says more.")
 @click.option("--system", "system_name", shell_complete=names("systems"), help="A listed system instead of --gpu.")
 @click.option("--power-limit", type=float, metavar="WATTS", help="Of each board, lower than its own.")
-@click.option("--task", default="finetune", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
-@click.option("--head", help="language-model, classification, span and others.")
-@click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
-@click.option("--image-size", type=int, help="Pixels a side, for convolutional models; their own unless given.")
-@click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")
-@click.option("--global-batch-size", "--gbs", type=int, help="Sequences of an optimizer step.  [default: 32]")
-@click.option("--sample-tokens", type=float, help="Mean tokens of a sample, where shorter than the sequence.")
-@click.option("--packed", is_flag=True, default=None, help="Fill sequences with several samples instead of padding.")
-@click.option("--samples", type=int, help="Sequences of the job.")
-@click.option("--epochs", type=float, help="Passes over the samples.")
-@click.option("--steps", type=int, help="Optimizer steps of the job, instead of samples.")
-@click.option("--precision", help="Number formats, such as fp32, amp-fp16 or bf16-mixed.  [default: amp-bf16]")
-@click.option("--optimizer", help="Such as adamw, adafactor, adamw8bit.  [default: adamw]")
-@click.option("--optimizer-in-backward", is_flag=True, help="Update each parameter as soon as its gradient is there.")
-@click.option(
-    "--loss-chunks", type=int, help="Parts of the tokens whose loss is computed one after another.  [default: 1]"
-)
-@click.option("--fused-linear-loss", is_flag=True, help="Head and loss as one kernel, which keeps no logits (Liger).")
-@click.option("--dropout", type=float, help="Dropout probability.  [default: 0]")
-@click.option("--lora-rank", type=int, help="Rank of the adapters, for lora and qlora.  [default: 16]")
-@click.option("--trained-towers", multiple=True, metavar="NAME", help="A frozen tower to train all the same.")
+@workload_options
 @click.option("--micro-batch-size", "--mbs", type=int, help="Sequences of a micro-batch; the fastest that fits.")
 @click.option("--tensor-parallel", "--tp", type=int, default=1, show_default=True, help="GPUs that split a layer.")
 @click.option("--pipeline-parallel", "--pp", type=int, default=1, show_default=True, help="Pipeline stages.")
@@ -76,6 +54,14 @@ if TYPE_CHECKING:
 @click.option(
     "--placement", type=click.Choice(["data-inner", "pipeline-inner"]), default="data-inner", show_default=True,
     help="Which ranks are neighbours, next to the tensor-parallel ones.",
+)  # fmt: skip
+@click.option(
+    "--price", type=click.Choice(["rent", "spot", "own"]), default="rent", show_default=True,
+    help="Pay machines on demand, spot machines, or cards of your own.",
+)  # fmt: skip
+@click.option(
+    "--prices", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    help="Prices that come before perfsim's: a table of yours, SkyPilot's or gpuhunt's. May be given more than once.",
 )  # fmt: skip
 @click.option(
     "--software", default="pytorch-2-eager", show_default=True, shell_complete=names("software"),
@@ -148,6 +134,8 @@ def asked_case(
     system_name: str | None,
     power_limit: float | None,
     software: str,
+    price: Literal["rent", "spot", "own"],
+    prices: tuple[Path, ...],
     **options: Any,
 ) -> "tuple[Catalogue, Case, Calibration]":
     """The plan that the options ask for, costed; the specs and the calibration that it rests on.
@@ -156,20 +144,22 @@ def asked_case(
     """
     from dataclasses import replace
 
-    from perfsim.core.site import Site
+    from perfsim.core.site import STEPS_ALONE, Site
     from perfsim.estimate import estimate as predict
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.intervals import of_plans
     from perfsim.inputs.options import WORKLOAD_KEYS, choose_system, one_plan
     from perfsim.inputs.power_limit import with_power_limit
+    from perfsim.inputs.prices import read_all
     from perfsim.inputs.workload import make_workload
     from perfsim.report.case import make_case
     from perfsim.search.sensitivity import Inputs
 
     known = catalogue(tuple(folders or ()))
     workload = make_workload(known.model(model), **{key: options[key] for key in WORKLOAD_KEYS})
-    system, gpus = choose_system(known, gpu, count, system_name)
-    stack, calibration, site = known.software(software), known.calibration(), Site()
+    system, gpus = choose_system(known, gpu, count, system_name, read_all(prices, known))
+    stack, calibration = known.software(software), known.calibration()
+    site = replace(Site() if float(workload.steps) > 1 else STEPS_ALONE, price=price)  # a job of no told length
     if power_limit is not None:
         system = with_power_limit(system, power_limit, calibration.control)
     plan = one_plan(

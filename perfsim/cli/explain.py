@@ -1,6 +1,7 @@
 """`perfsim explain`: why two plans differ, and what would make one fit or meet a deadline."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from perfsim.core.calibration import Calibration
+    from perfsim.core.offers import Offer
     from perfsim.core.site import Site
     from perfsim.inputs.catalogue import Catalogue
     from perfsim.report.case import Case
@@ -37,6 +39,8 @@ def explain(
     \b
     perfsim explain "--model llama3-8b --gpu '8x H100 SXM' --zero 1" "--zero 3"
     """  # noqa: D301  click reads the backspace
+    from dataclasses import replace
+
     from perfsim.cli.command_line import command_text
     from perfsim.cli.estimate import asked
     from perfsim.core.site import Site
@@ -68,13 +72,14 @@ def explain(
             plans.append(Asked(read_plan_record(Path(text))))
             continue
         options = text if letter == "A" or a.endswith(".json") else f"{a} {text}"
-        known, case, calibration = _case(ctx, letter, options)
+        known, case, calibration, own = _case(ctx, letter, options)
+        site = replace(case.site, deadline_hours=deadline or 0.0)
         if deadline and float(case.workload.steps) <= 1:
             raise InputError("--deadline: the job's length is not known; add --steps or --samples to the options")
         plans.append(asked(case, known))
         if b is None:
             lines += [*verdict(case), *case_intervals(case)]
-        changes = _changes(known, case, calibration, site)
+        changes = _changes(known, case, calibration, site, own)
         fits &= not case.problems
         inputs = Inputs(case.workload, case.system, case.plan, case.software, calibration)
         sides.append((inputs, knobs_of(inputs, known)))
@@ -108,11 +113,12 @@ def _choice_lines(sides: "list[tuple[Inputs, list[Knob]]]", known: "Catalogue") 
     return list(sensitivity_lines(replace(doubt, noise=known.spreads.noise, reach=known.spreads.reach)))
 
 
-def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case, Calibration]":
-    """The plan of one quoted set of options."""
+def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case, Calibration, tuple[Offer, ...]]":
+    """The plan of one quoted set of options, and the prices that they name."""
     from perfsim.cli.command_line import OUTPUTS
     from perfsim.cli.estimate import asked_case, estimate
     from perfsim.errors import InputError
+    from perfsim.inputs.prices import read_all
 
     try:
         options = estimate.make_context(f"perfsim explain {letter}", shlex.split(text), parent=ctx.parent).params
@@ -121,10 +127,13 @@ def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case,
     except click.UsageError as error:
         raise InputError(f"{letter}: {error.format_message()}") from None
     unused = ("explain", *OUTPUTS)
-    return asked_case(ctx.obj, **{key: value for key, value in options.items() if key not in unused})
+    known, case, calibration = asked_case(ctx.obj, **{key: options[key] for key in options if key not in unused})
+    return known, case, calibration, read_all(options["prices"], known)
 
 
-def _changes(known: "Catalogue", case: "Case", calibration: "Calibration", site: "Site") -> "list[Changed]":
+def _changes(
+    known: "Catalogue", case: "Case", calibration: "Calibration", site: "Site", own: "Sequence[Offer]"
+) -> "list[Changed]":
     """What helps, other cards and more of them among it; nothing is tried where the plan is good as it is."""
     from perfsim.inputs.choice import systems_for
     from perfsim.report.text import card_text
@@ -135,12 +144,12 @@ def _changes(known: "Catalogue", case: "Case", calibration: "Calibration", site:
     card, gpus = case.system.gpu, int(case.plan.gpus)
     machines = []
     for times in (2, 4, 8):
-        system = systems_for(card, [times * gpus], known)[0]
+        system = systems_for(card, [times * gpus], known, own)[0]
         machines.append((f"{times * gpus} GPUs", system, times * gpus))
     for key in known.names("gpus"):
         other = known.gpu(key)
         is_newer = float(other.compute_capability) >= float(card.compute_capability)
         if key != card.key and is_newer and float(other.memory_bytes) >= float(card.memory_bytes):
-            machines.append((f"{gpus}x {card_text(other.name)}", systems_for(other, [gpus], known)[0], gpus))
+            machines.append((f"{gpus}x {card_text(other.name)}", systems_for(other, [gpus], known, own)[0], gpus))
     job = Job(case.workload, case.system, case.plan)
     return minimal_changes(job, case.software, calibration, site, machines)

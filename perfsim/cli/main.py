@@ -14,6 +14,7 @@ from perfsim.errors import PerfsimError
 
 COMMANDS = {  # name: (module, one line for --help)
     "sweep": ("perfsim.cli.sweep", "Find the best GPUs and plans for a scenario."),
+    "recommend": ("perfsim.cli.recommend", "Say which cards to take, owned or rented, for a deadline and a budget."),
     "estimate": ("perfsim.cli.estimate", "Cost one plan, part by part."),
     "explain": ("perfsim.cli.explain", "Say why two plans differ, and what would make one fit."),
     "trace": ("perfsim.cli.trace", "Write one plan's step as a trace for Perfetto."),
@@ -22,6 +23,7 @@ COMMANDS = {  # name: (module, one line for --help)
     "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),
     "measure": ("perfsim.cli.measure", "Measure your Nvidia card: kernels, collectives, training, power."),
     "specs": ("perfsim.cli.specs", "List, show and check cards, systems and models."),
+    "support": ("perfsim.cli.support", "Say which software runs on which card."),
     "roofline": ("perfsim.cli.roofline", "Show a card's roofline, and a model's kernels under it."),
     "graph": ("perfsim.cli.graph", "Print or write a model's compute graph."),
 }

@@ -141,8 +141,41 @@ class Cost(Parts):
 
 
 @dataclass(frozen=True)
+class JobTime(Parts):
+    """Seconds of a whole job, with what is lost of them on average."""
+
+    start_up_seconds: Floats  # until the first step
+    useful_seconds: Floats  # the workload's steps
+    checkpoint_seconds: Floats  # training waits while states are saved on the way
+    repeated_seconds: Floats  # steps since the last checkpoint, done again after an interruption
+    restart_seconds: Floats  # from interruptions until training goes on
+    final_save_seconds: Floats  # the result
+
+    @cached_property
+    def total_seconds(self) -> Floats:
+        """From the start of the job to its end."""
+        return self._sum()
+
+    @property
+    def fixed_seconds(self) -> Floats:
+        """What does not depend on the steps."""
+        return self.start_up_seconds + self.final_save_seconds
+
+    @property
+    def waiting_seconds(self) -> Floats:
+        """No step runs."""
+        return self.fixed_seconds + self.checkpoint_seconds + self.restart_seconds
+
+    @property
+    def goodput(self) -> Floats:
+        """Useful steps, as a share of the time between the first step and the last [-]."""
+        lost = self.checkpoint_seconds + self.repeated_seconds + self.restart_seconds
+        return self.useful_seconds / (self.useful_seconds + lost)
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """One plan's prediction, or many plans'. Job figures are for all of the workload's steps."""
+    """One plan's prediction, or many plans'. Job figures are for all of the workload's steps and what is lost."""
 
     time: StepTime
     memory: Memory
@@ -160,6 +193,7 @@ class Estimate:
     useful_tokens_per_s: Floats  # of samples, without padding
     watts_per_gpu: Floats
     clock_ratio: Floats  # the core clock that the power limit leaves, over the full one
+    job: JobTime
     job_hours: Floats
     job_usd: Floats
     job_kwh: Floats

@@ -10,12 +10,10 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.formulas.energy import machine_watts
 from perfsim.formulas.memory import updates_on_host
+from perfsim.formulas.needs import attention_needs, is_older_than, lacks_any, lacks_units, library_needs
 from perfsim.formulas.offload import can_update_on_host
 from perfsim.formulas.pipeline import microbatches_of
 from perfsim.formulas.stages import ends_counted
-
-# compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
-ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
 
 
 def problems(workload: Workload, system: System, plan: Plan, software: Software, socket_watts: float = 0.0) -> Ints:
@@ -28,7 +26,7 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
     layers = model.split_layers
     experts = model.moe.experts if model.moe else 1
     e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
-    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
+    gpu, no_units = system.gpu, lacks_units(workload, system.gpu)
     schedule, m = np.asarray(plan.schedule), np.asarray(microbatches_of(workload, plan))
     in_turns, is_h1, is_v, is_dual = (
         schedule == one for one in (Schedule.ONE_F_ONE_B, Schedule.ZB_H1, Schedule.ZB_V, Schedule.DUALPIPE)
@@ -46,8 +44,10 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
         Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),
         Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),
-        Problem.PRECISION: np.asarray(system.gpu.peak_flops_per_s[workload.precision.matmul]) <= 0.0,
-        Problem.ATTENTION: np.asarray(system.gpu.compute_capability) < needed,
+        Problem.PRECISION: no_units,
+        Problem.ATTENTION: lacks_any(gpu, attention_needs(workload, software)),
+        Problem.LIBRARY: ~no_units & lacks_any(gpu, library_needs(workload, software)),
+        Problem.RELEASE: is_older_than(software, gpu),
         Problem.SEQUENCE: np.asarray(workload.seq_len) % plan.context_parallel != 0,
         Problem.EXPERTS: (experts % e != 0) | (ranks % e != 0),
         Problem.NODE: np.asarray(t > system.gpus_per_domain),

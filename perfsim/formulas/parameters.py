@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from perfsim.core.model import Mla, Model, Product, Tower
 from perfsim.core.numbers import Ints
-from perfsim.core.workload import Head, Task
+from perfsim.core.workload import NF4_BYTES, Head, Precision, Task, Workload
 from perfsim.errors import UnsupportedError
 
 TASK_HEAD_OUTPUTS = 2  # classes of a classification head, or the start and end scores of a span head
@@ -201,6 +201,26 @@ def trainable(
     frozen = [tower.model for tower in model.towers if tower.is_frozen]
     still = sum(count(one).total - _part(_end_matrices(one.projection)).parameters for one in frozen)
     return parameters_with_head(model, head) - still
+
+
+def base_bytes(task: Task, precision: Precision, model: Model) -> float:
+    """Mean bytes of a frozen weight [B]: the compute format, but 4 bits for QLoRA's products inside the layers.
+
+    0 where no adapters are trained. Source: Dettmers et al. 2023 (arXiv 2305.14314).
+    """
+    if task is Task.LORA:
+        return precision.activation_bytes
+    if task is not Task.QLORA:
+        return 0.0
+    counted = count(model)
+    quantised = counted.linear_parameters / counted.total
+    return NF4_BYTES * quantised + precision.activation_bytes * (1.0 - quantised)
+
+
+def with_adapters(workload: Workload, task: Task, rank: int) -> Workload:
+    """The same job with low-rank adapters of `rank` in place of what it trains; task: LORA or QLORA."""
+    own = base_bytes(task, workload.precision, workload.model)
+    return replace(workload, task=task, lora_rank=rank, base_bytes=own)
 
 
 def parameters_with_head(model: Model, head: Head) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from perfsim.core.model import Model
-from perfsim.core.workload import NF4_BYTES, PRECISIONS, Head, Precision, Task, Workload, model_of
+from perfsim.core.workload import PRECISIONS, Head, Task, Workload, model_of
 from perfsim.errors import InputError
-from perfsim.formulas.parameters import count
+from perfsim.formulas.parameters import base_bytes
 from perfsim.inputs import explain
 from perfsim.inputs.misfits import Found, head_of, misfits, most_tokens
 from perfsim.inputs.scenario_file import WorkloadKeys, with_aliases
@@ -75,7 +75,7 @@ def workload_of(keys: WorkloadKeys, task: str, model: Model) -> Workload:
         sample_spread=keys.sample_spread or 0.0,
         is_packed=keys.packed,
         lora_rank=(keys.lora_rank or DEFAULT_LORA_RANK) if is_adapter else 0,
-        base_bytes=_base_bytes(task, precision, model),
+        base_bytes=base_bytes(Task(task), precision, model),
     )
 
 
@@ -113,17 +113,6 @@ def _steps(keys: WorkloadKeys) -> int:
         return math.ceil(keys.tokens / (keys.global_batch_size * (keys.seq_len or 1)))
     packed = (keys.seq_len or 1) / keys.sample_tokens if keys.packed and keys.sample_tokens else 1.0
     return math.ceil((keys.samples or 0) * (keys.epochs or 1.0) / (keys.global_batch_size * packed))
-
-
-def _base_bytes(task: str, precision: Precision, model: Model) -> float:
-    """Mean bytes of a frozen weight: the compute format, but 4 bits for QLoRA's products inside the layers."""
-    if task == Task.LORA:
-        return precision.activation_bytes
-    if task != Task.QLORA:
-        return 0.0
-    counted = count(model)
-    quantised = counted.linear_parameters / counted.total
-    return NF4_BYTES * quantised + precision.activation_bytes * (1.0 - quantised)
 
 
 def _input_error(found: list[Found]) -> InputError:

@@ -12,6 +12,7 @@ from rich.text import Text
 from perfsim.core.plan import Problem
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
+from perfsim.report.refused import refused_cards, refused_lines
 from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.report.table import CARDS_SHOWN, Forecast, cells, header, override_lines, rows_to_show, table_lines
 from perfsim.report.text import (
@@ -104,6 +105,11 @@ def json_of(answers: Sequence[Answer]) -> str:
                 for problem, count in answer.sweep.certificate.problems.items()
                 if count
             ],
+            "refused": [
+                {"task": str(answer.sweep.workload.task), "gpu_name": name, "lacking": list(lacking)}
+                for answer in answers
+                for name, lacking in refused_cards(answer.sweep).items()
+            ],
         }
     )
 
@@ -161,5 +167,5 @@ def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
         yield Text("no single change makes it fit; try cards with more memory, more of them, or a shorter sequence")
     elif not changes:
         yield Text(f"no single change makes it run; try: {max(problems, key=lambda problem: problems[problem]).remedy}")
-    for line in reason_lines(problems, most=4):
+    for line in (*reason_lines(problems, most=4), *refused_lines(sweep)):
         yield Text(line, style="dim")

@@ -13,14 +13,14 @@ from perfsim.report.export import markdown_inline, markdown_text
 from perfsim.report.intervals import JOB_ROWS, ROWS
 from perfsim.report.text import cards_text, memory_text, money_text, plan_text
 from perfsim.report.waterfall import signed, waterfalls
-from perfsim.units import NO_NUMBER, number_text, printable, usd_text
+from perfsim.units import NO_NUMBER, number_text, percent_text, printable, usd_text
 
 Record = Mapping[str, Any]
 _BASIS = {"job_kwh": "energy_basis", "job_kg_co2": "energy_basis", "memory_bytes": "memory_basis"}
 _ONE_STEP = "the job's length is not told, so job figures are of one step"
 _ASSUMED = (
     "All GPUs of a plan are alike and nothing else runs on them.",
-    "Data arrive as fast as they are trained on; start-up, evaluation, failures and restarts are not counted.",
+    "Data arrive as fast as they are trained on; evaluation is not counted.",
     "90 of 100 measurements are expected inside the intervals; perfsim validate shows how often they were.",
 )
 
@@ -179,6 +179,8 @@ def _basis_lines(plan: Asked) -> Iterator[str]:
         yield f"{card}: {told}{reason}"
     if record.get("price_basis"):
         yield f"price of {card}: {record['price_basis']}"
+    if plan.has_job and _amount(record.get("goodput")):
+        yield f"hours of the job hold start-up, saves and failures: goodput {percent_text(record['goodput'])}"
     for what, source in plan.sources.items():
         yield f"{what}: {source}"
 

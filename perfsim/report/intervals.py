@@ -77,14 +77,17 @@ def width_text(found: Intervals | None, figure: str) -> str:
     return f" +-{_percent(found[figure])} %" if found and found.ranges else ""
 
 
-def range_text(found: Intervals | None, figure: str) -> str:
-    """The ends of a figure in brackets, in hours or days as it is shown itself, "" where they are not known."""
+def range_text(found: Intervals | None, figure: str, is_hours: bool = False) -> str:
+    """The ends of a figure in brackets, in hours or days as hours_text shows it itself, "" where they are not known.
+
+    is_hours: in hours, however long.
+    """
     if found is None or not found.ranges:
         return ""
     one = found[figure]
     if figure == "job_usd":
         return f" ({usd_text(one.low).removeprefix('$')}-{usd_text(one.high).removeprefix('$')})"
-    size = DAY_HOURS if figure == "job_hours" and one.middle >= MANY_HOURS else 1.0
+    size = DAY_HOURS if figure == "job_hours" and one.middle >= MANY_HOURS and not is_hours else 1.0
     return f" ({number_text(one.low / size)}-{number_text(one.high / size)})"
 
 

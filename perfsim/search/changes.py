@@ -11,10 +11,11 @@ from perfsim.core.plan import Plan, Recompute
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.software import Software
-from perfsim.core.workload import NF4_BYTES, PRECISIONS, Task, Workload
+from perfsim.core.workload import PRECISIONS, Task, Workload
 from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
 from perfsim.formulas.fits import surely_fits
+from perfsim.formulas.parameters import with_adapters
 
 MACHINES_KEPT = 4
 
@@ -61,7 +62,7 @@ def minimal_changes(
         return Changed(text, same, changed, found) if is_enough(found, site) else None
 
     def price(changed: Changed) -> tuple[bool, bool, float]:
-        is_priced = bool(has_price(changed.job.system, site))
+        is_priced = bool(has_price(changed.job.system, changed.job.plan.gpus, site))
         cost = changed.estimate.job_usd if is_priced else changed.estimate.job_hours
         return not changed.is_same_training, not is_priced, float(cost)
 
@@ -92,6 +93,10 @@ def _plan(**fields: Any) -> Callable[[Job], Job]:
 
 def _workload(**fields: Any) -> Callable[[Job], Job]:
     return lambda job: replace(job, workload=replace(job.workload, **fields))
+
+
+def _adapted(task: Task, rank: int) -> Callable[[Job], Job]:
+    return lambda job: replace(job, workload=with_adapters(job.workload, task, rank))
 
 
 def _on(system: System, gpus: int) -> Callable[[Job], Job]:
@@ -166,6 +171,6 @@ def _adapters(workload: Workload) -> Iterator[Step]:
         return
     rank = workload.lora_rank or 16
     if not workload.is_adapter:
-        yield f"task = lora of rank {rank}", _workload(task=Task.LORA, lora_rank=rank, base_bytes=2.0)
+        yield f"task = lora of rank {rank}", _adapted(Task.LORA, rank)
     if workload.task is not Task.QLORA:
-        yield f"task = qlora of rank {rank}", _workload(task=Task.QLORA, lora_rank=rank, base_bytes=NF4_BYTES)
+        yield f"task = qlora of rank {rank}", _adapted(Task.QLORA, rank)

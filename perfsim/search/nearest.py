@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from perfsim.core.hardware import System
 from perfsim.core.plan import Offload, Plan, Recompute
 from perfsim.core.results import Estimate
-from perfsim.core.workload import NF4_BYTES, Task, Workload
+from perfsim.core.workload import Task, Workload
+from perfsim.formulas.parameters import with_adapters
 from perfsim.search.space import Space
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def _changes(workload: Workload, space: Space) -> Iterator[tuple[str, Workload, 
     spared = replace(least, offload=(Offload.OPTIMIZER,))
     yield "the same with the optimizer in host memory (offload = optimizer)", workload, spared
     if not (workload.is_adapter or workload.model.nets):
-        lora = replace(workload, task=Task.LORA, lora_rank=16, base_bytes=2.0)
+        lora = with_adapters(workload, Task.LORA, 16)
         yield "train LoRA adapters of rank 16 instead of all weights (task = lora)", lora, least
     if workload.task is not Task.QLORA and not workload.model.nets:
-        qlora = replace(workload, task=Task.QLORA, lora_rank=16, base_bytes=NF4_BYTES)
+        qlora = with_adapters(workload, Task.QLORA, 16)
         yield "train LoRA adapters on a 4-bit base (task = qlora)", qlora, least
     more = max(space.counts)
     for _ in range(6):

@@ -80,8 +80,7 @@ class Sweep:
     @property
     def has_price(self) -> np.ndarray:
         """Of every row whether its price is known."""
-        of_row: np.ndarray = _has_price(self.systems, self.site)[self.system_index]
-        return of_row
+        return _has_price(self.systems, self.system_index, self.plans, self.site)
 
     def pareto(self, *figures: str) -> np.ndarray:
         """Indices of the plans that no other beats in all of `figures`, by the first (default time, money, energy).
@@ -108,6 +107,8 @@ class Sweep:
         columns |= {f.name: np.asarray(getattr(self.plans, f.name)) for f in fields(Plan)}
         for part in (self.estimates.time, self.estimates.memory, self.estimates.energy):
             columns |= {name: np.asarray(value) for name, value in part.parts().items()}
+        columns |= {name: np.asarray(value) for name, value in self.estimates.job.parts().items()}
+        columns["goodput"] = np.asarray(self.estimates.job.goodput)
         columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
         columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
         names = (
@@ -195,7 +196,7 @@ def sweep(
         workload, software, calibration, tuple(systems), filled(space, workload, systems), site, has_headroom
     )
     found = (runner or Runner()).run(question, progress)
-    return ranked(question, _with_contenders_simulated(question, found, objective), objective)
+    return ranked(question, with_contenders_simulated(question, found, objective), objective)
 
 
 def ranked(question: Question, found: Found, objective: Objective) -> Sweep:
@@ -218,7 +219,8 @@ def _ranking(question: Question, found: Found, objective: Objective) -> tuple[np
 
 def _classes(question: Question, found: Found, objective: Objective) -> np.ndarray:
     """Whether each plan has no price where money counts, may not fit, and misses deadline or budget [3, plans]."""
-    site, priced = question.site, _has_price(question.systems, question.site)[found.systems]
+    site = question.site
+    priced = _has_price(question.systems, found.systems, found.plans, site)
     hours, dollars = np.asarray(found.estimates.job_hours), np.asarray(found.estimates.job_usd)
     misses = np.zeros(len(found), dtype=bool)
     if site.deadline_hours:
@@ -229,7 +231,7 @@ def _classes(question: Question, found: Found, objective: Objective) -> np.ndarr
     return np.stack([~priced if objective == "money" else np.zeros_like(misses), tight, misses])
 
 
-def _with_contenders_simulated(question: Question, found: Found, objective: Objective) -> Found:
+def with_contenders_simulated(question: Question, found: Found, objective: Objective) -> Found:
     """What was found, with the plans that contend for the first place at their simulated times."""
     order, _ = _ranking(question, found, objective)
     classes = _classes(question, found, objective)
@@ -247,5 +249,11 @@ def _gpu_hours(plans: Plan, estimates: Estimate) -> np.ndarray:
     return np.asarray(plans.gpus * estimates.job_hours)
 
 
-def _has_price(systems: Sequence[System], site: Site) -> np.ndarray:
-    return np.array([bool(has_price(system, site)) for system in systems], dtype=bool)
+def _has_price(systems: Sequence[System], of_row: np.ndarray, plans: Plan, site: Site) -> np.ndarray:
+    """Of every row whether the price of its system is known for its number of GPUs."""
+    known = np.zeros(np.shape(of_row), dtype=bool)
+    gpus = np.broadcast_to(plans.gpus, known.shape)
+    for i, system in enumerate(systems):
+        rows = of_row == i
+        known[rows] = has_price(system, gpus[rows], site)
+    return known

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, hypot, sqrt
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from perfsim.core.arrays import concatenate, rows, shape_of, take
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
 from perfsim.core.spreads import Spreads
-from perfsim.search.sensitivity import Inputs, scaled
+from perfsim.search.sensitivity import Inputs, Knob, scaled
 
 MEMORY_REACH = 1.645  # standard deviations of the log to either side that hold 90 % of peaks
 TURN = 0.1  # of the log of a number, to either side, by which it is turned to see what it does
@@ -66,6 +66,20 @@ def elasticities(inputs: Inputs, turned: Sequence[Paths]) -> Elasticities:
         return steps
 
     return Elasticities(slopes(found.time.total_seconds), slopes(found.energy.total_joules))
+
+
+def gap_spread(a: Inputs, b: Inputs, knobs_of_a: Sequence[Knob], knobs_of_b: Sequence[Knob], known: Spreads) -> float:
+    """Standard deviation of the log of one plan's seconds over the other's: errors that they share cancel.
+
+    √(Σ((e_B - e_A)·σ)² + 2·noise²), as search.sensitivity has it, of two single plans.
+    """
+    slopes: dict[str, float] = {}
+    spreads = {knob.key: knob.spread for knob in (*knobs_of_a, *knobs_of_b)}
+    for sign, inputs, knobs in ((-1.0, a, knobs_of_a), (1.0, b, knobs_of_b)):
+        turned = elasticities(inputs, [knob.paths for knob in knobs]).seconds[:, 0]
+        for knob, slope in zip(knobs, turned.tolist(), strict=True):
+            slopes[knob.key] = slopes.get(knob.key, 0.0) + sign * slope
+    return hypot(sqrt(2.0) * known.noise, *(slope * spreads[key] for key, slope in slopes.items()))
 
 
 def variants(inputs: Inputs, turned: Sequence[Paths], factors: np.ndarray, count: int) -> Inputs:

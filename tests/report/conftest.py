@@ -10,7 +10,7 @@ import pytest
 from perfsim.core.arrays import take
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan, Problem
-from perfsim.core.results import Cost, Energy, Estimate, Memory, Moment, StepTime
+from perfsim.core.results import Cost, Energy, Estimate, JobTime, Memory, Moment, StepTime
 from perfsim.core.site import Site
 from perfsim.inputs.catalogue import Catalogue, catalogue
 from perfsim.inputs.choice import systems_for
@@ -104,6 +104,7 @@ def estimate(steps: int) -> Estimate:
         useful_tokens_per_s=128 * 128 / SECONDS,
         watts_per_gpu=zero + 300,
         clock_ratio=zero + 0.9,
+        job=JobTime(36.0, 3600.0 * hours - 76.0, zero + 20.0, zero + 10.0, zero + 6.0, zero + 4.0),
         job_hours=hours,
         job_usd=hours * np.array([1.5, 0.75, 0.4, 0.0]),
         job_kwh=hours * np.array([0.9, 0.5, 0.28, 0.3]),
