@@ -31,7 +31,8 @@ def record(scale: float = 1.0, **changes: Any) -> dict[str, Any]:
         "offload": "none",
     }  # fmt: skip
     told = {
-        "model": "bert-large|<b>", "task": "finetune", "gpu_name": "GeForce RTX 4090", "gpus": 2, "system": "box", "goodput": 0.95,
+        "model": "bert-large|<b>", "task": "finetune", "gpu_name": "GeForce RTX 4090", "gpus": 2, "system": "box",
+        "goodput": 0.95,
         "memory_capacity_bytes": 24 * GIB, "power_limit_watts": 450.0, "board_limit_watts": 450.0, "problems": [],
         "price_basis": "RunPod, 2024", "software": "pytorch-2-eager", "precision": "amp-fp16", "basis": "measured",
         "energy_basis": "fitted", "memory_basis": "extrapolated", "basis_reason": "no measured peak",
