@@ -12,7 +12,15 @@ from perfsim.core.plan import ContextExchange, Offload, Placement, Recompute, Sc
 from perfsim.formulas.stages import ends_counted, layers_on_stage
 from perfsim.launch import megatron_model
 from perfsim.launch.job import (
-    FILL_IN, Job, LaunchFile, Refusal, Value, command, comment, pretraining_refusals, rendezvous,
+    FILL_IN,
+    Job,
+    LaunchFile,
+    Refusal,
+    Value,
+    command,
+    comment,
+    pretraining_refusals,
+    rendezvous,
 )  # fmt: skip
 
 Arguments = Iterator[tuple[str, Value | None]]
@@ -37,7 +45,14 @@ PRECISIONS: dict[str, tuple[tuple[str, Value | None], ...]] = {
     "nvfp4": (("--bf16", None), ("--fp4-format", "e2m1"), ("--fp4-recipe", "nvfp4")),
 }
 SHARDING = {2: "optim_grads", 3: "optim_grads_params"}
-BACKENDS = {"naive": "unfused", "sdpa": "flash", "flash-1": "flash", "flash-2": "flash", "flash-3": "flash", "cudnn": "fused"}
+BACKENDS = {
+    "naive": "unfused",
+    "sdpa": "flash",
+    "flash-1": "flash",
+    "flash-2": "flash",
+    "flash-3": "flash",
+    "cudnn": "fused",
+}
 NATIVE_LOSS_BYTES = 46.0  # per logit, of Megatron's own loss: specs/software/megatron-core-plain.toml
 
 
@@ -48,9 +63,13 @@ def refusals(job: Job) -> Iterator[Refusal]:
     yield from pretraining_refusals(job)
     yield from _split_refusals(job)
     if w.optimizer not in OPTIMIZERS or (job.zero > 1 and w.optimizer not in WITH_FSDP):
-        yield Refusal("optimizer", f"the optimizer {w.optimizer}{' with its FSDP' if w.optimizer in OPTIMIZERS else ''}")
+        yield Refusal(
+            "optimizer", f"the optimizer {w.optimizer}{' with its FSDP' if w.optimizer in OPTIMIZERS else ''}"
+        )
     if w.precision.key not in PRECISIONS and w.precision.key != "mxfp4":
-        yield Refusal("precision", f"{w.precision.key}: it keeps 16-bit weights beside an fp32 copy (such as bf16-mixed)")
+        yield Refusal(
+            "precision", f"{w.precision.key}: it keeps 16-bit weights beside an fp32 copy (such as bf16-mixed)"
+        )
     if w.precision.has_8_bit_attention:
         yield Refusal("precision", "attention in FP8 by an argument")
     if job.recompute is Recompute.SELECTIVE and job.software.selective_recompute == "per-op":
@@ -152,8 +171,8 @@ def _stages(job: Job) -> Arguments:
         yield "--account-for-embedding-in-pipeline-split", None
         yield "--account-for-loss-in-pipeline-split", None
     elif layers % pp:
-        held = [int(layers_on_stage(0, layers, layers, np.float64(stage), pp, 1)) for stage in range(pp)]
-        stages = "|".join(f"t*{count}" for count in held)
+        held = layers_on_stage(0, layers, layers, np.arange(pp), pp, 1)
+        stages = "|".join(f"t*{int(count)}" for count in np.asarray(held))
         yield "--pipeline-model-parallel-layout", f"'E{stages}L'"
     if Placement(int(plan.placement)) is Placement.PIPELINE_INNER:
         yield "--use-tp-pp-dp-mapping", None
@@ -205,6 +224,7 @@ def _kernels(job: Job) -> Arguments:
 
 def _notes(job: Job) -> Iterator[str]:
     model = job.workload.model
+    yield from job.step_notes
     if model.positions == "rope":
         yield "--rotary-base and --norm-epsilon: add them where the model's config.json differs from 10000 and 1e-5"
     if job.offload is Offload.ACTIVATIONS:
