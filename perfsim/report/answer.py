@@ -12,7 +12,7 @@ from rich.text import Text
 from perfsim.core.plan import Problem
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
-from perfsim.report.refused import refused_cards
+from perfsim.report.refused import refused_cards, refused_lines
 from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.report.table import CARDS_SHOWN, Forecast, cells, header, override_lines, rows_to_show, table_lines
 from perfsim.report.text import (
