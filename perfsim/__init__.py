@@ -30,13 +30,19 @@ if TYPE_CHECKING:
     from perfsim.core.results import Estimate
     from perfsim.core.site import Site
     from perfsim.core.software import Software
+    from perfsim.core.support import Support
     from perfsim.core.workload import Head, Precision, Task, Workload
+    from perfsim.formulas.needs import Verdict, verdict
     from perfsim.inputs.catalogue import Catalogue, catalogue
     from perfsim.inputs.scenario import Scenario
+    from perfsim.report.notebook import html
+    from perfsim.report.plots import plot_front, plot_memory, plot_runs, plot_scaling, plot_schedule, plot_time
+    from perfsim.search.fit import Fit
     from perfsim.search.intervals import Intervals
     from perfsim.search.recommend import Recommendation
     from perfsim.search.space import Space
     from perfsim.search.sweep import Sweep
+    from perfsim.simulation import Simulation
 
 __version__ = "0.1.0"
 
@@ -50,22 +56,29 @@ _HOMES = {
     "perfsim.core.results": ("Estimate",),
     "perfsim.core.site": ("Site",),
     "perfsim.core.software": ("Software",),
+    "perfsim.core.support": ("Support",),
     "perfsim.core.workload": ("Head", "Precision", "Task", "Workload"),
+    "perfsim.formulas.needs": ("Verdict", "verdict"),
     "perfsim.inputs.catalogue": ("Catalogue", "catalogue"),
     "perfsim.inputs.scenario": ("Scenario",),
+    "perfsim.report.notebook": ("html",),
+    "perfsim.report.plots": ("plot_front", "plot_memory", "plot_runs", "plot_scaling", "plot_schedule", "plot_time"),
+    "perfsim.search.fit": ("Fit",),
     "perfsim.search.intervals": ("Intervals",),
     "perfsim.search.recommend": ("Recommendation",),
     "perfsim.search.space": ("Space",),
     "perfsim.search.sweep": ("Sweep",),
+    "perfsim.simulation": ("Simulation",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
-    "gpu", "model", "system", "with_power_limit", "software", "workload", "scenario", "catalogue",
-    "estimate", "intervals", "sweep", "sweep_intervals", "recommend", "validate", "replay", "summary",
+    "gpu", "model", "system", "with_power_limit", "software", "support", "verdict", "workload", "scenario", "catalogue",
+    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "fit", "simulate", "validate", "replay",
+    "summary", "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
-    "Estimate", "Intervals", "Sweep", "Recommendation", "Replayed",
+    "Estimate", "Intervals", "Sweep", "Recommendation", "Fit", "Simulation", "Replayed", "Support", "Verdict",
     "PerfsimError", "InputError", "UnknownNameError", "UnsupportedError",
 ]  # fmt: skip
 
@@ -125,6 +138,17 @@ def software(key: str) -> Software:
     from perfsim.inputs.catalogue import catalogue
 
     return catalogue().software(key)
+
+
+def support(card: str) -> Support:
+    """What is known of the software of a card: CUDA, drivers, wheels, number formats, libraries, with sources.
+
+    Raises:
+        UnknownNameError: no card, or more than one, is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+
+    return catalogue().support(card)
 
 
 def workload(model: Model | str | Path, **options: Any) -> Workload:
@@ -215,18 +239,31 @@ def sweep_intervals(sweep: Sweep, rows: Sequence[int]) -> list[Intervals]:
     return of_sweep(sweep, rows, catalogue())
 
 
-def sweep(source: Scenario | str | Path, has_headroom: bool = False) -> Sweep:
-    """Every plan of a scenario, best first; `source` is a Scenario, a TOML file or a built-in scenario's name.
+def sweep(source: Scenario | Workload | Model | str | Path, has_headroom: bool = False, **search: Any) -> Sweep:
+    """Every plan of a scenario, best first.
 
-    has_headroom: plans that no other beats in memory to spare are kept too, for `Sweep.pareto("headroom", ...)`.
+    source: a Scenario, a TOML file or a built-in scenario's name; or a workload or model with `search`, the keys of a
+    scenario's [search] table, such as gpus=["RTX 4090"], counts=[1, 2]. has_headroom: plans that no other beats in
+    memory to spare are kept too, for `Sweep.pareto("headroom", ...)`.
 
     Raises:
-        InputError: the file cannot be used; every problem has a line.
+        InputError: the file or a key cannot be used; every problem of a file has a line.
     """
-    from perfsim.search.sweep import sweep as search
+    from perfsim.core.model import Model
+    from perfsim.core.workload import Workload
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.scenario import scenario_of
+    from perfsim.search.sweep import sweep as search_all
 
-    s = scenario(source) if isinstance(source, str | Path) else source
-    return search(
+    if isinstance(source, Model):
+        source = workload(source)
+    if isinstance(source, Workload):
+        s = scenario_of(source, catalogue(), **search)
+    elif search:
+        raise InputError(f"{', '.join(search)}: a scenario says so itself; change it there, or sweep a workload")
+    else:
+        s = scenario(source) if isinstance(source, str | Path) else source
+    return search_all(
         s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, has_headroom=has_headroom
     )  # fmt: skip
 
@@ -237,14 +274,16 @@ def recommend(
     rent: Sequence[str] | None = (),
     max_gpus: int | None = None,
     software: str | None = None,
+    prices: Sequence[str | Path] = (),
     **limits: float,
 ) -> Recommendation:
     """The cheapest, smallest, greenest and fastest set of cards for a job, and what would change the answer.
 
     job: a workload, or a scenario, its file or the name of a built-in one. own: such as "2x RTX 3090". rent: cards or
-    series to rent, () for all, None for none. limits: deadline_hours [h], budget_usd [USD] and the other numbers of a
-    scenario's [site]. `found["cheapest"].figure("job_hours")` is a figure, `.ranges` has its interval, `.chance` is
-    that of keeping the limits; nothing keeps them where `not found`, and `found.changes` are what would help.
+    series to rent, () for all, None for none. prices: files of your own, or a public catalogue's. limits:
+    deadline_hours [h], budget_usd [USD] and the other numbers of a scenario's [site].
+    `found["cheapest"].figure("job_hours")` is a figure, `.ranges` has its interval, `.chance` is that of keeping the
+    limits; nothing keeps them where `not found`, and `found.changes` are what would help.
 
     Raises:
         InputError: a wish cannot be used.
@@ -255,7 +294,44 @@ def recommend(
 
     known = catalogue()
     asked = scenario(job) if isinstance(job, str | Path) else job
-    return recommended(ask_of(asked, known, software, own, rent, max_gpus, **limits), known)
+    return recommended(ask_of(asked, known, software, own, rent, max_gpus, [Path(p) for p in prices], **limits), known)
+
+
+def fit(model: Model | str | Path, gpus: Sequence[str] = (), **asked: Any) -> Fit:
+    """What of a model fits on which cards, trained whole, by LoRA and by QLoRA; it has `to_pandas()`.
+
+    gpus: cards or series, () for all. asked: count (GPUs), micro_batch_size, zero_stage, recompute ("auto", "none" or
+    "full"), software, and keys of a scenario's [workload] such as seq_len, precision, optimizer, lora_rank.
+
+    Raises:
+        InputError: something asked cannot be used.
+        UnknownNameError: no model, card or software is called so.
+    """
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.fit import fit_question
+    from perfsim.search.fit import fit as search
+
+    return search(fit_question(model, catalogue(), gpus, **asked))
+
+
+def simulate(workload: Workload, system: System, plan: Plan, software: Software | None = None) -> Simulation:
+    """One plan's step, piece by piece on every pipeline stage; it has `plot()`."""
+    from perfsim.inputs.catalogue import catalogue
+    from perfsim.simulation import simulation
+
+    known = catalogue()
+    return simulation(workload, system, plan, software or known.software("pytorch-2-eager"), known.calibration())
+
+
+def alone_seconds(
+    workload: Workload, system: System, plan: Plan, software: Software | None = None
+) -> dict[str, Floats]:
+    """What exchanges that run beside kernels would take of a step by themselves [s], by the name of their part."""
+    from perfsim.estimate import alone_seconds as compute
+    from perfsim.inputs.catalogue import catalogue
+
+    known = catalogue()
+    return compute(workload, system, plan, software or known.software("pytorch-2-eager"), known.calibration())
 
 
 def validate(tables: Sequence[str | Path] = ()) -> list[Replayed]:

@@ -25,6 +25,7 @@ from perfsim.formulas.groups import (
     shard_group,
     single_nic,
 )
+from perfsim.formulas.job import whole_job
 from perfsim.formulas.legality import problems
 from perfsim.formulas.memory import Held, memory, updates_on_host
 from perfsim.formulas.offload import evicted_bytes, offload_seconds
@@ -36,7 +37,7 @@ from perfsim.formulas.stragglers import straggling
 from perfsim.graphs.holdings import stage_holdings
 from perfsim.graphs.stage import StageCosts, stage_costs
 from perfsim.graphs.updates import optimizer_kernels
-from perfsim.units import HOUR, JOULES_PER_KWH, KILO, TINY_SECONDS
+from perfsim.units import KILO, TINY_SECONDS
 
 
 def estimate(
@@ -101,9 +102,9 @@ def _rates(
     step = time.total_seconds
     gpu_seconds = plan.gpus * step
     joules = energy(system, gpu_seconds, watts, site.pue)
-    dollars = cost(system, gpu_seconds, joules, site)
+    dollars = cost(system, plan.gpus, step, joules, site)
     peak = gpu_seconds * peak_flops_per_s(system.gpu, workload.precision.matmul)
-    job_kwh = workload.steps * joules.total_joules / JOULES_PER_KWH
+    job = whole_job(workload, system, plan.gpus, site, step, joules)
     return {
         "energy": joules,
         "cost": dollars,
@@ -113,10 +114,11 @@ def _rates(
         "samples_per_s": workload.global_batch_size * workload.samples_per_sequence / step,
         "useful_tokens_per_s": workload.tokens_per_step * workload.useful_share / step,
         "watts_per_gpu": watts,
-        "job_hours": workload.steps * step / HOUR,
-        "job_usd": workload.steps * dollars.total_usd,
-        "job_kwh": job_kwh,
-        "job_kg_co2": job_kwh * site.co2_grams_per_kwh / KILO,
+        "job": job.time,
+        "job_hours": job.hours,
+        "job_usd": job.usd,
+        "job_kwh": job.kwh,
+        "job_kg_co2": job.kwh * site.co2_grams_per_kwh / KILO,
     }
 
 
@@ -293,3 +295,24 @@ def optimizer_seconds(
     host = software.step_seconds + software.synchronisation_seconds * waits
     on_gpu = stretch_seconds(seconds, launches * software.optimizer_host_seconds)
     return np.where(updates_on_host(plan), 0.0, on_gpu), host
+
+
+def alone_seconds(
+    workload: Workload, system: System, plan: Plan, software: Software, calibration: Calibration
+) -> dict[str, Floats]:
+    """What exchanges that run beside kernels would take of a step by themselves [s], by the name of their exposed part.
+
+    The rest of it is hidden: alone - StepTime's part.
+    """
+    costs = stage_costs(workload, system, plan, software, calibration)
+    stages = stage_holdings(workload, system, plan, costs)
+    reduce, regather = gradient_seconds(workload, system, plan, software, calibration, stages, 0.0)
+    nothing = 0.0 * costs.layer.total
+    gather = _sharded_seconds(workload, system, plan, software, calibration, costs, nothing)
+    fullest = fullest_stage(costs.layer_count, plan.pipeline_parallel, plan.virtual_stages)
+    layers = microbatches_of(workload, plan) * fullest
+    return {
+        "parameter_gather_seconds": layers * gather + regather,
+        "gradient_reduce_seconds": reduce,
+        "expert_parallel_seconds": layers * costs.expert_seconds,
+    }

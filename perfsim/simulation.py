@@ -1,6 +1,7 @@
 """One plan's step, piece by piece: its schedule simulated with the plan's own seconds, and what follows it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from perfsim.formulas.pipeline import Work, lower_bound, microbatches_of
 from perfsim.formulas.stages import ends_counted, fullest_stage, layers_on_stage
 from perfsim.graphs.schedule import Order, Timeline, held, order_of, peak_held, routes, simulate
 from perfsim.graphs.stage import StageCosts, stage_costs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,12 @@ class Simulation:
     def difference_seconds(self) -> float:
         """What the simulation takes more than the closed form: stages are unequal where the model's ends are."""
         return self.step_seconds - float(self.estimate.time.total_seconds)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """What every pipeline stage does when, on `ax` or on new axes (needs matplotlib)."""
+        import perfsim
+
+        return perfsim.plot_schedule(self, ax)
 
 
 def simulation(

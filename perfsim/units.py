@@ -1,13 +1,16 @@
 """SI constants, and the only code that writes numbers and foreign text for people."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 KILO, MEGA, GIGA, TERA, PETA = 1e3, 1e6, 1e9, 1e12, 1e15
 MILLI, MICRO, NANO, PICO = 1e-3, 1e-6, 1e-9, 1e-12
 KIB, MIB, GIB, TIB = 2.0**10, 2.0**20, 2.0**30, 2.0**40
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+HOURS_PER_YEAR = 365.0 * 24.0
 BITS_PER_BYTE = 8
 JOULES_PER_KWH = 3.6e6
+BTU_PER_WATT_HOUR = 3.412142  # international table BTU, 1,055.056 J
 TINY_SECONDS = 1e-30  # divides where there may be none: ends that a model lacks, exchanges that do not take place
 
 NO_NUMBER = "-"
@@ -26,6 +29,17 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def aligned(rows: Iterable[Sequence[str]], gap: str = "  ") -> list[str]:
+    """Rows of cells as lines with straight columns.
+
+    >>> aligned([["a", "bb"], ["ccc", "d"]])
+    ['a    bb', 'ccc  d']
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def number_text(value: float, digits: int = 3) -> str:
@@ -147,6 +161,19 @@ def count_text(count: float) -> str:
     if math.isfinite(count) and abs(count) < KILO and count == int(count):
         return f"{int(count)}"
     return _scaled(count, _COUNTS, "")
+
+
+def floor_text(count: float) -> str:
+    """A whole number in five characters that promise no more than there is.
+
+    >>> floor_text(9876), floor_text(23_790), floor_text(16_777_216), floor_text(810)
+    ('9.87k', '23.7k', '16.7M', '810')
+    """
+    for size, name in ((MEGA, "M"), (KILO, "k")):
+        if count >= size:
+            decimals = 3 - len(str(int(count / size)))
+            return f"{math.floor(count / size * 10**decimals) / 10**decimals:.{decimals}f}{name}"
+    return f"{int(count)}"
 
 
 def percent_text(share: float) -> str:

@@ -79,6 +79,11 @@ class Replayed:
         """predicted / measured - 1 of the peak memory."""
         return _error(self.predicted_peak_memory_bytes, self.run.measured_peak_memory_bytes)
 
+    def _repr_html_(self) -> str:
+        import perfsim
+
+        return perfsim.html(self)
+
     def left_out_error(self, kind: str) -> float | None:
         """The same of the step with that kind left out of every fit: "source", "gpu" or "software"."""
         found = self.left_out.get(kind)

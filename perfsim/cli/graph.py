@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from perfsim.cli.completion import names
+
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=names("models", has_files=True))
 @click.option("--task", default="pretrain", show_default=True, help="pretrain, finetune, lora, qlora or freeze.")
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
 @click.option("--image-size", type=int, help="Pixels a side, for convolutional models.")
@@ -14,7 +16,10 @@ import click
 @click.option("--micro-batch-size", "--mbs", type=int, default=1, show_default=True, help="Sequences of a micro-batch.")
 @click.option("--tensor-parallel", "--tp", type=int, default=1, show_default=True, help="Ranks that split a layer.")
 @click.option("--precision", help="Number formats, such as fp32, amp-fp16 or bf16-mixed; amp-bf16 by default.")
-@click.option("--software", default="pytorch-2-eager", show_default=True, help="Key of a software stack.")
+@click.option(
+    "--software", default="pytorch-2-eager", show_default=True, shell_complete=names("software"),
+    help="Key of a software stack.",
+)  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(["table", "dot", "graphml", "json"]), default="table", show_default=True
 )

@@ -15,14 +15,17 @@ from perfsim.errors import PerfsimError
 COMMANDS = {  # name: (module, one line for --help)
     "sweep": ("perfsim.cli.sweep", "Find the best GPUs and plans for a scenario."),
     "recommend": ("perfsim.cli.recommend", "Say which cards to take, owned or rented, for a deadline and a budget."),
+    "fit": ("perfsim.cli.fit", "Show which cards can train a model, how, and how much at once."),
     "estimate": ("perfsim.cli.estimate", "Cost one plan, part by part."),
     "explain": ("perfsim.cli.explain", "Say why two plans differ, and what would make one fit."),
     "trace": ("perfsim.cli.trace", "Write one plan's step as a trace for Perfetto."),
+    "launch": ("perfsim.cli.launch", "Write the file that starts a plan with the tool you use."),
     "validate": ("perfsim.cli.validate", "Hold predictions against measured runs or kernels."),
     "read-log": ("perfsim.cli.read_log", "Hold a prediction against the logs of your own run."),
     "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),
     "measure": ("perfsim.cli.measure", "Measure your Nvidia card: kernels, collectives, training, power."),
     "specs": ("perfsim.cli.specs", "List, show and check cards, systems and models."),
+    "support": ("perfsim.cli.support", "Say which software runs on which card."),
     "roofline": ("perfsim.cli.roofline", "Show a card's roofline, and a model's kernels under it."),
     "graph": ("perfsim.cli.graph", "Print or write a model's compute graph."),
 }

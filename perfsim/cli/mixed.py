@@ -13,6 +13,7 @@ UNSHARED = {  # option: what it is where cards are of several kinds
     "count": None, "system_name": None, "power_limit": None, "micro_batch_size": None, "tensor_parallel": 1,
     "data_parallel": None, "context_parallel": 1, "expert_parallel": 1, "schedule": "1f1b", "virtual_stages": 1,
     "hybrid_shard": None, "recompute_layers": None, "context_exchange": "ring", "placement": "data-inner",
+    "price": "rent", "prices": (),
 }  # fmt: skip
 MOST_KINDS, MOST_CARDS = 3, 8
 

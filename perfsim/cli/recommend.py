@@ -1,5 +1,6 @@
 """`perfsim recommend`: which cards to take, owned or rented, for a job with a deadline and a budget."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 @click.option("--cloud/--no-cloud", default=True, show_default=True, help="Whether cards may be rented.")
 @click.option("--gpu", "gpus", multiple=True, metavar="NAME", help="Cards or series to rent.  [default: all]")
 @click.option("--max-gpus", type=click.IntRange(min=1), metavar="N", help="Rent no more; as many as the job may need.")
+@click.option(
+    "--prices", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    help="Your own prices, or a catalogue of SkyPilot or gpuhunt as it is.",
+)  # fmt: skip
 @click.option("--usd-per-kwh", type=float, help="Electricity of what is owned.  [default: 0.15]")
 @click.option("--pue", type=float, help="The building's watts for a machine's watt.  [default: 1]")
 @click.option("--explain", is_flag=True, help="Say what every figure rests on.")
@@ -44,8 +49,8 @@ def recommend(ctx: click.Context, /, explain: bool, json_file: str | None, **opt
     known = catalogue(tuple(ctx.obj or ()))
     asked = ask_of(
         _job(known, ctx, options), known, options["software"], options["own"],
-        options["gpus"] if options["cloud"] else None, options["max_gpus"], budget_usd=options["budget"],
-        deadline_hours=options["deadline"] and hours_of(options["deadline"]),
+        options["gpus"] if options["cloud"] else None, options["max_gpus"], options["prices"],
+        budget_usd=options["budget"], deadline_hours=options["deadline"] and hours_of(options["deadline"]),
         usd_per_kwh=options["usd_per_kwh"], pue=options["pue"],
     )  # fmt: skip
     found = recommended(asked, known)

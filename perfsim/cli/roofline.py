@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from perfsim.cli.completion import names
+
 
 @click.command()
-@click.argument("gpu")
-@click.argument("model", required=False)
+@click.argument("gpu", shell_complete=names("gpus"))
+@click.argument("model", required=False, shell_complete=names("models", has_files=True))
 @click.option("--task", help="pretrain, finetune, lora, qlora or freeze.  [default: pretrain]")
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
 @click.option("--image-size", type=int, help="Pixels a side, for convolutional models.")
@@ -15,7 +17,9 @@ import click
 @click.option("--micro-batch-size", "--mbs", type=int, help="Sequences of a micro-batch.  [default: 8]")
 @click.option("--tensor-parallel", "--tp", type=int, help="GPUs that split a layer.  [default: 1]")
 @click.option("--precision", help="Number formats, such as fp32 or bf16-mixed; amp-bf16, or amp-fp16 on older cards.")
-@click.option("--software", help="Key of a software stack.  [default: pytorch-2-eager]")
+@click.option(
+    "--software", shell_complete=names("software"), help="Key of a software stack.  [default: pytorch-2-eager]"
+)
 @click.option("--all", "show_all", is_flag=True, help="Every kernel, not those with most time.")
 @click.option("--plot", metavar="FILE", help="Draw it into FILE, a .png or .svg (needs matplotlib).")
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
@@ -50,9 +54,9 @@ def roofline(
     from perfsim.inputs.roofs import check_card, usual_precision, with_sources
     from perfsim.inputs.workload import make_workload
     from perfsim.report.export import write
-    from perfsim.report.picture import check_picture
+    from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.roofline import SHOWN, roofline_csv, roofline_json, roofline_lines
-    from perfsim.report.roofline_plot import write_plot
+    from perfsim.report.roofline_plot import roofline_figure
     from perfsim.report.table import override_lines, show
 
     if json_file == csv_file == "-":
@@ -85,7 +89,7 @@ def roofline(
         found = points.roofline(card, known.calibration(), workload, plan, stack)
     found = with_sources(found, known)
     if plot is not None:
-        write_plot(plot, found)
+        write_picture(plot, lambda: roofline_figure(found))
     for target, text_of in ((json_file, roofline_json), (csv_file, roofline_csv)):
         if target:
             write(target, text_of(found))

@@ -1,20 +1,21 @@
 """`perfsim specs`: list, show and check the files that describe cards, systems, models and software."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfsim.cli.completion import names
 from perfsim.errors import InputError, UnknownNameError
-from perfsim.units import count_text, number_text, printable, usd_text
+from perfsim.units import aligned, count_text, number_text, printable, usd_text
 
 if TYPE_CHECKING:
     from perfsim.inputs.catalogue import Catalogue
 
-KINDS = click.Choice(["gpus", "systems", "models", "software"])
-SCHEMAS = click.Choice(["gpu", "system", "model", "convnet", "software", "scenario"])
+KINDS = click.Choice(["gpus", "systems", "models", "software", "support"])
+SCHEMAS = click.Choice(["gpu", "system", "model", "convnet", "software", "support", "scenario"])
 Row = dict[str, Any]
 
 _UNITS = {  # by the end of a key; the first that fits
@@ -35,7 +36,7 @@ _UNITS = {  # by the end of a key; the first that fits
 
 @click.group()
 def specs() -> None:
-    """List, show and check cards, systems, models and software."""
+    """List, show and check cards, systems, models, software and what supports a card."""
 
 
 @specs.command("list")
@@ -43,17 +44,17 @@ def specs() -> None:
 @click.option("--json", "is_json", is_flag=True, help="Write a JSON list.")
 @click.pass_obj
 def list_command(folders: list[Path] | None, kind: str, is_json: bool) -> None:
-    """List all gpus, systems, models or software."""
+    """List all gpus, systems, models, software or support."""
     rows = list(_rows(_catalogue(folders), kind))
     if is_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    for line in _aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []):
+    for line in aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []):
         click.echo(line)
 
 
 @specs.command()
-@click.argument("name", nargs=-1, required=True)
+@click.argument("name", nargs=-1, required=True, shell_complete=names("gpus", "systems", "models", "software"))
 @click.option(
     "--draw",
     is_flag=False,
@@ -63,7 +64,7 @@ def list_command(folders: list[Path] | None, kind: str, is_json: bool) -> None:
 )
 @click.pass_obj
 def show(folders: list[Path] | None, name: tuple[str, ...], draw: str | None) -> None:
-    """Show the numbers of a card, system, model or software, with units and sources."""
+    """Show what the file of a card, system, model, software or support says, with units and sources."""
     from perfsim.inputs.checks import check_file
     from perfsim.inputs.files import read_toml
 
@@ -81,7 +82,7 @@ def show(folders: list[Path] | None, name: tuple[str, ...], draw: str | None) ->
     sources: list[str] = []
     rows = [_shown(loc, value, data, sources) for loc, value in _values(data)]
     click.echo(printable(f"{data.get('name', key)} ({kind}: {key})"))
-    for line in _aligned(rows):
+    for line in aligned(rows):
         click.echo(line)
     if kind == "gpus":
         click.echo(_reached(catalogue, key))
@@ -109,9 +110,10 @@ def _draw(catalogue: "Catalogue", kind: str, key: str, target: str) -> None:
         for line in tree_lines(drawing):
             click.echo(line)
     else:
-        from perfsim.report.topology_plot import write_topology
+        from perfsim.report.picture import write_picture
+        from perfsim.report.topology_plot import topology_figure
 
-        write_topology(target, drawing)
+        write_picture(target, lambda: topology_figure(drawing))
 
 
 @specs.command()
@@ -131,6 +133,28 @@ def check(folders: list[Path] | None, paths: tuple[Path, ...]) -> None:
             problems.append(str(error))
     if problems:
         raise InputError("\n".join(problems))
+
+
+@specs.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "is_json", is_flag=True, help="Write a JSON list.")
+@click.pass_obj
+def prices(folders: list[Path] | None, files: tuple[Path, ...], is_json: bool) -> None:
+    """Show what price tables give: the cheapest offer by card, kind and GPUs of a machine; without FILES the specs'."""
+    from perfsim.inputs.price_tables import read_prices
+    from perfsim.report.prices import offer_rows, unused_lines
+
+    catalogue = _catalogue(folders)
+    tables = [read_prices(file, catalogue) for file in files]
+    rows = offer_rows([offer for table in tables for offer in table.offers] if files else catalogue.offers)
+    if is_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for line in aligned([list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []):
+        click.echo(line)
+    for table in tables:
+        for line in unused_lines(table):
+            click.echo(printable(f"{table.path}: {line}"))
 
 
 @specs.command()
@@ -192,6 +216,9 @@ def _rows(catalogue: "Catalogue", kind: str) -> Iterator[Row]:
             }
         elif kind == "models":
             yield _model_row(catalogue, key)
+        elif kind == "support":
+            told = catalogue.support_spec(key)
+            yield {"support": key, "name": told.name, "cards_told": len(told.works), "builds": len(told.build)}
         else:
             software = catalogue.software(key)
             period = f"{software.first_release} to {software.last_release}"
@@ -258,21 +285,21 @@ def _unit(loc: Sequence[str]) -> str:
 
 
 def _reached(catalogue: "Catalogue", key: str) -> str:
-    """What training reaches of a card's datasheet."""
+    """What training reaches of a card's datasheet, and what it costs to rent."""
+    from perfsim.inputs.system import offer_text
+
     gpu = catalogue.gpu(key)
     fractions = ", ".join(
         f"{name} {gpu.calibration.gemm_fraction[name]:.2f}" for name, peak in gpu.peak_flops_per_s.items() if peak
     )
-    rent = catalogue.cheapest_price(key)
+    rents = [offer for offer in catalogue.offers if offer.gpu == key and offer.kind == "on-demand"]
+    rent = min(((offer.usd_per_gpu, offer_text(offer)) for offer in rents), default=None)
     return (
         f"reached in training ({gpu.calibration.basis}): {fractions} of the peaks, "
         f"{gpu.calibration.bandwidth_fraction:.2f} of the bandwidth\n"
-        + (printable(f"lowest listed rent: {usd_text(rent[0])} an hour ({rent[1]})") if rent else "no listed rent")
+        + (
+            printable(f"lowest listed rent: {usd_text(rent[0])} a GPU and hour ({rent[1]})")
+            if rent
+            else "no listed rent"
+        )
     )
-
-
-def _aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines with straight columns."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

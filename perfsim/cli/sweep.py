@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perfsim.cli.completion import names
+
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
     from perfsim.simulation import Simulation
@@ -17,13 +19,18 @@ PARETO = (
     " headroom (memory left of a card)."
 )
 
+PLOT = (
+    "Draw into FILE, a .png or .svg: memory and step of the rows; the front of the first two figures; or the scaling."
+)
+
 
 @click.command()
-@click.argument("scenario")
+@click.argument("scenario", shell_complete=names("scenarios", has_files=True))
 @click.option("--all", "show_all", is_flag=True, help="Every plan that was kept, not the best of each card.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="The first N rows.")
 @click.option("--pareto", metavar="A,B,...", help=PARETO)
-@click.option("--plot", metavar="FILE", help="Draw the front of the first two figures into FILE, a .png or .svg.")
+@click.option("--scaling", is_flag=True, help="How the fastest plans of each card scale with the number of GPUs.")
+@click.option("--plot", metavar="FILE", help=PLOT)
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
 @click.option("--md", "md_file", metavar="FILE", help="Write a Markdown table to FILE, or to the terminal with -.")
@@ -45,6 +52,7 @@ def sweep(
     show_all: bool,
     top: int | None,
     pareto: str | None,
+    scaling: bool,
     plot: str | None,
     json_file: str | None,
     csv_file: str | None,
@@ -57,24 +65,29 @@ def sweep(
     """Search the plans of SCENARIO, a TOML file or the name of a built-in one.
 
     The table holds the best plan of each card (of each count where there is one card), best first by the scenario's
-    objective; with --pareto the front of all cards and counts. Exit code 1 says that nothing fits, or that nothing
-    that fits meets the deadline and the budget.
+    objective; with --pareto the front of all cards and counts, with --scaling the fastest plan of each count. Exit
+    code 1 says that nothing fits, or that nothing that fits meets the deadline and the budget.
     """
+    from perfsim.errors import InputError
     from perfsim.inputs.catalogue import catalogue
     from perfsim.inputs.intervals import of_sweep
     from perfsim.inputs.scenario import scenarios
     from perfsim.paths import find_scenario
     from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
+    from perfsim.report.answer_plot import answer_picture
     from perfsim.report.export import write
-    from perfsim.report.front_plot import front_picture
     from perfsim.report.page import Question, check_page, page_html
-    from perfsim.report.picture import write_picture
+    from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
     from perfsim.search.runner import Runner
     from perfsim.search.sweep import sweep as search
 
-    figures = _figures(pareto, show_all, plot)
+    figures = _figures(pareto, show_all)
+    if plot:
+        check_picture(plot, "--plot")
+    if scaling and (figures or show_all):
+        raise click.UsageError("--scaling is a choice of plans, and so are --pareto and --all; give one of them.")
     targets = (json_file, csv_file, md_file, html)
     if targets.count("-") > 1:
         raise click.UsageError("Only one of --json, --csv, --md and --html can go to the terminal.")
@@ -86,6 +99,9 @@ def sweep(
     known = catalogue(tuple(folders))
     answers = []
     asked = scenarios(find_scenario(scenario), known)
+    if plot and len(asked) > 1 and not figures:
+        tasks = ", ".join(s.workload.task for s in asked)
+        raise InputError(f"--plot: draws one task, not {tasks}; name one in the scenario, or add --pareto time,money")
     for s in asked:
         folder = out / s.workload.task if out and len(asked) > 1 else out
         runner = Runner(workers or 1, scheduler or "", folder, resumed=partial(_tell, folder))
@@ -94,15 +110,21 @@ def sweep(
                 s.workload, s.software, s.calibration, s.systems, s.space, s.site, s.objective, report,
                 has_headroom="headroom" in figures, runner=runner,
             )  # fmt: skip
-        answers.append(Answer.of(s.name, swept, show_all, top, figures, partial(of_sweep, swept, known=known)))
+        forecast = partial(of_sweep, swept, known=known)
+        if scaling:
+            answers.append(Answer.of_scaling(s.name, swept, top, forecast))
+        else:
+            answers.append(Answer.of(s.name, swept, show_all, top, figures, forecast))
     question = Question(_command(ctx, scenario), tuple(known.overrides()))
     page_of = partial(page_html, question=question, simulate=_simulate)
     forms: list[Callable[[Sequence[Answer]], str]] = [json_of, csv_of, markdown_of, page_of]
     for target, text_of in zip(targets, forms, strict=True):
         if target:
             write(target, text_of(answers))
-    if plot:
-        write_picture(plot, lambda: front_picture([answer.sweep for answer in answers], figures[:2]))
+    if plot and not any(answer.rows for answer in answers):
+        click.echo("--plot: nothing fits, so nothing is drawn", err=True)
+    elif plot:
+        write_picture(plot, lambda: answer_picture(answers))
     if "-" not in targets:
         show(lines_of(answers, known.overrides(), is_limited=top is None and not show_all))
     if not any(answer.has_met for answer in answers):
@@ -134,15 +156,12 @@ def _simulate(swept: "Sweep", row: int) -> "Simulation":
     return simulation(swept.workload, system, plan, swept.software, swept.calibration)
 
 
-def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str, ...]:
+def _figures(pareto: str | None, show_all: bool) -> tuple[str, ...]:
     """The figures that --pareto names, empty without it; what goes with it and what does not is checked too."""
     from perfsim.errors import InputError, UnknownNameError
-    from perfsim.report.picture import check_picture
     from perfsim.search.front import check_figures
 
     if pareto is None:
-        if plot:
-            raise InputError("--plot: draws a front; say over which figures, such as --pareto time,money")
         return ()
     names = tuple(name.strip().lower() for name in pareto.split(","))
     try:
@@ -153,6 +172,4 @@ def _figures(pareto: str | None, show_all: bool, plot: str | None) -> tuple[str,
         raise InputError("--pareto: needs two figures or more, each once; write such as time,money")
     if show_all:
         raise InputError("--pareto: is a choice of plans, and --all wants every one; keep one of them")
-    if plot:
-        check_picture(plot, "--plot")
     return names

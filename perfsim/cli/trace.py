@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from perfsim.cli.command_line import OUTPUTS
 from perfsim.cli.estimate import estimate
 
 if TYPE_CHECKING:
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
 MOST_PASSES = 200_000  # some 100 MB of JSON
 
 
-@click.command(params=[option for option in estimate.params if option.name not in ("explain", "json_file")])
-@click.option("-o", "--output", required=True, metavar="FILE", help="Write the trace here, or to the terminal with -.")
+@click.command(params=[option for option in estimate.params if option.name not in ("explain", *OUTPUTS)])
+@click.option("-o", "--output", metavar="FILE", help="Write the trace here, or to the terminal with -.")
+@click.option("--plot", metavar="FILE", help="Draw what every stage does when into FILE, a .png or .svg.")
 @click.pass_context
-def trace(ctx: click.Context, /, output: str, **options: Any) -> None:
+def trace(ctx: click.Context, /, output: str | None, plot: str | None, **options: Any) -> None:
     """Simulate one step of a plan and write what every stage does when, for ui.perfetto.dev or chrome://tracing.
 
     Passes, hand-overs, collectives and memory of every pipeline stage. Exit code 1 says that the plan cannot run; one
@@ -25,17 +27,26 @@ def trace(ctx: click.Context, /, output: str, **options: Any) -> None:
     from perfsim.core.plan import Problem
     from perfsim.report.breakdown import verdict
     from perfsim.report.export import write
+    from perfsim.report.picture import check_picture, write_picture
+    from perfsim.report.schedule_plot import schedule_picture
     from perfsim.report.table import show
     from perfsim.report.trace import trace_text
     from perfsim.simulation import simulation
 
+    if not (output or plot):
+        raise click.UsageError("Nothing to write: give -o FILE for a trace, --plot FILE for a picture, or both.")
+    if plot:
+        check_picture(plot, "--plot")
     _, case, calibration = asked_case(ctx.obj, **options)
     lines = list(verdict(case))
     can_be_traced = set(case.problems) <= {Problem.MEMORY}
     if can_be_traced:
         _refuse_too_many(case)
         found = simulation(case.workload, case.system, case.plan, case.software, calibration)
-        write(output, trace_text(found, lines[0]))
+        if output:
+            write(output, trace_text(found, lines[0]))
+        if plot:
+            write_picture(plot, lambda: schedule_picture(found, lines[0]))
     if case.problems:
         if output != "-" or not can_be_traced:
             show(lines)

@@ -157,6 +157,7 @@ def ranking(ctx: click.Context, files: tuple[Path, ...], json_file: str | None, 
 @click.option("--quality", default="ab", show_default=True, metavar="LETTERS", help="Of rows to replay, but anchors.")
 @click.option("--check", is_flag=True, help="Exit with 1 where perfsim's own runs are predicted worse than recorded.")
 @click.option("--record", metavar="FILE", help="Write what --check allows, a little above the present errors, to FILE.")
+@click.option("--plot", metavar="FILE", help="Draw predicted over measured into FILE, a .png or .svg.")
 @click.option("--page", metavar="FOLDER", help="Write a page of all groups, and its pictures, into FOLDER.")
 @click.option(
     "--left-out", "leaves_out", is_flag=True, help="Also fit anew without each run's source, card and software."
@@ -170,6 +171,7 @@ def runs(
     quality: str,
     check: bool,
     record: str | None,
+    plot: str | None,
     page: str | None,
     leaves_out: bool,
 ) -> None:
@@ -190,8 +192,9 @@ def runs(
     from perfsim.inputs.validation_tables import read_budgets, read_rivals, read_sets
     from perfsim.paths import builtin
     from perfsim.report.export import write
-    from perfsim.report.picture import check_picture
+    from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.progress import progress
+    from perfsim.report.scatter_plot import measured_picture
     from perfsim.report.table import override_lines, show
     from perfsim.report.validation import budgets_text, mapped_line, validation_json, validation_lines
     from perfsim.report.validation_page import TIME_PICTURE, write_page
@@ -202,6 +205,8 @@ def runs(
         raise click.UsageError("--check, --record and --page take all of perfsim's own runs: no FILES, no --quality")
     if page:
         check_picture(str(Path(page) / TIME_PICTURE), "--page")
+    if plot:
+        check_picture(plot, "--plot")
     known, folder = catalogue(tuple(ctx.obj or ())), builtin("scenarios") / "validation"
     read = read_runs(list(files) or [folder / "runs.csv"], known)
     chosen = [run for run in read if run.quality in quality or run.role == "anchor"]
@@ -216,6 +221,8 @@ def runs(
     if page:
         order = {choice: ranked(alternatives(replayed, choice)) for choice in CHOICES}
         write_page(page, replayed, accounts, read_rivals(folder / "rivals.csv"), order)
+    if plot:
+        write_picture(plot, lambda: measured_picture(replayed))
     if json_file:
         write(json_file, validation_json(replayed, accounts[by], by))
     if "-" not in (json_file, record):

@@ -9,6 +9,7 @@ from perfsim.core.arrays import Lookup, shape_of, stack
 from perfsim.core.calibration import CardCalibration
 from perfsim.core.fabric import Network, Segment
 from perfsim.core.numbers import Bools, Floats, Ints
+from perfsim.core.offers import Rate
 from perfsim.core.power import CardPower
 
 
@@ -16,7 +17,9 @@ from perfsim.core.power import CardPower
 class Gpu:
     """One card. Peaks are dense and accumulate in fp32, 0 where the card has no such unit.
 
-    peak_flops_per_s: by number format: fp32 (vector units), tf32, fp16, bf16, fp8, fp4.
+    peak_flops_per_s: by number format: fp32 (vector units), tf32, fp16, bf16, fp8, fp4. lacks: of libraries and recipes
+    (core.support.NEEDED) whether they are known not to run. first_code_day: ordinal of the day from which toolkits make
+    code for the card; 0: not known.
     """
 
     key: str
@@ -34,7 +37,11 @@ class Gpu:
     power_limit_watts: Floats  # that, or a lower one that the user set
     power: CardPower
     server_watts: Floats  # beside the board, for each such card of a server
-    price_usd: Floats  # launch price; 0: not known
+    price_usd: Floats  # of a card to buy (System.purchase says where from); 0: not known
+    lacks: Mapping[str, Bools]
+    first_code_day: Floats
+    software_limits: str  # what software there is no more or not at all, "" for none
+    software_verdict: str  # that and what there is, in a sentence
     calibration: CardCalibration
 
 
@@ -61,9 +68,9 @@ class System:
     host_memory_bytes_per_s: Floats
     host_watts_per_gpu: Floats  # beside the boards, while training
     host_limit_watts_per_gpu: Floats  # at most
-    usd_per_gpu_hour: Floats
-    has_price: Bools
-    price_basis: str
+    rates: Lookup[Rate]  # by kind of offer (formulas.rent.RENTED) and number of GPUs
+    offers: tuple[str, ...]  # what the rates' offers are called
+    purchase: str  # where gpu.price_usd comes from
     number: Ints = 0
 
 

@@ -110,12 +110,26 @@ class Problem(IntFlag):
         "a machine's GPUs and host may draw more than its sockets give",
         "a lower power_limit_watts, or fewer GPUs a machine",
     )
+    LIBRARY = (
+        524288,
+        "a library that this precision, method or software needs does not run on the card",
+        "choose another precision, method or software (perfsim support CARD)",
+    )
+    RELEASE = (
+        1048576,
+        "the card is newer than every release of the software",
+        "choose software of the card's time (perfsim specs list software)",
+    )
 
     def __new__(cls, value: int, text: str = "", remedy: str = "") -> Self:
         """A member with its two texts; a combination of members has none."""
         member = int.__new__(cls, value)
         member._value_, member.text, member.remedy = value, text, remedy
         return member
+
+
+# what stops every plan on a card, whatever its degrees
+CARD_CANNOT = Problem.PRECISION | Problem.ATTENTION | Problem.LIBRARY | Problem.RELEASE
 
 
 @dataclass(frozen=True)

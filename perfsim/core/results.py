@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from functools import cached_property, reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 
@@ -140,8 +141,41 @@ class Cost(Parts):
 
 
 @dataclass(frozen=True)
+class JobTime(Parts):
+    """Seconds of a whole job, with what is lost of them on average."""
+
+    start_up_seconds: Floats  # until the first step
+    useful_seconds: Floats  # the workload's steps
+    checkpoint_seconds: Floats  # training waits while states are saved on the way
+    repeated_seconds: Floats  # steps since the last checkpoint, done again after an interruption
+    restart_seconds: Floats  # from interruptions until training goes on
+    final_save_seconds: Floats  # the result
+
+    @cached_property
+    def total_seconds(self) -> Floats:
+        """From the start of the job to its end."""
+        return self._sum()
+
+    @property
+    def fixed_seconds(self) -> Floats:
+        """What does not depend on the steps."""
+        return self.start_up_seconds + self.final_save_seconds
+
+    @property
+    def waiting_seconds(self) -> Floats:
+        """No step runs."""
+        return self.fixed_seconds + self.checkpoint_seconds + self.restart_seconds
+
+    @property
+    def goodput(self) -> Floats:
+        """Useful steps, as a share of the time between the first step and the last [-]."""
+        lost = self.checkpoint_seconds + self.repeated_seconds + self.restart_seconds
+        return self.useful_seconds / (self.useful_seconds + lost)
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """One plan's prediction, or many plans'. Job figures are for all of the workload's steps."""
+    """One plan's prediction, or many plans'. Job figures are for all of the workload's steps and what is lost."""
 
     time: StepTime
     memory: Memory
@@ -159,8 +193,42 @@ class Estimate:
     useful_tokens_per_s: Floats  # of samples, without padding
     watts_per_gpu: Floats
     clock_ratio: Floats  # the core clock that the power limit leaves, over the full one
+    job: JobTime
     job_hours: Floats
     job_usd: Floats
     job_kwh: Floats
     job_kg_co2: Floats
     operations: dict[str, tuple[Floats, Floats]]  # one layer's operations: seconds forward and backward, a micro-batch
+
+    def to_dict(self) -> dict[str, float | int]:
+        """One plan's figures as flat plain numbers, SI units in the names, such as experiment trackers log.
+
+        Raises: ValueError for the estimate of many plans.
+        """
+        figures = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_RECORDS, "operations")}
+        parts = (getattr(self, name).parts() for name in _RECORDS)
+        totals = {"step_seconds": self.time.total_seconds, "memory_bytes": self.memory.total_bytes}
+        named = totals | figures | {name: part for record in parts for name, part in record.items()}
+        if any(np.ndim(value) for value in named.values()):
+            raise ValueError("an estimate of many plans is no flat dict; estimate one, or use a sweep's to_pandas()")
+        return {name: np.asarray(value).item() for name, value in named.items()}
+
+    def plot_memory(self, ax: Any = None) -> Any:
+        """Memory in its parts against what the card has, on `ax`, matplotlib's axes, or on new ones; returns them."""
+        import perfsim
+
+        return perfsim.plot_memory(self, ax)
+
+    def plot_time(self, ax: Any = None, alone: dict[str, Any] | None = None) -> Any:
+        """The step as a waterfall of its parts; alone: of ps.alone_seconds, to show what is hidden."""
+        import perfsim
+
+        return perfsim.plot_time(self, ax, alone)
+
+    def _repr_html_(self) -> str:
+        import perfsim
+
+        return perfsim.html(self)
+
+
+_RECORDS = ("time", "memory", "energy", "cost", "job")

@@ -9,6 +9,7 @@ from perfsim.core.numbers import Floats
 
 SURE_CHANCE, HARDLY_CHANCE = 0.95, 0.01  # from which a plan "fits", and up to which it "cannot run"
 _SURE, _HARDLY = (NormalDist().inv_cdf(chance) for chance in (SURE_CHANCE, 1.0 - HARDLY_CHANCE))
+_FARTHEST = 37.0  # standard deviations, beyond which a double has no name for the chance
 
 _upper_tail = np.vectorize(lambda z: 0.5 * erfc(z / sqrt(2.0)), otypes=[float])
 
@@ -21,7 +22,8 @@ def fit_probability(total_bytes: Floats, capacity_bytes: Floats, spread: float) 
     >>> [round(float(fit_probability(total, 80.0, 0.05)), 2) for total in (70.0, 80.0, 84.0)]
     [1.0, 0.5, 0.16]
     """
-    found: Floats = _upper_tail(np.log(total_bytes / np.asarray(capacity_bytes)) / spread)
+    deviations = np.log(total_bytes / np.asarray(capacity_bytes)) / spread
+    found: Floats = _upper_tail(np.minimum(deviations, _FARTHEST))
     return found
 
 

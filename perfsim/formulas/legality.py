@@ -1,8 +1,10 @@
 """What stops a plan whatever it needs of memory: divisors, counts, and what the card or the software lacks."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from perfsim.core.hardware import System
+from perfsim.core.hardware import Gpu, System
 from perfsim.core.numbers import Bools, Ints
 from perfsim.core.optimizer import OPTIMIZERS
 from perfsim.core.plan import ContextExchange, Offload, Plan, Problem, Schedule
@@ -10,12 +12,10 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.formulas.energy import machine_watts
 from perfsim.formulas.memory import updates_on_host
+from perfsim.formulas.needs import attention_needs, is_older_than, lacks_any, lacks_units, library_needs
 from perfsim.formulas.offload import can_update_on_host
 from perfsim.formulas.pipeline import microbatches_of
 from perfsim.formulas.stages import ends_counted
-
-# compute capability from which an attention kernel exists (Dao-AILab/flash-attention README)
-ATTENTION_COMPUTE_CAPABILITY = {"naive": 0.0, "sdpa": 5.0, "flash-1": 7.5, "flash-2": 8.0, "flash-3": 9.0, "cudnn": 8.0}
 
 
 def problems(workload: Workload, system: System, plan: Plan, software: Software, socket_watts: float = 0.0) -> Ints:
@@ -28,7 +28,6 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
     layers = model.split_layers
     experts = model.moe.experts if model.moe else 1
     e, ranks = np.asarray(plan.expert_parallel), plan.data_parallel * plan.context_parallel
-    needed = ATTENTION_COMPUTE_CAPABILITY[software.attention] if model.has_attention else 0.0
     schedule, m = np.asarray(plan.schedule), np.asarray(microbatches_of(workload, plan))
     in_turns, is_h1, is_v, is_dual = (
         schedule == one for one in (Schedule.ONE_F_ONE_B, Schedule.ZB_H1, Schedule.ZB_V, Schedule.DUALPIPE)
@@ -46,8 +45,6 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
         Problem.BATCH: np.asarray(workload.global_batch_size) % (plan.data_parallel * plan.micro_batch_size) != 0,
         Problem.INTERLEAVE: (v > 1) & ((p == 1) | ~(is_v | (in_turns & (m % p == 0)))),
         Problem.SYSTEM: np.asarray(plan.gpus > system.max_gpus),
-        Problem.PRECISION: np.asarray(system.gpu.peak_flops_per_s[workload.precision.matmul]) <= 0.0,
-        Problem.ATTENTION: np.asarray(system.gpu.compute_capability) < needed,
         Problem.SEQUENCE: np.asarray(workload.seq_len) % plan.context_parallel != 0,
         Problem.EXPERTS: (experts % e != 0) | (ranks % e != 0),
         Problem.NODE: np.asarray(t > system.gpus_per_domain),
@@ -59,6 +56,23 @@ def problems(workload: Workload, system: System, plan: Plan, software: Software,
     }
     if socket_watts:
         checks[Problem.SOCKET] = np.asarray(machine_watts(system, plan.gpus) > socket_watts)
+    return card_problems(workload, system.gpu, software) | _bits(checks)
+
+
+def card_problems(workload: Workload, gpu: Gpu, software: Software) -> Ints:
+    """What stops every plan on a card, as bits of `Problem` [cards]: units, kernels and releases that there are not."""
+    no_units = lacks_units(workload, gpu)
+    return _bits(
+        {
+            Problem.PRECISION: no_units,
+            Problem.ATTENTION: lacks_any(gpu, attention_needs(workload, software)),
+            Problem.LIBRARY: ~no_units & lacks_any(gpu, library_needs(workload, software)),
+            Problem.RELEASE: is_older_than(software, gpu),
+        }
+    )
+
+
+def _bits(checks: Mapping[Problem, Bools]) -> Ints:
     bits: Ints = 0
     for problem, applies in checks.items():
         bits = bits | np.where(applies, int(problem), 0)

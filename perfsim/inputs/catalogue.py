@@ -1,102 +1,48 @@
 """Everything in the spec folders by name. Listing reads folder names only; a file is read when it is asked for."""
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
 
 from perfsim import paths
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.model import Model
+from perfsim.core.offers import Offer
 from perfsim.core.software import Software
 from perfsim.core.spreads import Spreads
-from perfsim.errors import InputError, UnknownNameError, UnsupportedError
+from perfsim.errors import InputError, UnsupportedError
 from perfsim.inputs.calibration import CalibrationSpec, CardRules, Rule, card_calibration, to_calibration
 from perfsim.inputs.collectives import CollectivesSpec, Presets
-from perfsim.inputs.explain import nearest
-from perfsim.inputs.files import NAME, Sourced, load, problem, raise_problems, read_toml
+from perfsim.inputs.files import Sourced, load, problem, raise_problems, read_toml
 from perfsim.inputs.gpu import GpuSpec, to_gpu
-from perfsim.inputs.names import matching
 from perfsim.inputs.power import PowerRules
 from perfsim.inputs.run_numbers import SoftwareNumbers, read_run_numbers, spec_with_numbers, with_numbers
+from perfsim.inputs.shelf import Shelf
 from perfsim.inputs.software import SoftwareSpec, to_software
-from perfsim.inputs.system import SystemSpec, box_spec, load_system, price_basis, to_system
-from perfsim.units import printable
+from perfsim.inputs.system import SystemSpec, box_spec, load_system, offer_of, to_system
 
-KINDS = ("gpus", "systems", "models", "software")
 MAX_BOX_GPUS = 8
-T = TypeVar("T")
 
 
-class Catalogue:
-    """The specs of some folders; of two files with the same name, the one in the earlier folder counts."""
+class Catalogue(Shelf):
+    """The specs of some folders as the records that formulas take."""
 
     def __init__(self, folders: Sequence[Path], has_runs: bool = True) -> None:
-        self._folders, self._has_runs = tuple(folders), has_runs
-        self._tables: dict[str, dict[str, Path]] = {}
-        self._loaded: dict[tuple[str, str], Any] = {}
+        super().__init__(folders)
+        self._has_runs = has_runs
 
     def before_runs(self) -> "Catalogue":
         """The same folders as they are without what whole runs were fitted to say."""
         return Catalogue(self._folders, has_runs=False)
 
-    def names(self, kind: str) -> list[str]:
-        """The keys of a kind: "gpus", "systems", "models" or "software"."""
-        return list(self._table(kind))
-
-    def path(self, kind: str, key: str) -> Path:
-        """The file of a key.
-
-        Raises: UnknownNameError; InputError for a link that leads out of its folder.
-        """
-        if key not in self._table(kind):
-            raise self._unknown(kind, key)
-        path = self._table(kind)[key]
-        is_own = path.is_relative_to(paths.builtin("specs"))
-        if not is_own and not path.resolve().is_relative_to(path.parent.resolve()):
-            raise InputError(problem(path, None, "is a link out of its folder", "copy the file there"))
-        return path
-
     def overrides(self) -> list[Path]:
-        """The files that were used so far and are not perfsim's own: an answer must name them."""
+        """The files that were used so far and are not perfsim's own, price tables among them."""
         own = paths.builtin("specs")
-        used = {self._table(kind)[key] for kind, key in self._loaded if kind in KINDS and key in self._table(kind)}
-        shared = {
-            path
-            for name in ("cards", "kernels", "collectives", "links", "power", "shared", "runs")
-            for path in self._calibration_files(name)
-        }
-        return sorted(path for path in used | shared if not path.is_relative_to(own))
-
-    def candidates(self, kind: str, name: str) -> list[str]:
-        """The keys that a person's name can mean; a file's own name or alias decides between several."""
-        table = self._table(kind)
-        if name in table:
-            return [name]
-        meant = matching(name, table) if kind == "gpus" else []
-        return meant if len(meant) == 1 else self._by_alias(kind, name) or meant
-
-    def find(self, kind: str, name: str) -> str:
-        """The key that a person's name means.
-
-        Raises: UnknownNameError with the candidates when it is ambiguous, with the nearest names when unknown.
-        """
-        candidates = self.candidates(kind, name)
-        if len(candidates) > 1:
-            listed = ", ".join(sorted(candidates))
-            raise UnknownNameError(f"{printable(name)}: can mean {listed}; write one of these")
-        if not candidates:
-            raise self._unknown(kind, name)
-        return candidates[0]
-
-    def nearest(self, name: str, kinds: Sequence[str] = KINDS) -> list[str]:
-        """The three keys whose own names or aliases look most like a name."""
-        known = {title: key for kind in kinds for key in self.names(kind) for title in self._aliases(kind, key)}
-        known |= {key: key for kind in kinds for key in self.names(kind)}
-        return list(dict.fromkeys(known[title] for title in nearest(_plain(name), list(known), 6, 0.45)))[:3]
+        tables = shipped_tables(self._folders) if "offers" in vars(self) else []
+        return sorted({*super().overrides(), *(path for path in tables if not path.is_relative_to(own))})
 
     def gpu(self, name: str) -> Gpu:
         """The card that a name means, e.g. "RTX 4090" or "a100 sxm 80gb".
@@ -104,10 +50,6 @@ class Catalogue:
         Raises: UnknownNameError, InputError.
         """
         return self._gpu(self.find("gpus", name))
-
-    def gpu_spec(self, key: str) -> GpuSpec:
-        """The card's file as it is written."""
-        return self._once("gpu file", key, lambda: load(self.path("gpus", key), GpuSpec))
 
     def system(self, name: str) -> System:
         """The listed system that a name means.
@@ -143,14 +85,23 @@ class Catalogue:
         spec = self._once("system file", box_key, lambda: box_spec(key, self.gpu_spec(key), count))
         return self._once("box", box_key, lambda: self._system(box_key, spec))
 
-    def cheapest_price(self, gpu_key: str) -> tuple[float, str] | None:
-        """The lowest rent of this card [USD per GPU hour] among the listed systems and where it was asked."""
-        prices = []
-        for key in self.systems_with(gpu_key):
-            spec = self.system_spec(key)
-            if spec.price:
-                prices.append((spec.price.usd_per_hour / spec.gpus_per_node, price_basis(spec)))
-        return min(prices, default=None)
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        """What the listed systems and the price tables of the spec folders (prices/*.csv) cost.
+
+        Raises: InputError with the problems of a table.
+        """
+        from perfsim.inputs.price_tables import read_prices
+
+        listed = [offer_of(key, self.system_spec(key)) for key in self.names("systems")]
+        own = paths.builtin("specs")
+        tables = shipped_tables(self._folders)
+        told = (read_prices(path, self, is_shipped=path.is_relative_to(own)).offers for path in tables)
+        return (*filter(None, listed), *chain.from_iterable(told))
+
+    def is_cloud(self, system_key: str) -> bool:
+        """Whether a system is a cloud's instance, which nobody else rents out."""
+        return system_key in self._table("systems") and self.system_spec(system_key).kind == "cloud"
 
     def model(self, name: str | Path) -> Model:
         """The model that a name means, or the one in a file: a spec (.toml), a Hugging Face config.json or its folder.
@@ -239,7 +190,7 @@ class Catalogue:
         """A card from its file's values, with what the rules say about it."""
         power = self.power_rules
         rules = card_calibration(key, spec, self.rules)
-        return to_gpu(key, spec, rules, power.card(key, spec), power.server_watts(spec))
+        return to_gpu(key, spec, rules, power.card(key, spec), power.server_watts(spec), self.support_of(key, spec))
 
     def _gpu(self, key: str) -> Gpu:
         return self._once("gpus", key, lambda: self.gpu_of(key, self.gpu_spec(key)))
@@ -257,42 +208,19 @@ class Catalogue:
             raise InputError(f"calibration/{name}.toml: in none of the spec folders; reinstall perfsim")
         return files[0]
 
-    def _calibration_files(self, name: str) -> list[Path]:
-        files = (folder / "calibration" / f"{name}.toml" for folder in self._folders)
-        return [path for path in files if path.is_file()]
 
-    def _table(self, kind: str) -> dict[str, Path]:
-        """The files of a kind by key. Names are only looked up in here, never joined to a path."""
-        if kind not in self._tables:
-            found: dict[str, Path] = {}
-            for folder in self._folders:
-                for path in sorted((folder / kind).glob("*.toml")):
-                    if re.match(NAME, path.stem):
-                        found.setdefault(path.stem, path)
-            self._tables[kind] = dict(sorted(found.items()))
-        return self._tables[kind]
+def shipped_tables(folders: Sequence[Path]) -> list[Path]:
+    """The files prices/*.csv of spec folders, the earlier folder first; of one name the first counts.
 
-    def _by_alias(self, kind: str, name: str) -> list[str]:
-        """Keys of the files whose `name` or `aliases` say `name`, in any case."""
-        wanted = _plain(name)
-        return [key for key in self._table(kind) if wanted in self._aliases(kind, key)]
-
-    def _aliases(self, kind: str, key: str) -> frozenset[str]:
-        path = self._table(kind)[key]
-        return self._once(f"{kind} aliases", key, lambda: frozenset(map(_plain, _titles(path))))
-
-    def _once(self, kind: str, key: str, build: Callable[[], T]) -> T:
-        if (kind, key) not in self._loaded:
-            self._loaded[kind, key] = build()
-        value: T = self._loaded[kind, key]
-        return value
-
-    def _unknown(self, kind: str, name: str) -> UnknownNameError:
-        close = self.nearest(name, (kind,))
-        nearby = f"; nearest: {', '.join(close)}" if close else ""
-        return UnknownNameError(
-            f"{printable(name[:100])}: not among the {kind}{nearby}; `perfsim specs list {kind}` shows all"
-        )
+    Raises: InputError for a link that leads out of its folder.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / "prices").glob("*.csv")):
+            if not path.resolve().is_relative_to(path.parent.resolve()):
+                raise InputError(problem(path, None, "is a link out of its folder", "copy the file there"))
+            found.setdefault(path.name, path)
+    return list(found.values())
 
 
 def catalogue(extra_folders: Sequence[Path] = ()) -> Catalogue:
@@ -303,19 +231,3 @@ def catalogue(extra_folders: Sequence[Path] = ()) -> Catalogue:
 @lru_cache(maxsize=8)
 def _catalogue(folders: tuple[Path, ...]) -> Catalogue:
     return Catalogue(folders)
-
-
-def _titles(path: Path) -> Iterator[str]:
-    """The name and aliases that a file gives itself; nothing for a broken file, whose errors show when it is used."""
-    try:
-        data = read_toml(path).data
-    except InputError:
-        return
-    aliases = data.get("aliases")
-    titles = [data.get("name"), *(aliases if isinstance(aliases, list) else [])]
-    yield from (title for title in titles if isinstance(title, str))
-
-
-def _plain(name: str) -> str:
-    """A name without case and without the marks people write in different ways."""
-    return re.sub(r"[\s_]+", "-", name.strip().lower())

@@ -13,16 +13,19 @@ from perfsim.inputs.collectives import CollectivesSpec
 from perfsim.inputs.files import Document, Sourced, check, problem, read_toml
 from perfsim.inputs.gpu import GpuSpec
 from perfsim.inputs.power import PowerRules
+from perfsim.inputs.price_tables import read_prices
 from perfsim.inputs.run_numbers import RunNumbers
 from perfsim.inputs.software import SoftwareSpec, to_software
+from perfsim.inputs.support import SupportSpec
 from perfsim.inputs.system import SystemSpec, load_system
 
-SCHEMAS = ("gpu", "system", "model", "convnet", "software", "scenario")
+SCHEMAS = ("gpu", "system", "model", "convnet", "software", "support", "scenario")
 _FOLDERS = {
     "gpus": "gpu",
     "systems": "system",
     "models": "model",
     "software": "software",
+    "support": "support",
     "calibration": "calibration",
     "scenarios": "scenario",
 }
@@ -32,6 +35,7 @@ _SIGNS = {  # keys that only one kind of file has
     "system": {"gpus_per_node", "topology", "nics", "gpu"},
     "model": {"hidden_size", "num_hidden_layers", "num_attention_heads", "net", "generator"},
     "software": {"framework", "fusion", "host_seconds"},
+    "support": {"works", "build"},
     "calibration": {"rule", "streaming", "preset", "network", "process", "kinds"},
 }
 _CALIBRATIONS: dict[str, type[Sourced]] = {
@@ -46,16 +50,21 @@ _CALIBRATIONS: dict[str, type[Sourced]] = {
 
 
 def files_under(path: Path) -> list[Path]:
-    """The file itself, or the TOML files and config.json of a folder and its subfolders.
+    """The file itself, or the TOML files, config.json and price tables (prices/*.csv) of a folder and its subfolders.
 
     Raises: InputError for a folder without any.
     """
     if not os.path.isdir(path):
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix == ".toml" or file.name == "config.json")
+    files = sorted(file for file in path.rglob("*") if _is_spec(file))
     if not files:
-        raise InputError(problem(path, None, "holds no .toml file and no config.json", "check the path"))
+        raise InputError(problem(path, None, "holds no .toml file, config.json or prices/*.csv", "check the path"))
     return files
+
+
+def _is_spec(file: Path) -> bool:
+    is_table = file.suffix == ".csv" and file.parent.name == "prices"
+    return file.suffix == ".toml" or file.name == "config.json" or is_table
 
 
 def check_file(path: Path, catalogue: Catalogue) -> str:
@@ -68,6 +77,9 @@ def check_file(path: Path, catalogue: Catalogue) -> str:
 
         model_from_config(path)
         return "model"
+    if path.suffix == ".csv":
+        read_prices(path, catalogue)
+        return "prices"
     document = read_toml(path)
     kind = _kind(document)
     if kind == "gpu":
@@ -81,6 +93,8 @@ def check_file(path: Path, catalogue: Catalogue) -> str:
         load_model(path)
     elif kind == "software":
         to_software(path.stem, document)
+    elif kind == "support":
+        check(document, SupportSpec)
     elif kind == "calibration":
         check(document, _calibration_kind(path))
     else:
@@ -102,6 +116,7 @@ def schema(kind: str) -> dict[str, Any]:
         "model": ModelSpec,
         "convnet": ConvnetSpec,
         "software": SoftwareSpec,
+        "support": SupportSpec,
         "scenario": ScenarioFile,
     }
     return kinds[kind].model_json_schema()

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from perfsim.core.hardware import Gpu, System
+from perfsim.core.offers import Offer
 from perfsim.inputs.catalogue import Catalogue
+from perfsim.inputs.prices import with_prices
 
 ALL = "all"
 MOST_IN_A_BOX = 8
@@ -24,8 +25,11 @@ def cards_named(name: str, catalogue: Catalogue) -> tuple[Gpu, ...]:
     return members or (catalogue.gpu(name),)
 
 
-def systems_for(gpu: Gpu, counts: Sequence[int], catalogue: Catalogue) -> tuple[System, ...]:
-    """The systems that hold `counts` of a card: the smallest listed box or node for each, else a plain PCIe box."""
+def systems_for(gpu: Gpu, counts: Sequence[int], catalogue: Catalogue, own: Sequence[Offer] = ()) -> tuple[System, ...]:
+    """The systems that hold `counts` of a card: the smallest listed box or node for each, else a plain PCIe box.
+
+    own: prices that come before those of the specs.
+    """
     listed = catalogue.templates(gpu.key)
     chosen: dict[str, System] = {}
     for count in counts:
@@ -37,18 +41,7 @@ def systems_for(gpu: Gpu, counts: Sequence[int], catalogue: Catalogue) -> tuple[
         else:
             best = holding or [catalogue.box(gpu, min(count, MOST_IN_A_BOX))]
         chosen |= {system.key: system for system in best}
-    return tuple(with_price(system, catalogue) for system in chosen.values())
-
-
-def with_price(system: System, catalogue: Catalogue) -> System:
-    """The system with its own price, else the cheapest listed one for a card of its kind, else none."""
-    if system.has_price:
-        return system
-    cheapest = catalogue.cheapest_price(system.gpu.key)
-    if cheapest is None:
-        return system
-    usd, basis = cheapest
-    return replace(system, usd_per_gpu_hour=usd, has_price=True, price_basis=basis)
+    return tuple(with_prices(system, catalogue, own) for system in chosen.values())
 
 
 def divisors_text(whole: int) -> str:

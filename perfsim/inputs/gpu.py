@@ -1,15 +1,18 @@
 """specs/gpus/*.toml: one card in the units of its datasheet, and its conversion to core.Gpu."""
 
 import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from perfsim.core.calibration import CardCalibration
-from perfsim.core.hardware import Gpu
-from perfsim.core.power import CardPower
+from perfsim.core.support import Support
 from perfsim.inputs.files import Line, Sourced, Spec, Texts
 from perfsim.units import GIB, GIGA, MEGA, MIB, TERA
+
+if TYPE_CHECKING:
+    from perfsim.core.calibration import CardCalibration
+    from perfsim.core.hardware import Gpu
+    from perfsim.core.power import CardPower
 
 Architecture = Literal["pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"]
 PeerToPeer = Literal["yes", "no", "nvlink-only", "unverified"]
@@ -56,8 +59,12 @@ class GpuSpec(Sourced):
     peak_tflops: PeakTflops
 
 
-def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPower, server_watts: float) -> Gpu:
+def to_gpu(
+    key: str, spec: GpuSpec, calibration: "CardCalibration", power: "CardPower", server_watts: float, support: Support
+) -> "Gpu":
     """The card in SI units; an absent format has a peak of 0, an unknown price is 0."""
+    from perfsim.core.hardware import Gpu  # numpy comes with it, which readers of files alone do without
+
     return Gpu(
         key=key,
         name=spec.name,
@@ -75,5 +82,9 @@ def to_gpu(key: str, spec: GpuSpec, calibration: CardCalibration, power: CardPow
         power=power,
         server_watts=server_watts,
         price_usd=spec.price_usd or 0.0,
+        lacks=support.lacks,
+        first_code_day=support.first_code_day,
+        software_limits=support.limits,
+        software_verdict=support.sentence,
         calibration=calibration,
     )

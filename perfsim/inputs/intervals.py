@@ -10,6 +10,7 @@ import numpy as np
 from perfsim.core.arrays import ravel, shape_of, stack, take
 from perfsim.core.hardware import System
 from perfsim.core.results import Estimate
+from perfsim.core.software import Software
 from perfsim.core.spreads import Spreads
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.knobs import knobs_of
@@ -74,7 +75,7 @@ def bases_of(inputs: Inputs, gpus: int, knobs: Sequence[Knob], known: Catalogue)
     return {
         **dict.fromkeys(("step_seconds", *RATES, "job_hours", "job_usd"), step),
         **dict.fromkeys(ENERGIES, energy), "watts_per_gpu": power,
-        "memory_bytes": _of_memory(inputs, known), "memory_capacity_bytes": Basis("datasheet"),
+        "memory_bytes": memory_basis(inputs.software, known), "memory_capacity_bytes": Basis("datasheet"),
     }  # fmt: skip
 
 
@@ -133,12 +134,12 @@ def _of_power(system: System, knobs: Sequence[Knob]) -> Basis:
     return Basis("fitted", f"power of {system.gpu.architecture.title()} fitted to measured boards")
 
 
-def _of_memory(inputs: Inputs, known: Catalogue) -> Basis:
-    """Software whose peaks were measured says so of its spread."""
-    spec = known.software_spec(inputs.software.key)
+def memory_basis(software: Software, known: Catalogue) -> Basis:
+    """What memory rests on: software whose peaks were measured says so of its spread."""
+    spec = known.software_spec(software.key)
     if spec.basis.get("memory_spread", spec.basis.get("*", "fitted")) in ("fitted", "measured"):
         return Basis("measured")
-    return Basis("extrapolated", f"no measured peak of memory with {inputs.software.name}")
+    return Basis("extrapolated", f"no measured peak of memory with {software.name}")
 
 
 def _knob(knobs: Sequence[Knob], start: str) -> Knob:

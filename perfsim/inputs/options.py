@@ -1,13 +1,14 @@
 """What a command line says about one plan: its cards, its degrees, and the micro-batch where none is given."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from perfsim.core.hardware import System
+from perfsim.core.offers import Offer
 from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.workload import Workload
@@ -15,7 +16,8 @@ from perfsim.errors import InputError
 from perfsim.formulas.fits import surely_fits
 from perfsim.formulas.stages import ends_counted
 from perfsim.inputs.catalogue import Catalogue
-from perfsim.inputs.choice import divisors_text, systems_for, with_price
+from perfsim.inputs.choice import divisors_text, systems_for
+from perfsim.inputs.prices import with_prices
 
 MAX_DEGREE = 10**6
 WORKLOAD_KEYS = (
@@ -56,9 +58,12 @@ def split_count(name: str) -> tuple[int | None, str]:
     return None, name
 
 
-def choose_system(catalogue: Catalogue, gpu: str | None, count: int | None, name: str | None) -> tuple[System, int]:
+def choose_system(
+    catalogue: Catalogue, gpu: str | None, count: int | None, name: str | None, own: Sequence[Offer] = ()
+) -> tuple[System, int]:
     """The system that the options name and how many of its GPUs are used.
 
+    own: prices that come before those of the specs.
     Raises: InputError, UnknownNameError.
     """
     if (gpu is None) == (name is None):
@@ -70,11 +75,11 @@ def choose_system(catalogue: Catalogue, gpu: str | None, count: int | None, name
     if said and count and said != count:
         raise InputError(f"--gpus: {count} here and {said} in --gpu; keep one of them")
     if name is not None:
-        system = with_price(catalogue.system(name), catalogue)
+        system = with_prices(catalogue.system(name), catalogue, own)
         gpus = count or int(system.gpus_per_node)
     else:
         gpus = said or count or 1
-        system = systems_for(catalogue.gpu(card), [gpus], catalogue)[0]
+        system = systems_for(catalogue.gpu(card), [gpus], catalogue, own)[0]
     if gpus > system.max_gpus:
         todo = f"write at most {int(system.max_gpus):,}, or name a larger system with --system"
         raise InputError(f"--gpus: {gpus:,} GPUs are more than {system.name} can hold; {todo}")

@@ -4,25 +4,31 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from math import ceil, log, log2
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
+from perfsim.core.offers import Offer
 from perfsim.core.plan import Plan
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError, UnknownNameError
 from perfsim.estimate import estimate
+from perfsim.formulas.cost import has_price
 from perfsim.inputs import explain
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import ALL, cards_named, systems_for
 from perfsim.inputs.intervals import of_sweep
 from perfsim.inputs.knobs import knobs_of
 from perfsim.inputs.options import split_count
+from perfsim.inputs.prices import read_all
 from perfsim.inputs.scenario import Scenario
 from perfsim.inputs.scenario_file import DEFAULT_SOFTWARE, SiteKeys
 from perfsim.search.advice import enabling, turning
@@ -32,11 +38,12 @@ from perfsim.search.recommend import Choice, Forecast, Pool, Recommendation, Ten
 from perfsim.search.sensitivity import Inputs, wrong_chance
 from perfsim.search.space import Space, filled
 from perfsim.search.uncertainty import gap_spread
-from perfsim.units import HOUR
+from perfsim.units import HOUR, printable
 
 IN_A_BOX = 8  # GPUs, up to which a job that needs no more is looked at
 BEYOND_LEAST = 8  # times the least number of GPUs that could do
 MOST_GPUS = 16_384
+_OPTIONS = {"deadline_hours": "--deadline", "budget_usd": "--budget", "usd_per_kwh": "--usd-per-kwh", "pue": "--pue"}
 _HOURS = {
     "s": 1 / 3600,
     "m": 1 / 60,
@@ -69,19 +76,20 @@ class Ask:
 
 def ask_of(
     job: Workload | Scenario, known: Catalogue, software: str | None = None, own: Sequence[str] = (),
-    rent: Sequence[str] | None = (), max_gpus: int | None = None, **site: float | None,
+    rent: Sequence[str] | None = (), max_gpus: int | None = None, prices: Sequence[Path] = (), **site: float | None,
 ) -> Ask:  # fmt: skip
     """What a job, alone or in a scenario, and a person's wishes ask for.
 
-    own: sets of cards, or systems. rent: cards or series; () for all of the scenario, or all; None for none. site: what
-    differs from the scenario's, None for what does not.
+    own: sets of cards, or systems. rent: cards or series; () for all of the scenario, or all; None for none. prices:
+    files that come before perfsim's. site: what differs from the scenario's, None for what does not.
 
     Raises: InputError, UnknownNameError.
     """
     keys = _checked_site({name: value for name, value in site.items() if value is not None})
-    owned = tuple(owned_system(name, known) for name in own)
+    owned, offers = tuple(owned_system(name, known) for name in own), read_all(prices, known)
     if isinstance(job, Workload):
-        rented = () if rent is None else rentable(rent or (ALL,), powers_of_two(max_gpus or MOST_GPUS), known)
+        every = powers_of_two(max_gpus or MOST_GPUS)
+        rented = () if rent is None else rentable(rent or (ALL,), every, known, offers)
         space = Space(counts=powers_of_two(max_gpus) if max_gpus else ())
         stack = known.software(software or DEFAULT_SOFTWARE)
         return Ask(job, stack, known.calibration(), replace(Site(), **keys), owned, rented, space)
@@ -89,8 +97,13 @@ def ask_of(
     if not counts:
         least = min(job.space.counts)
         raise InputError(f"--max-gpus: {max_gpus} is below all counts of the scenario; write {least} or more")
-    priced = tuple(system for system in job.systems if system.has_price)
-    rented = () if rent is None else rentable(rent, counts, known) if rent else priced
+    if rent is None:
+        rented = ()
+    elif rent or offers:
+        named = rent or [*dict.fromkeys(system.gpu.key for system in job.systems)]
+        rented = rentable(named, counts, known, offers)
+    else:
+        rented = _priced(job.systems, counts)
     return Ask(
         job.workload, known.software(software) if software else job.software, job.calibration,
         replace(job.site, price="rent", **keys), owned, rented, replace(job.space, counts=counts),
@@ -106,7 +119,8 @@ def _checked_site(values: Mapping[str, float]) -> dict[str, Any]:
         SiteKeys.model_validate(dict(values))
     except ValidationError as error:
         found = explain.explain(error, SiteKeys)
-        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found)) from None
+        told = ((_OPTIONS.get(name := explain.dotted(loc), name), what, todo) for loc, what, todo in found)
+        raise InputError("\n".join(f"{name}: {what}; {todo}" for name, what, todo in told)) from None
     return dict(values)
 
 
@@ -133,9 +147,9 @@ def owned_system(name: str, known: Catalogue) -> System:
     count, card = split_count(name)
     if "+" in name:
         todo = "name sets of like cards one by one, or cost the mix with `perfsim estimate --gpu`"
-        raise InputError(f"--own: {name}: cards of several kinds in one machine are not searched; {todo}")
+        raise InputError(f"--own: {printable(name)}: cards of several kinds in one machine are not searched; {todo}")
     if count is not None and not 1 <= count <= MOST_GPUS:
-        raise InputError(f"--own: {name}: {count:,} GPUs; write a number from 1 to {MOST_GPUS:,}")
+        raise InputError(f"--own: {printable(name)}: {count:,} GPUs; write a number from 1 to {MOST_GPUS:,}")
     if not known.candidates("gpus", card) and known.candidates("systems", card):
         system = known.system(card)
         count = count or int(system.gpus_per_node)
@@ -150,20 +164,26 @@ def owned_system(name: str, known: Catalogue) -> System:
     return replace(system, max_gpus=count or 1)
 
 
-def rentable(names: Sequence[str], counts: Sequence[int], known: Catalogue) -> tuple[System, ...]:
-    """The machines with cards of these names that a price is known for.
+def rentable(
+    names: Sequence[str], counts: Sequence[int], known: Catalogue, own: Sequence[Offer] = ()
+) -> tuple[System, ...]:
+    """The machines with cards of these names that a price is known for; prices of `own` come first.
 
     Raises: UnknownNameError; InputError when no price of any is known.
     """
+    offered = {offer.gpu for offer in (*own, *known.offers) if offer.kind == "on-demand"}
     cards = dict.fromkeys(gpu.key for name in names for gpu in cards_named(name, known))
-    found = [
-        system for key in cards if known.cheapest_price(key) for system in systems_for(known.gpu(key), counts, known)
-    ]
+    machines = (systems_for(known.gpu(key), counts, known, own) for key in cards if key in offered)
+    found = _priced([*chain.from_iterable(machines)], counts)
     if not found:
-        raise InputError(
-            f"--gpu: no price to rent {', '.join(names)} is known; `perfsim specs list systems` shows prices"
-        )
-    return tuple(found)
+        named = printable(", ".join(names))
+        raise InputError(f"--gpu: no price to rent {named} is known; `perfsim specs prices` shows prices")
+    return found
+
+
+def _priced(systems: Sequence[System], counts: Sequence[int]) -> tuple[System, ...]:
+    """Those with a price for one of the counts."""
+    return tuple(system for system in systems if np.any(has_price(system, np.array(counts), Site())))
 
 
 def recommended(ask: Ask, known: Catalogue) -> Recommendation:

@@ -1,4 +1,4 @@
-"""What a card's roofs rest on, and whether a card can run a job's number format and attention at all."""
+"""What a card's roofs rest on, and whether a card can run a job's number format and libraries at all."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from perfsim.core.hardware import Gpu
 from perfsim.core.software import Software
 from perfsim.core.workload import PRECISIONS, Workload
 from perfsim.errors import InputError
-from perfsim.formulas.legality import ATTENTION_COMPUTE_CAPABILITY
+from perfsim.formulas.needs import attention_needs, lacks_units, library_needs
 from perfsim.graphs.points import Roofline
 from perfsim.inputs.calibration import deciding_rules
 from perfsim.inputs.catalogue import Catalogue
@@ -28,19 +28,19 @@ def usual_precision(gpu: Gpu) -> str:
 
 
 def check_card(workload: Workload, gpu: Gpu, software: Software) -> None:
-    """Refuses a number format or an attention kernel that the card cannot run.
+    """Refuses a number format or a library that the card cannot run.
 
-    Raises: InputError that lists both.
+    Raises: InputError that lists all.
     """
     found = []
     precision = workload.precision
-    if not _has(gpu, precision.key):
+    if lacks_units(workload, gpu):
         able = ", ".join(key for key in PRECISIONS if _has(gpu, key))
         found.append(f"--precision: {printable(gpu.name)} has no units for {precision.matmul}; write one of {able}")
-    needed, has = ATTENTION_COMPUTE_CAPABILITY[software.attention], float(gpu.compute_capability)
-    if has < needed:
-        what = f"its {software.attention} kernels need compute capability {needed:g}"
-        found.append(f"--software: {what}, {printable(gpu.name)} has {has:g}; choose another software")
+    needs = (*attention_needs(workload, software), *library_needs(workload, software))
+    if lacking := ", ".join(key for key in needs if gpu.lacks[key]):
+        what = f"needs {lacking}, which {printable(gpu.name)} cannot run"
+        found.append(f"--software: {what} (perfsim support); choose another software, precision or task")
     if found:
         raise InputError("\n".join(found))
 

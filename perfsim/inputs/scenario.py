@@ -1,5 +1,6 @@
 """Scenario files: one question to perfsim, checked as a whole and turned into the records that a search takes."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,22 +12,25 @@ from pydantic import ValidationError
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
 from perfsim.core.model import Model
+from perfsim.core.offers import Offer
 from perfsim.core.plan import ContextExchange, Offload, Placement, Recompute, Schedule
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.errors import UnknownNameError
+from perfsim.errors import InputError, UnknownNameError
 from perfsim.inputs import explain
 from perfsim.inputs.catalogue import Catalogue
-from perfsim.inputs.choice import cards_named, divisors_text, systems_for, with_price
+from perfsim.inputs.choice import cards_named, divisors_text, systems_for
 from perfsim.inputs.files import Document, raise_problems, read_toml
 from perfsim.inputs.positions import Loc
 from perfsim.inputs.power_limit import limit_fault, with_power_limit
+from perfsim.inputs.prices import read_all, with_prices
 from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
 from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
 from perfsim.search.space import Space
+from perfsim.units import GIGA
 
-__all__ = ["Scenario", "make_workload", "scenario", "scenarios"]
+__all__ = ["Scenario", "make_workload", "scenario", "scenario_of", "scenarios"]
 
 LookUp = Callable[[str], object]
 
@@ -73,9 +77,29 @@ def scenarios(path: Path, catalogue: Catalogue) -> tuple[Scenario, ...]:
     return tuple(_scenarios(document, spec, catalogue))
 
 
+def scenario_of(workload: Workload, catalogue: Catalogue, **search: Any) -> Scenario:
+    """The question of a workload; `search` are the keys of a scenario's [search] table, 1, 2, 4 and 8 GPUs unless told.
+
+    Raises: InputError that lists every key that cannot be used; UnknownNameError for a card or a system.
+    """
+    try:
+        keys = SearchKeys.model_validate({"counts": (1, 2, 4, 8)} | search)
+    except ValidationError as error:
+        found = explain.explain(error, SearchKeys)
+        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found)) from None
+    if found := [*keys.problems(), *_too_many_gpus(keys, catalogue), *_wrong_limits(keys, catalogue)]:
+        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found))
+    return Scenario(
+        name=workload.model.name, path=Path(), workload=workload, software=catalogue.software("pytorch-2-eager"),
+        calibration=catalogue.calibration(), systems=_systems(keys, catalogue, ()), space=_space(keys), site=Site(),
+        objective=keys.objective,
+    )  # fmt: skip
+
+
 def _scenarios(document: Document, spec: ScenarioFile, catalogue: Catalogue) -> Iterator[Scenario]:
     model = catalogue.model(spec.workload.model)
-    systems = _systems(spec.search, catalogue)
+    own = read_all((document.path.parent / name for name in spec.site.prices), catalogue)
+    systems = _systems(spec.search, catalogue, own)
     for task in spec.workload.task:
         yield Scenario(
             name=spec.title or document.path.stem,
@@ -107,6 +131,7 @@ def _checked(path: Path, catalogue: Catalogue) -> tuple[Document, ScenarioFile]:
         found += _no_divisors(spec, model)
         found += _too_many_gpus(spec.search, catalogue)
         found += _wrong_limits(spec.search, catalogue)
+        found += _absent_tables(spec.site, path.parent)
     raise_problems(document, found)
     assert spec is not None  # noqa: S101 (no problems were found, so the validation has passed)
     return document, spec
@@ -190,19 +215,26 @@ def _wrong_limits(search: SearchKeys, catalogue: Catalogue) -> Iterator[Found]:
             yield ("search", "power_limit_watts", i), *fault
 
 
-def _systems(search: SearchKeys, catalogue: Catalogue) -> tuple[System, ...]:
+def _absent_tables(site: SiteKeys, folder: Path) -> Iterator[Found]:
+    """Price tables that do not lie where they are named, beside the scenario's file."""
+    for i, name in enumerate(site.prices):
+        if not os.path.isfile(folder / name):
+            yield ("site", "prices", i), f"no such file, {folder / name}", "name a table beside this file"
+
+
+def _systems(search: SearchKeys, catalogue: Catalogue, own: Sequence[Offer]) -> tuple[System, ...]:
     """The systems, each with every power limit that is asked for, else its cards' own."""
     limits, control = dict.fromkeys(search.power_limit_watts), catalogue.calibration().control
-    unlimited = _unlimited_systems(search, catalogue)
+    unlimited = _unlimited_systems(search, catalogue, own)
     limited = tuple(with_power_limit(system, watts, control) for system in unlimited for watts in limits)
     return limited or unlimited
 
 
-def _unlimited_systems(search: SearchKeys, catalogue: Catalogue) -> tuple[System, ...]:
+def _unlimited_systems(search: SearchKeys, catalogue: Catalogue, own: Sequence[Offer]) -> tuple[System, ...]:
     if search.systems:
-        return tuple(with_price(catalogue.system(name), catalogue) for name in search.systems)
+        return tuple(with_prices(catalogue.system(name), catalogue, own) for name in search.systems)
     gpus = dict.fromkeys(gpu.key for name in search.gpus for gpu in cards_named(name, catalogue))
-    return tuple(system for key in gpus for system in systems_for(catalogue.gpu(key), search.counts, catalogue))
+    return tuple(system for key in gpus for system in systems_for(catalogue.gpu(key), search.counts, catalogue, own))
 
 
 def _space(search: SearchKeys) -> Space:
@@ -229,4 +261,7 @@ def _space(search: SearchKeys) -> Space:
 
 
 def _site(keys: SiteKeys) -> Site:
-    return replace(Site(), **{name: value for name, value in keys if value is not None})
+    given: dict[str, Any] = {name: value for name, value in keys if value is not None and name != "prices"}
+    if (rate := given.pop("checkpoint_gb_per_s", None)) is not None:
+        given["checkpoint_bytes_per_s"] = rate * GIGA
+    return replace(Site(), **given)

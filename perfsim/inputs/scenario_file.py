@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from perfsim.core.site import Price
+from perfsim.core.site import Price, Site
 from perfsim.inputs.files import Spec
 from perfsim.inputs.positions import Loc
 
@@ -186,16 +186,24 @@ class SearchKeys(Spec):
 
 
 class SiteKeys(Spec):
-    """[site]: prices, electricity, deadline, budget and sockets."""
+    """[site]: prices, electricity, deadline, budget and sockets, and what a job loses of its time."""
 
     price: Price = "rent"
+    prices: Annotated[tuple[Text, ...], AUTO_OR_LIST, A_LIST] = ()
     usd_per_kwh: Annotated[float, Field(ge=0, le=100)] = 0.15
     pue: Annotated[float, Field(ge=1, le=10)] = 1.0
     co2_grams_per_kwh: Annotated[float, Field(ge=0, le=10_000)] = 475.0
-    ownership_hours: Annotated[float, Field(gt=0, le=1e6)] = 3 * 365 * 24 * 0.5
+    ownership_hours: Annotated[float, Field(gt=0, le=1e6)] = Site.ownership_hours
+    use_share: Annotated[float, Field(gt=0, le=1)] = Site.use_share
+    host_usd: Annotated[float, Field(ge=0, le=1e7)] = 0.0
     deadline_hours: Annotated[float, Field(gt=0, le=1e7)] | None = None
     budget_usd: Annotated[float, Field(gt=0, le=1e12)] | None = None
     socket_watts: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    start_up_seconds: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    restart_seconds: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    checkpoint_gb_per_s: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    failures_per_gpu_hour: Annotated[float, Field(ge=0, le=10)] | None = None
+    preemptions_per_hour: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
 class ScenarioFile(Spec):

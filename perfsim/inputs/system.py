@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from perfsim.core.hardware import Gpu, System
+from perfsim.core.offers import Offer
+from perfsim.formulas.machine import SUPPLY_EFFICIENCY
+from perfsim.formulas.rent import rates
 from perfsim.inputs.collectives import Presets
 from perfsim.inputs.explain import nearest
 from perfsim.inputs.fabric import network, segments
@@ -18,8 +21,9 @@ from perfsim.inputs.wiring import Wiring, domain_of, host_link_bytes_per_s, host
 Topology = Literal["nvswitch", "nvlink", "nvlink-mesh", "nvlink-bridge", "pcie"]
 Lanes = Annotated[int, Field(ge=1, le=32)]
 
-# Assumed where a file says nothing: beside its GPUs a self-built machine draws 150 W.
-DESKTOP_WATTS = 150.0
+# Assumed where a file says nothing: beside its GPUs a self-built machine draws 150 W, at most 380 W. So much remains of
+# the 1,717 W that Puget Systems (article 1974) metered of four RTX 3090 at 300 W, behind a supply of 92 %.
+DESKTOP_WATTS, MOST_DESKTOP_WATTS = 150.0, 380.0
 MAX_NODES = 4096
 
 
@@ -99,6 +103,7 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: 
     nodes = spec.max_nodes or (MAX_NODES if spec.nics else 1)
     domain, host = domain_of(spec, card), host_of(spec, card)
     most = _most_host_watts(spec, gpu)
+    listed = [offer for offer in [offer_of(key, spec)] if offer]
     return System(
         key=key,
         name=spec.name,
@@ -112,15 +117,32 @@ def to_system(key: str, spec: SystemSpec, gpu: Gpu, card: GpuSpec, collectives: 
         host_memory_bytes_per_s=host.memory_bytes_per_s * host.sockets / spec.gpus_per_node,
         host_watts_per_gpu=min(_host_watts(spec, gpu), most),
         host_limit_watts_per_gpu=most,
-        usd_per_gpu_hour=spec.price.usd_per_hour / spec.gpus_per_node if spec.price else 0.0,
-        has_price=spec.price is not None,
-        price_basis=price_basis(spec),
+        rates=rates(listed, spec.gpus_per_node),
+        offers=tuple(map(offer_text, listed)),
+        purchase=launch_text(card) if card.price_usd else "",
     )
 
 
-def price_basis(spec: SystemSpec) -> str:
-    """Where and when the price was asked; empty without one."""
-    return f"{spec.name}, {spec.price.date}" if spec.price else ""
+def offer_of(key: str, spec: SystemSpec) -> Offer | None:
+    """What the system's file says that it costs to rent."""
+    if spec.price is None:
+        return None
+    asked = {"instance": spec.name, "date": spec.price.date, "source": spec.price.source}
+    return Offer("on-demand", spec.gpu, spec.gpus_per_node, spec.price.usd_per_hour, system=key, **asked)
+
+
+def offer_text(offer: Offer) -> str:
+    """Which offer it is: machine, place, date, file.
+
+    >>> offer_text(Offer("spot", "t4", 4, 1.2, instance="g4dn.12xlarge", place="us-east-1", file="aws.csv"))
+    'g4dn.12xlarge, us-east-1, undated, aws.csv'
+    """
+    return ", ".join(filter(None, (offer.instance or offer.gpu, offer.place, offer.date or "undated", offer.file)))
+
+
+def launch_text(card: GpuSpec) -> str:
+    """What a price is that comes from a card's file."""
+    return f"launch price of {card.launch_date}" if card.launch_date else "launch price"
 
 
 def box_spec(key: str, card: GpuSpec, count: int) -> SystemSpec:
@@ -151,9 +173,15 @@ def _host_watts(spec: SystemSpec, gpu: Gpu) -> float:
 
 
 def _most_host_watts(spec: SystemSpec, gpu: Gpu) -> float:
-    """The most that a node draws beside its boards, per GPU: what its own figure leaves, else as while training [W]."""
+    """The most that a node draws beside its boards, per GPU: what its own figure leaves, else as while training [W].
+
+    A self-built machine's power supply loses some of what it gives the boards.
+    """
     if spec.node_power_watts is not None:
         rest = spec.node_power_watts / spec.gpus_per_node - float(gpu.board_limit_watts)
         if rest > 0:
             return rest
+    if spec.is_desktop:
+        boards = float(gpu.board_limit_watts)
+        return (MOST_DESKTOP_WATTS / spec.gpus_per_node + boards) / SUPPLY_EFFICIENCY - boards
     return _host_watts(spec, gpu)

@@ -41,11 +41,11 @@ class Complaints:
             raise InputError("\n".join(shown))
 
 
-def read_table(path: Path, known: Collection[str], required: Collection[str]) -> list[tuple[int, Cells]]:
+def read_table(path: Path, known: Collection[str] | None, required: Collection[str]) -> list[tuple[int, Cells]]:
     """The rows of a CSV file with a header, each with its line and its cells by column, without outer blanks.
 
     Raises: InputError for a file beyond the limits, broken quoting, rows of another length, columns that stand twice,
-    that are not `known` or that are `required` and missing.
+    that are not `known` (None: any may be there) or that are `required` and missing.
     """
     complaints = Complaints(path)
     records = _records(path, read_text(path, MAX_BYTES), complaints)
@@ -105,14 +105,14 @@ def _records(path: Path, text: str, complaints: Complaints) -> Iterator[tuple[in
 
 
 def _check_header(
-    line: int, header: list[str], known: Collection[str], required: Collection[str], complaints: Complaints
+    line: int, header: list[str], known: Collection[str] | None, required: Collection[str], complaints: Complaints
 ) -> None:
     missing = [name for name in required if name not in header]
     misspelt = set()
     for name in header:
         if header.count(name) > 1:
             complaints.add(line, f"{name or 'a column without a name'}: stands twice", "remove one of the two")
-        elif name not in known:
+        elif known is not None and name not in known:
             close = nearest(name, [k for k in known if k not in header])
             misspelt |= set(close)
             todo = f"did you mean {close[0]}?" if close else "remove it; `notes` is the column for remarks"

@@ -12,6 +12,8 @@ from rich.text import Text
 from perfsim.core.plan import Problem
 from perfsim.report.columns import columns, plan_row, records
 from perfsim.report.export import csv_text, json_text, markdown_text
+from perfsim.report.refused import refused_cards, refused_lines
+from perfsim.report.scaling import CURVES_SHOWN, scaling_lines
 from perfsim.report.table import CARDS_SHOWN, Forecast, cells, header, override_lines, rows_to_show, table_lines
 from perfsim.report.text import (
     TASK_TEXTS,
@@ -23,6 +25,7 @@ from perfsim.report.text import (
     workload_text,
 )
 from perfsim.search.certificate import COUNTS, OBJECTIVES
+from perfsim.search.scaling import Scaling, scaling
 from perfsim.units import printable
 
 if TYPE_CHECKING:
@@ -31,13 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """A sweep with the rows of it that are told, best first; forecast: the intervals of some rows."""
+    """A sweep with the rows of it that are told, best first; forecast: the intervals of some rows.
+
+    figures: those of the front that the rows are; curves: the cards whose scaling the rows are.
+    """
 
     name: str
     sweep: "Sweep"
     rows: tuple[int, ...]
     figures: tuple[str, ...] = ()
     forecast: Forecast | None = None
+    curves: tuple[Scaling, ...] = ()
 
     @classmethod
     def of(
@@ -48,10 +55,16 @@ class Answer:
         rows = sweep.pareto(*figures)[:top].tolist() if figures else rows_to_show(sweep, show_all, top)
         return cls(name, sweep, tuple(rows), tuple(figures), forecast)
 
+    @classmethod
+    def of_scaling(cls, name: str, sweep: "Sweep", cards: int | None, forecast: Forecast) -> "Answer":
+        """The fastest plan of every number of GPUs, of the first `cards` cards."""
+        curves = scaling(sweep)[: cards or CURVES_SHOWN]
+        return cls(name, sweep, tuple(row for one in curves for row in one.rows.tolist()), (), forecast, tuple(curves))
+
     @property
     def has_met(self) -> bool:
         """Something runs, inside deadline and budget."""
-        return bool(self.rows) and bool(self.sweep.meets_site[self.rows[0]])
+        return bool(self.sweep.meets_site[list(self.rows)].any())
 
 
 def lines_of(
@@ -65,7 +78,9 @@ def lines_of(
             yield Text("")
         if len(answers) > 1:
             yield Text(f"== {TASK_TEXTS[answer.sweep.workload.task]}", style="bold")
-        if answer.rows:
+        if answer.curves:
+            yield from scaling_lines(answer.sweep, answer.curves, answer.forecast)
+        elif answer.rows:
             yield from table_lines(answer.sweep, answer.rows, most, answer.figures, answer.forecast)
         else:
             yield from _nothing_texts(answer.sweep)
@@ -89,6 +104,11 @@ def json_of(answers: Sequence[Answer]) -> str:
                 for answer in answers
                 for problem, count in answer.sweep.certificate.problems.items()
                 if count
+            ],
+            "refused": [
+                {"task": str(answer.sweep.workload.task), "gpu_name": name, "lacking": list(lacking)}
+                for answer in answers
+                for name, lacking in refused_cards(answer.sweep).items()
             ],
         }
     )
@@ -137,7 +157,8 @@ def _nothing_texts(sweep: "Sweep") -> Iterator[Text]:
     if not len(sweep.system_index):
         yield Text(workload_text(sweep.workload))
         yield from map(Text, changes)
-        yield from (Text(line, style="dim") for line in reason_lines(sweep.certificate.problems, most=4))
+        for line in (*reason_lines(sweep.certificate.problems, most=4), *refused_lines(sweep)):
+            yield Text(line, style="dim")
 
 
 def nothing_lines(sweep: "Sweep") -> Iterator[str]:

@@ -12,6 +12,8 @@ from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.case import Case
 from perfsim.report.columns import plan_row, price_text
 from perfsim.report.intervals import interval_lines, record_of
+from perfsim.report.job import circuits_text, job_table, machine_text
+from perfsim.report.ownership import mean_watts, ownership_line, ownership_record
 from perfsim.report.text import cards_text, hours_text, memory_text, money_text, plan_text, workload_text
 from perfsim.report.words import BOUNDS, as_run, part_name, part_words
 from perfsim.units import (
@@ -40,6 +42,7 @@ def breakdown(case: Case, explain: bool = False) -> Iterator[RenderableType]:
     if explain:
         yield Text("")
         yield _operations_table(case)
+        yield from _job_lines(case)
     yield Text("")
     yield from (Text(line, style="dim") for line in _basis(case))
 
@@ -54,6 +57,7 @@ def case_record(case: Case) -> dict[str, Any]:
         "software": case.software.key,
         "precision": case.workload.precision.key,
         "problems": [problem.text for problem in case.problems],
+        "ownership": ownership_record(case.system, int(case.plan.gpus), mean_watts(case.estimate), case.site),
         "operations": {
             name: {"forward_seconds": float(forward), "backward_seconds": float(backward)}
             for name, (forward, backward) in case.estimate.operations.items()
@@ -67,7 +71,8 @@ def verdict(case: Case) -> Iterator[str]:
     row = plan_row(case.workload, case.system, case.plan, estimate, case.site)
     what = f"{cards_text(row)}, {plan_text(row)}"
     for problem in case.problems:
-        need = f": needs {memory_text(row)} a GPU" if problem is Problem.MEMORY else ""
+        needs = {Problem.MEMORY: f": needs {memory_text(row)} a GPU", Problem.SOCKET: f": {circuits_text(row)}"}
+        need = needs.get(problem, "")
         yield f"Cannot run: {what}: {problem.text}{need}; {problem.remedy}"
     if not case.problems:
         step = f"{seconds_text(row['step_seconds'])} a step, {number_text(row['samples_per_s'])} samples/s"
@@ -106,6 +111,18 @@ def power_text(row: Mapping[str, Any]) -> str:
 
 def _job_text(row: Mapping[str, Any]) -> str:
     return f"the job: {hours_text(row['job_hours'])}, {money_text(row['job_usd'])}, {number_text(row['job_kwh'])} kWh"
+
+
+def _job_lines(case: Case) -> Iterator[RenderableType]:
+    """What the job's time is made of, where its length is known, and what a machine asks of its room."""
+    if case.problems:
+        return
+    row = plan_row(case.workload, case.system, case.plan, case.estimate, case.site)
+    yield Text("")
+    if float(case.workload.steps) > 1:
+        yield job_table(row, float(case.workload.steps), case.site)
+        yield Text("")
+    yield Text(machine_text(row), overflow="fold")
 
 
 def _parts_table(case: Case, title: str, unit: str, parts: Mapping[str, Any], scale: float, explain: bool) -> Table:
@@ -169,5 +186,7 @@ def _basis(case: Case) -> Iterator[str]:
         f"basis: {printable(gpu.name)} {count_text(float(gpu.multiprocessors))} multiprocessors, efficiency"
         f" {printable(gpu.calibration.basis)}; {printable(case.software.name)}; system {printable(case.system.name)}"
     )
-    price = printable(price_text(case.system, case.site)) or "none known"
+    price = printable(price_text(case.system, int(case.plan.gpus), case.site)) or "none known"
     yield f"price: {price}; electricity {usd_text(case.site.usd_per_kwh)}/kWh, PUE {case.site.pue:g}"
+    if bought := ownership_line(case.system, int(case.plan.gpus), mean_watts(case.estimate), case.site):
+        yield bought

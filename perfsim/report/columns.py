@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompu
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.workload import Workload
-from perfsim.formulas.cost import has_price
+from perfsim.formulas.cost import has_price, rented_kind
 from perfsim.formulas.fits import fit_probability
+from perfsim.formulas.machine import Machine, machine
 from perfsim.formulas.pipeline import microbatches_of
+from perfsim.formulas.rent import rate
 
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
@@ -65,16 +68,17 @@ def _plan_columns(
     workload: Workload, systems: Sequence[System], plans: Plan, estimates: Estimate, site: Site
 ) -> dict[str, list[Any]]:
     n = len(systems)
-    priced = [bool(has_price(system, site)) for system in systems]
+    gpus = _plain(plans.gpus, n)
+    priced = [bool(has_price(system, count, site)) for system, count in zip(systems, gpus, strict=True)]
     microbatches = microbatches_of(workload, plans)
-    figures = _figures(estimates, n)
+    figures = _figures(estimates, n) | _machines(systems, plans, estimates, site, n)
     figures["job_usd"] = [usd if known else None for usd, known in zip(figures["job_usd"], priced, strict=True)]
     return {
         "model": [workload.model.key] * n,
         "task": [str(workload.task)] * n,
         "gpu": [system.gpu.key for system in systems],
         "gpu_name": [system.gpu.name for system in systems],
-        "gpus": _plain(plans.gpus, n),
+        "gpus": gpus,
         "system": [system.key for system in systems],
         "power_limit_watts": [float(system.gpu.power_limit_watts) for system in systems],
         "board_limit_watts": [float(system.gpu.board_limit_watts) for system in systems],
@@ -86,7 +90,8 @@ def _plan_columns(
         "recompute_layers": _plain(plans.recompute_layers, n),
         "placement": [Placement(p).label for p in _plain(plans.placement, n)],
         "context_exchange": [ContextExchange(c).label for c in _plain(plans.context_exchange, n)],
-        "price_basis": [price_text(system, site) for system in systems],
+        "software_limits": [system.gpu.software_limits for system in systems],
+        "price_basis": [price_text(system, count, site) for system, count in zip(systems, gpus, strict=True)],
         **figures,
     }
 
@@ -96,13 +101,20 @@ def records(table: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 
-def price_text(system: System, site: Site) -> str:
-    """Where the system's price comes from, "" when none is known."""
-    if not bool(has_price(system, site)):
+def price_text(system: System, gpus: int, site: Site) -> str:
+    """Where the price of so many GPUs of a system comes from, "" when none is known."""
+    if not bool(has_price(system, gpus, site)):
         return ""
-    return {"rent": system.price_basis, "own": "launch price of the card", "electricity": "electricity alone"}[
-        site.price
-    ]
+    if site.price == "electricity":
+        return "electricity alone"
+    if site.price == "own":
+        return system.purchase
+    kind = rented_kind(site)
+    one = rate(system, gpus, kind)
+    machines = -(-gpus // int(one.gpus))
+    times, spare = f"{machines} x " if machines > 1 else "", machines * int(one.gpus) - gpus
+    unused = f", {spare} of {gpus + spare} GPUs paid and not used" if spare else ""
+    return f"{times}{system.offers[int(one.offer)]}{', spot' * (kind == 'spot')}{unused}"
 
 
 def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
@@ -114,9 +126,18 @@ def _figures(estimates: Estimate, n: int) -> dict[str, list[Any]]:
         "memory_capacity_bytes": _plain(estimates.memory_capacity_bytes, n),
         "fit_probability": _plain(_fit_probability(estimates), n),
     }
-    for parts in (estimates.time, estimates.memory):
+    for parts in (estimates.time, estimates.memory, estimates.job):
         figures |= {name: _plain(part, n) for name, part in parts.parts().items()}
-    return figures
+    return figures | {"goodput": _plain(estimates.job.goodput, n)}
+
+
+def _machines(systems: Sequence[System], plans: Plan, estimates: Estimate, site: Site, n: int) -> dict[str, list[Any]]:
+    """One machine of each row: cards in use, watts, heat, circuits and power supply."""
+    gpus, watts = _plain(plans.gpus, n), _plain(estimates.watts_per_gpu, n)
+    each = [machine(system, gpus[i], watts[i], site) for i, system in enumerate(systems)]
+    in_use = [min(gpus[i], int(system.gpus_per_node)) for i, system in enumerate(systems)]
+    named = {f.name: [np.asarray(getattr(one, f.name)).item() for one in each] for f in fields(Machine)}
+    return {"gpus_per_machine": in_use} | named
 
 
 def _fit_probability(estimates: Estimate) -> Any:

@@ -53,6 +53,18 @@ def markdown_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(_markdown_cell(cell) for cell in line) + " |\n" for line in lines)
 
 
+def markdown_inline(text: str) -> str:
+    r"""The text on one line of Markdown, its pipes, tags, links and code marks made harmless.
+
+    >>> markdown_inline("a|b <i> [x](y)")
+    'a\\|b &lt;i> \\[x](y)'
+    """
+    text = printable(text)
+    for mark in "\\|`[":
+        text = text.replace(mark, "\\" + mark)
+    return text.replace("<", "&lt;")
+
+
 def write(target: str, text: str) -> None:
     """Writes the text to the file `target`, whole or not at all, or to standard output where it is `-`.
 
@@ -85,6 +97,4 @@ def _inert(cell: Any) -> Any:
 
 
 def _markdown_cell(cell: str) -> str:
-    if set(cell) <= set(":-") and cell:
-        return cell
-    return printable(cell).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    return cell if set(cell) <= set(":-") and cell else markdown_inline(cell)

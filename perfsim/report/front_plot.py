@@ -6,13 +6,13 @@ Names lie on the side of the front where better plans would be: no plan is there
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from perfsim.report.columns import columns, records
 from perfsim.report.front import TOLD, nouns
-from perfsim.report.picture import GREY, INK, style
+from perfsim.report.picture import BLUE, GREY, INK, Box, blank, boxes_along, overlap, plain_ticks, style
 from perfsim.report.text import cards_text, workload_text
 from perfsim.search.front import LARGER_IS_BETTER, contenders, figure
 from perfsim.units import printable
@@ -23,28 +23,23 @@ if TYPE_CHECKING:
 
     from perfsim.search.sweep import Sweep
 
-FRONT = "#1f5fa8"
 LOGARITHMIC, LEAST = 4.0, 1e-3  # from which ratio of the front's ends an axis is; and what of it zero is drawn as
 ROOM, BEHIND, MARGIN = {"x": 0.5, "y": 0.35}, 0.6, 0.06  # of the front's extent: for names, for other plans, to spare
-Box = tuple[float, float, float, float]
 
 
 def front_picture(sweeps: Sequence["Sweep"], names: Sequence[str]) -> "Figure":
     """A panel a sweep: its front over two figures, the cards on it named, and the other plans behind."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     with style():
-        picture = Figure(figsize=(8.4 * len(sweeps), 5.8), facecolor="white")
-        FigureCanvasAgg(picture)  # which knows how wide a text is
+        picture = blank(8.4 * len(sweeps), 5.8)
         panels = picture.subplots(1, len(sweeps), squeeze=False)[0]
         picture.subplots_adjust(left=0.09 / len(sweeps), right=1.0 - 0.03 / len(sweeps), top=0.865, bottom=0.11)
         for axes, sweep in zip(panels, sweeps, strict=True):
-            _panel(axes, sweep, names)
+            draw_front(axes, sweep, names)
         return picture
 
 
-def _panel(axes: "Axes", sweep: "Sweep", names: Sequence[str]) -> None:
+def draw_front(axes: "Axes", sweep: "Sweep", names: Sequence[str]) -> None:
+    """The front of a sweep over two figures, the cards on it named, before the other plans."""
     axes.set_title(f"Plans that none beats in {nouns(names)}", loc="left", fontsize=12.0, fontweight="bold", pad=32)
     axes.set_xlabel(TOLD[names[0]].axis)
     axes.set_ylabel(TOLD[names[1]].axis)
@@ -57,8 +52,8 @@ def _panel(axes: "Axes", sweep: "Sweep", names: Sequence[str]) -> None:
         _scale(axes, letter, name, amount[front], amount[rows])
     x, y = amounts
     axes.scatter(x[rows], y[rows], s=7, color=GREY, alpha=0.35, linewidth=0, rasterized=len(rows) > 2000)
-    axes.step(x[front], y[front], where="post", color=FRONT, linewidth=1.2)
-    axes.scatter(x[front], y[front], s=34, color=FRONT, edgecolor="white", linewidth=0.8, zorder=3)
+    axes.step(x[front], y[front], where="post", color=BLUE, linewidth=1.2)
+    axes.scatter(x[front], y[front], s=34, color=BLUE, edgecolor="white", linewidth=0.8, zorder=3)
     signs = [1.0 if name in LARGER_IS_BETTER else -1.0 for name in names]
     _Names(axes, x[front], y[front], signs).put_all(
         [cards_text(row) for row in records(columns(sweep, front.tolist()))]
@@ -72,7 +67,7 @@ def _subtitle(sweep: "Sweep", others: int) -> str:
 
 def _scale(axes: "Axes", letter: str, name: str, front: np.ndarray, others: np.ndarray) -> None:
     """An axis with the whole front, room for names on its better side, and on the other the plans not far behind."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     axis, low = getattr(axes, f"{letter}axis"), float(front.min())
     is_logarithmic = low > 0.0 and float(front.max()) / low > LOGARITHMIC
@@ -89,17 +84,8 @@ def _scale(axes: "Axes", letter: str, name: str, front: np.ndarray, others: np.n
     ends = sorted(sign * end for end in ends)
     if name == "gpus":
         axis.set_major_locator(FixedLocator(sorted(set((10.0**others if is_logarithmic else others).tolist()))))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    plain_ticks(axis)
     getattr(axes, f"set_{letter}lim")(*(10.0**end if is_logarithmic else end for end in ends))
-
-
-def _short(value: float) -> str:
-    """A number for an axis, millions as such.
-
-    >>> _short(17_400_000.0), _short(2_500.0), _short(0.125)
-    ('17.4 M', '2,500', '0.125')
-    """
-    return f"{value / 1e6:,.6g} M" if abs(value) >= 1e6 else f"{value:,.6g}"
 
 
 class _Names:
@@ -117,7 +103,7 @@ class _Names:
         self._steps = [
             box
             for earlier, corner, later in zip(self._points[:-1], corners, self._points[1:], strict=True)
-            for box in (*_along(earlier, corner), *_along(corner, later))
+            for box in (*boxes_along(earlier, corner), *boxes_along(corner, later))
         ]
 
     def put_all(self, names: Sequence[str]) -> None:
@@ -154,8 +140,8 @@ class _Names:
         taken = (*self._marks, *self._steps)
         return (
             is_inside
-            and not any(_overlap(box, other) for other in (*taken, *self._leaders))
-            and not any(_overlap(one, other) for one in leader for other in (*taken, *leaders))
+            and not any(overlap(box, other) for other in (*taken, *self._leaders))
+            and not any(overlap(one, other) for one in leader for other in (*taken, *leaders))
         )
 
     def _places(self, point: np.ndarray, width: float, height: float) -> Iterator[tuple[Box, list[Box]]]:
@@ -167,14 +153,4 @@ class _Names:
                 left = x if self._signs[0] > 0 else x - width
                 low = y - height / 2 if abs(ahead[1]) < 0.5 else y if self._signs[1] > 0 else y - height
                 box = (left - 1, low - 1, left + width + 1, low + height + 1)
-                yield box, _along(point + 8.0 * ahead, np.array([x, y]))
-
-
-def _along(start: Any, end: Any) -> list[Box]:
-    """Small boxes along a line."""
-    count = 2 + int(math.dist(start, end) / 6)
-    return [(x - 1.0, y - 1.0, x + 1.0, y + 1.0) for x, y in np.linspace(start, end, count)]
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+                yield box, boxes_along(point + 8.0 * ahead, np.array([x, y]))

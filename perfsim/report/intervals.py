@@ -16,7 +16,7 @@ CAUSES_SHOWN = 4
 LETTERS: dict[Word, str] = {"measured": "m", "fitted": "f", "datasheet": "d", "extrapolated": "e"}
 LEGEND = "+-%: 90 % of measured steps lie within (perfsim validate); m measured, f fitted, e extrapolated"
 NONE_OF_MIXED = "No intervals: what cards of several kinds reach together, no measured run has shown."
-_ROWS = (  # figure, title, size of its unit
+ROWS = (  # figure, title, size of its unit
     ("step_seconds", "one step, ms", MILLI),
     ("samples_per_s", "samples/s", 1.0),
     ("tokens_per_s", "tokens/s", 1.0),
@@ -24,7 +24,7 @@ _ROWS = (  # figure, title, size of its unit
     ("watts_per_gpu", "power of a GPU, W", 1.0),
     ("memory_bytes", "memory of a GPU, GiB", GIB),
 )
-_JOB_ROWS = (
+JOB_ROWS = (
     ("job_hours", "the job, hours", 1.0),
     ("job_usd", "the job, USD", 1.0),
     ("job_kwh", "the job, kWh", 1.0),
@@ -39,7 +39,7 @@ def interval_lines(row: Mapping[str, Any], found: Intervals, has_job: bool) -> I
     for header in ("low", "predicted", "high"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("basis", no_wrap=True)
-    for figure, title, size in _ROWS + (_JOB_ROWS if has_job else ()):
+    for figure, title, size in ROWS + (JOB_ROWS if has_job else ()):
         is_of_images = figure == "tokens_per_s" and row[figure] == row["samples_per_s"]
         if row[figure] is not None and not is_of_images:
             one = found[figure]

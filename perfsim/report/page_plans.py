@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from perfsim.core.plan import Plan
+from perfsim.formulas.cost import rented_kind
 from perfsim.formulas.fits import SURE_CHANCE
+from perfsim.formulas.rent import usd_per_hour
 from perfsim.report.answer import Answer
 from perfsim.report.columns import columns, records
 from perfsim.report.front import TOLD
@@ -115,7 +117,7 @@ def _names(sweep: "Sweep", rows: Sequence[int], table: Sequence[Row], texts: Sha
         "note": [texts(text) for text in notes_of(sweep, table)],
         "system": [texts(printable(system.name)) for system in systems],
         "host": [texts(number_text(float(system.host_watts_per_gpu))) for system in systems],
-        "rate": [texts(rate_text(sweep, system)) for system in systems],
+        "rate": [texts(rate_text(sweep, one, int(row["gpus"]))) for one, row in zip(systems, table, strict=True)],
         "price": [texts(printable(row["price_basis"]) or "none known") for row in table],
         "pipelined": [int(row["pipeline_parallel"] > 1) for row in table],
         "meets": [int(row["meets_site"] and row["fit_probability"] >= SURE_CHANCE) for row in table],
@@ -176,12 +178,14 @@ def facts_text(row: Row) -> str:
     return ", ".join(words)
 
 
-def rate_text(sweep: "Sweep", system: "System") -> str:
+def rate_text(sweep: "Sweep", system: "System", gpus: int) -> str:
     """What an hour of one GPU costs, electricity beside an own card's price apart; "" where no price is known."""
-    if sweep.site.price == "rent":
-        return usd_text(float(system.usd_per_gpu_hour)) if system.has_price else ""
+    site = sweep.site
+    if site.price in ("rent", "spot"):
+        dollars = float(usd_per_hour(system, gpus, rented_kind(site)))
+        return usd_text(dollars / gpus) if dollars else ""
     price = float(system.gpu.price_usd)
-    return f"{usd_text(price)} / {number_text(sweep.site.ownership_hours)} h" if price else ""
+    return f"{usd_text(price)} / {number_text(site.ownership_hours)} h" if price and site.price == "own" else ""
 
 
 def _axes(sweep: "Sweep", rows: Sequence[int]) -> list[list[float | None]]:

@@ -10,6 +10,8 @@ from rich.text import Text
 from perfsim import __version__
 from perfsim.report.columns import columns, price_text, records
 from perfsim.report.intervals import causes_text, range_text, reason_lines, record_of
+from perfsim.report.ownership import mean_watts, ownership_line
+from perfsim.report.table import support_lines
 from perfsim.report.text import (
     TASK_TEXTS,
     cards_text,
@@ -38,6 +40,7 @@ def recommendation_lines(found: Recommendation, is_explained: bool = False) -> I
         yield Text("")
         yield Text("What would change it", style="bold")
         yield from (Text(line, overflow="fold") for line in turning_lines(found))
+        yield from (Text(line, overflow="fold") for line in _ownership_lines(found["cheapest"]))
         if is_explained:
             yield from _basis(found)
         yield Text(LEGEND, style="dim")
@@ -157,6 +160,7 @@ def change_text(change: Change, best: Choice | None = None) -> str:
         "limits": "",
         "count": f"{'more' if is_more else 'fewer'} of them",
         "rent": "renting",
+        "spot": f"spot machines{'' if choice.site.preemptions_per_hour else ', as if none were taken back'}",
         "gpus": "more GPUs",
         "precision": f"numbers in {change.value}, which must suit the training",
         "method": f"{TASK_TEXTS[workload.task]} of rank {workload.lora_rank}, which trains less",
@@ -193,9 +197,10 @@ def closing_lines(found: Recommendation) -> Iterator[str]:
     sweep, told = found.pools[0].sweep, _certificate(found.pools)
     power = f"electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}"
     yield f"{told.considered:,} plans on {printable(sweep.software.name)}; {power}"
+    yield from support_lines([row_of(choice) for choice in distinct(found)])
     if found:
         best = found["cheapest"]
-        price, basis = price_text(best.parts[0], best.site), best.ranges.basis.text
+        price, basis = _price_text(best), best.ranges.basis.text
         yield f"price of the first: {printable(price)}; its time {printable(basis)}; every basis: --explain"
 
 
@@ -203,10 +208,22 @@ def _basis(found: Recommendation) -> Iterator[Text]:
     yield Text("")
     yield Text("What the figures rest on", style="bold")
     for choice in distinct(found):
-        system = choice.parts[0]
-        yield Text(f"{set_text(choice)}: price {printable(price_text(system, choice.site))}")
+        yield Text(f"{set_text(choice)}: price {printable(_price_text(choice))}")
         for line in (*reason_lines(choice.ranges), causes_text(choice.ranges.causes)):
             yield Text(f"  {line}", overflow="fold")
+
+
+def _ownership_lines(choice: Choice) -> Iterator[str]:
+    """After how long the cheapest, if it is rented, would better be bought."""
+    system, plan, estimate = choice.parts
+    line = ownership_line(system, int(plan.gpus), mean_watts(estimate), choice.site)
+    if choice.tenure == "rented" and line.startswith("buying"):
+        yield line
+
+
+def _price_text(choice: Choice) -> str:
+    system, plan, _ = choice.parts
+    return price_text(system, int(plan.gpus), choice.site)
 
 
 def distinct(found: Recommendation) -> Sequence[Choice]:

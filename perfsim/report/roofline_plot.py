@@ -10,7 +10,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from perfsim.graphs.points import Point, Roofline
-from perfsim.report.picture import GREY, INK, check_picture, style, write_picture
+from perfsim.report.picture import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    RED,
+    VIOLET,
+    Box,
+    blank,
+    boxes_along,
+    cut,
+    overlap,
+    style,
+)
 from perfsim.report.roofline import joined_roofs, merged, operation_text, title_text
 from perfsim.units import (
     GIGA,
@@ -31,30 +44,19 @@ if TYPE_CHECKING:
 LEAST_DRAWN, LEAST_NAMED, MOST_NAMED = 1e-3, 5e-3, 12  # shares of time, operations of a panel
 
 _MARKS = {  # kind: (marker, colour); shapes tell them apart in black and white
-    "product": ("o", "#1f5fa8"), "attention": ("^", "#b5451b"), "elementwise": ("s", "#1f5fa8"),
-    "softmax": ("D", "#b5451b"), "norm": ("v", "#3d7a37"), "gather": ("P", "#7a4b9a"), "column": ("X", "#555555"),
+    "product": ("o", BLUE), "attention": ("^", RED), "elementwise": ("s", BLUE), "softmax": ("D", RED),
+    "norm": ("v", GREEN), "gather": ("P", VIOLET), "column": ("X", "#555555"),
 }  # fmt: skip
 _OTHER_MARK = ("*", "#555555")
 
 
-def write_plot(target: str, found: Roofline) -> None:
-    """Draws the roofline into `target`, a .png or .svg; the same roofline gives the same bytes.
-
-    Raises: InputError when the file cannot be written.
-    """
-    check_picture(target, "--plot")
-    write_picture(target, lambda: roofline_figure(found))
-
-
 def roofline_figure(found: Roofline) -> "Figure":
     """The picture as a matplotlib figure, for notebooks and for changes of one's own."""
-    from matplotlib.figure import Figure
-
     with style():
         drawn = [point for point in merged(found.points) if point.time_share >= LEAST_DRAWN]
         moving = [point for point in drawn if not point.flops]
         computing = [point for point in drawn if point.flops]
-        figure = Figure(figsize=(13.5 if moving else 8.5, 6.6), facecolor="white")
+        figure = blank(13.5 if moving else 8.5, 6.6)
         if moving:
             panels = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
             figure.subplots_adjust(left=0.06, right=0.905, top=0.835, bottom=0.205, wspace=0.46)
@@ -231,11 +233,7 @@ def _names(found: Roofline, points: Sequence[Point]) -> list[str]:
         name = printable(operation_text(found, point.part, point.operation))
         direction = "fwd" if point.direction == "forward" else "bwd"
         lines.setdefault(name, []).append(f"{direction} {percent_text(point.time_share)}")
-    return [f"{_cut(name)}  {', '.join(sorted(shares, reverse=True))}" for name, shares in lines.items()]
-
-
-def _cut(name: str, most: int = 40) -> str:
-    return name if len(name) <= most else f"{name[: most - 3]}..."
+    return [f"{cut(name)}  {', '.join(sorted(shares, reverse=True))}" for name, shares in lines.items()]
 
 
 def _area(point: Point) -> float:
@@ -243,7 +241,6 @@ def _area(point: Point) -> float:
 
 
 LINE_POINTS, PANEL_POINTS = 11.6, 298.0  # of the key's lines and of the panels' height
-Box = tuple[float, float, float, float]
 NEAR = 13.0  # points: marks that share a label
 
 
@@ -300,22 +297,18 @@ class _Labels:
 
     def _lines(self) -> list[Box]:
         """The roofs, as small boxes along them."""
-        boxes = []
+        boxes: list[Box] = []
         for line in self.axes.get_lines():
             data: Any = line.get_xydata()
             ends = [self._points((float(x), float(y))) for x, y in data]
-            (x0, y0), (x1, y1) = ends[0], ends[-1]
-            steps = max(2, int(math.dist(ends[0], ends[-1]) / 5.0))
-            for k in range(steps + 1):
-                x, y = x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps
-                boxes.append((x - 1.0, y - 1.0, x + 1.0, y + 1.0))
+            boxes += boxes_along(ends[0], ends[-1])
         return boxes
 
     def _is_free(self, box: Box, taken: Sequence[Box]) -> bool:
         width, height = self._size()
         if box[0] < 2.0 or box[1] < 2.0 or box[2] > width or box[3] > height:
             return False
-        return all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in taken)
+        return not any(overlap(box, other) for other in taken)
 
     def _points(self, at: tuple[float, float]) -> tuple[float, float]:
         """A place in the data as points from the corner of the axes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from perfsim.calibration.validate import Replayed
-from perfsim.report.picture import GREY, INK, style
+from perfsim.report.picture import BLUE, GREEN, GREY, INK, OLIVE, RED, TEAL, VIOLET, blank, plain_ticks, style
 from perfsim.units import GIB, printable
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ BAND = 0.1
 ANCHORS, OTHERS = "anchors, never fitted", "others"
 # shapes differ, and so do fillings, so that the picture can be read in black and white
 MARKS = (
-    ("o", "#1f5fa8", "none"), ("^", "#b3541e", "none"), ("s", "#2d7d46", "none"), ("D", "#7a3b8f", "none"),
-    ("x", "#a11d33", "#a11d33"), ("+", "#0b7a75", "#0b7a75"), ("v", "#6b6b00", "none"),
+    ("o", BLUE, "none"), ("^", RED, "none"), ("s", GREEN, "none"), ("D", VIOLET, "none"), ("x", RED, RED),
+    ("+", TEAL, TEAL), ("v", OLIVE, "none"),
 )  # fmt: skip
 ANCHOR_MARK, OTHER_MARK = ("*", INK, INK), (".", GREY, GREY)
 
@@ -36,22 +36,33 @@ class _Point:
     high: float
 
 
-def scatter_picture(replayed: Sequence[Replayed], quantity: Quantity) -> "Figure":
-    """Predicted over measured step time or peak memory of all runs that have both, on logarithmic axes."""
-    from matplotlib.figure import Figure
+def scatter_picture(replayed: Sequence[Replayed], *quantities: Quantity) -> "Figure":
+    """A panel a quantity: predicted over measured of all runs that have both."""
+    with style():
+        picture = blank(7.2 * len(quantities), 7.2)
+        panels = picture.subplots(1, len(quantities), squeeze=False)[0]
+        side = 1.0 / len(quantities)
+        picture.subplots_adjust(left=0.1 * side, right=1.0 - 0.02 * side, top=0.93, bottom=0.08)
+        for axes, quantity in zip(panels, quantities, strict=True):
+            draw_scatter(axes, replayed, quantity)
+        return picture
 
+
+def measured_picture(replayed: Sequence[Replayed]) -> "Figure":
+    """Step times and, where any was measured, peak memory."""
+    has_memory = any(one.run.measured_peak_memory_bytes > 0.0 for one in replayed)
+    return scatter_picture(replayed, "time", *(("memory",) if has_memory else ()))
+
+
+def draw_scatter(axes: "Axes", replayed: Sequence[Replayed], quantity: Quantity) -> None:
+    """Predicted over measured step time or peak memory of all runs that have both, on logarithmic axes."""
     points = _points(replayed, quantity)
     title, unit = TITLES[quantity]
-    with style():
-        picture = Figure(figsize=(7.2, 7.2), facecolor="white")
-        axes = picture.subplots()
-        picture.subplots_adjust(left=0.1, right=0.98, top=0.93, bottom=0.08)
-        axes.set_title(f"Predicted and measured {title} of {len(points):,} runs", loc="left", fontweight="bold")
-        axes.set_xlabel(f"measured {title} [{unit}]")
-        axes.set_ylabel(f"predicted {title} [{unit}]")
-        if points:
-            _draw(axes, points)
-        return picture
+    axes.set_title(f"Predicted and measured {title} of {len(points):,} runs", loc="left", fontweight="bold")
+    axes.set_xlabel(f"measured {title} [{unit}]")
+    axes.set_ylabel(f"predicted {title} [{unit}]")
+    if points:
+        _draw(axes, points)
 
 
 def _points(replayed: Sequence[Replayed], quantity: Quantity) -> list[_Point]:
@@ -74,8 +85,6 @@ def _points(replayed: Sequence[Replayed], quantity: Quantity) -> list[_Point]:
 
 
 def _draw(axes: "Axes", points: Sequence[_Point]) -> None:
-    from matplotlib.ticker import FuncFormatter
-
     values = [value for point in points for value in (point.measured, point.predicted)]
     ends = np.array([min(values) / 1.3, max(values) * 1.3])
     axes.set_xscale("log")
@@ -84,7 +93,7 @@ def _draw(axes: "Axes", points: Sequence[_Point]) -> None:
     axes.set_ylim(*ends)
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        plain_ticks(axis)
     label = f"within {100 * BAND:.0f} %"
     axes.fill_between(ends, (1 - BAND) * ends, (1 + BAND) * ends, color="#dedede", linewidth=0, label=label, zorder=1)
     for factor, line in ((1 - BAND, ":"), (1.0, "-"), (1 + BAND, ":")):

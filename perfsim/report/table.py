@@ -13,12 +13,16 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod,
 from rich.table import Table
 from rich.text import Text
 
+from perfsim.core.plan import CARD_CANNOT
 from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.columns import columns, records
 from perfsim.report.export import write
 from perfsim.report.front import front_verdict, left_out_lines
 from perfsim.report.intervals import LEGEND, range_text, reach_text, width_text
+from perfsim.report.job import goodput_text
+from perfsim.report.refused import refused_lines
 from perfsim.report.text import (
+    card_text,
     cards_text,
     hours_text,
     is_limited,
@@ -37,7 +41,7 @@ from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, prin
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-CARDS_SHOWN = 13
+CARDS_SHOWN = 12
 WIDE = 100
 CARD_WIDTH = 22
 LIMIT_WIDTH = 9  # of a lowered power limit behind the card
@@ -122,7 +126,8 @@ def table_lines(
     for line in (
         *left_out_lines(sweep, figures),
         search_line(sweep.certificate, sweep.objective),
-        *telling_lines(sweep.certificate.problems),
+        *_reasons(sweep),
+        *support_lines(shown),
         *basis_lines(sweep, shown),
         *(interval_basis_lines(told[0]) if told else ()),
     ):
@@ -166,6 +171,24 @@ def interval_basis_lines(first: Intervals) -> list[str]:
     return [f"first row {first.basis.text}", LEGEND]
 
 
+def _reasons(sweep: "Sweep") -> list[str]:
+    """The cards that cannot run the job, by name; else the commonest reason that plans cannot run."""
+    refused, problems = refused_lines(sweep), sweep.certificate.problems
+    if refused:
+        problems = {problem: count for problem, count in problems.items() if problem not in CARD_CANNOT}
+    return [*telling_lines(problems), *refused]
+
+
+def support_lines(shown: Sequence[Row]) -> list[str]:
+    """What software the cards shown lack, like cards together; nothing where all have everything."""
+    limited: dict[str, list[str]] = {}
+    for row in shown:
+        if row["software_limits"]:
+            limited.setdefault(row["software_limits"], []).append(card_text(row["gpu_name"]))
+    told = (f"{', '.join(dict.fromkeys(cards))}: {limits}" for limits, cards in limited.items())
+    return [f"software: {'; '.join(told)} (perfsim support)"] if limited else []
+
+
 def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
     """What the figures rest on: software, the cards' calibration, prices."""
     gpus = {system.gpu.key: system.gpu for system in sweep.systems}
@@ -175,6 +198,7 @@ def basis_lines(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
     return [
         f"basis: {printable(sweep.workload.precision.key)} on {printable(sweep.software.name)};"
         f" efficiency of the cards shown: {cards}",
+        goodput_text(shown[0], sweep.site),
         f"price of the first row: {prices}; electricity {usd_text(sweep.site.usd_per_kwh)}/kWh, PUE {sweep.site.pue:g}",
     ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from perfsim.graphs.fat_tree import FatTree
 from perfsim.graphs.interconnect import NVLINKS
 from perfsim.graphs.wiring import Link, kind_of
-from perfsim.report.picture import INK, style, write_picture
+from perfsim.report.picture import BLUE, INK, blank, style
 from perfsim.report.topology import Branch, Drawing, branches, network_text, roots
 from perfsim.units import GIGA, number_text, printable
 
@@ -37,7 +37,7 @@ _LINES: dict[str, Any] = {
     "socket": {"linewidth": 1.4, "linestyle": (0, (6, 2))},
     "network": {"linewidth": 1.2},
 }
-_NVLINE: dict[str, Any] = {"linewidth": 2.2, "color": "#1f5fa8"}
+_NVLINE: dict[str, Any] = {"linewidth": 2.2, "color": BLUE}
 _NAMES = {
     "pcie": "PCIe",
     "memory": "memory, half of its rate each way",
@@ -50,18 +50,8 @@ _LEVELS = {"memory": 4.0, "cpu": 3.0, "switch": 2.0, "gpu": 1.0, "nic": 1.0, "nv
 Place = tuple[float, float]
 
 
-def write_topology(target: str, drawing: Drawing) -> None:
-    """Draws the system into `target`, a .png or .svg; the same system gives the same bytes.
-
-    Raises: InputError when the file cannot be written.
-    """
-    write_picture(target, lambda: topology_figure(drawing))
-
-
 def topology_figure(drawing: Drawing) -> "Figure":
     """The picture as a matplotlib figure, for notebooks and for changes of one's own."""
-    from matplotlib.figure import Figure
-
     with style():
         links = drawing.links()
         straight = [k for k in links if k.kind in NVLINKS and k.kind != "nvswitch"]
@@ -70,7 +60,7 @@ def topology_figure(drawing: Drawing) -> "Figure":
         places = _host_places(links)
         width = max(5.0, 0.85 * (1.0 + max((x for x, _ in places.values()), default=1.0)))
         widths = [width, *([5.2] if is_mesh else []), *([5.0] if has_tree else [])]
-        figure = Figure(figsize=(sum(widths) + 0.4, 5.4), facecolor="white")
+        figure = blank(sum(widths) + 0.4, 5.4)
         panels = list(figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0])
         figure.subplots_adjust(left=0.02, right=0.98, top=0.86, bottom=0.1, wspace=0.06)
         for axes in panels:

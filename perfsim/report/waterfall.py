@@ -10,11 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from perfsim.core.results import MEMORY_PARTS, StepTime
+from perfsim.report.picture import BLUE, GREY, INK, blank, cut, plain_ticks, style
 from perfsim.report.text import cards_text, plan_text
 from perfsim.report.words import part_name
 from perfsim.units import GIB, MILLI, count_text, number_text, printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BAR = 16
@@ -30,6 +32,11 @@ class Waterfall:
     unit: str
     parts: tuple[tuple[str, float, float, float], ...]
     totals: tuple[float, float]
+
+    def largest(self) -> list[tuple[str, float, float, float]]:
+        """The parts that differ, by how much; rounding is no difference."""
+        least = SAME * max(self.totals)
+        return sorted((part for part in self.parts if abs(part[3]) > least), key=lambda part: -abs(part[3]))
 
 
 def waterfalls(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Waterfall]:
@@ -77,25 +84,37 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def waterfall_picture(a: Mapping[str, Any], b: Mapping[str, Any]) -> "Figure":
-    """A bar a part from where the one before ended, A's total to the left and B's to the right."""
-    from matplotlib.figure import Figure
+    """A bar a part from where the one before ended, A's total at the top and B's at the bottom, in a panel a figure."""
+    with style():
+        falls = waterfalls(a, b)
+        figure = blank(5.0 * len(falls), 4.9)
+        panels = figure.subplots(1, len(falls), squeeze=False)[0]
+        for axes, fall in zip(panels, falls, strict=True):
+            _draw(axes, fall)
+        for height, letter, row in ((0.965, "A", a), (0.925, "B", b)):
+            figure.text(0.01, height, cut(f"{letter}: {describe(row)}", 75 * len(falls)), fontsize=10.0, va="center")
+        figure.tight_layout(rect=(0.0, 0.0, 1.0, 0.9))
+        return figure
 
-    falls = waterfalls(a, b)
-    figure = Figure(figsize=(5.2 * len(falls), 4.2), layout="constrained")
-    for axes, fall in zip(figure.subplots(1, len(falls)), falls, strict=True):
-        parts = _by_size(fall)
-        names = ["A", *(name for name, *_ in parts), "B"]
-        start, bottoms, heights = fall.totals[0], [0.0], [fall.totals[0]]
-        for *_, difference in parts:
-            bottoms.append(start)
-            heights.append(difference)
-            start += difference
-        colours = ["#555555", *("#c44e52" if more > 0 else "#55a868" for *_, more in parts), "#555555"]
-        axes.bar(range(len(names)), [*heights, fall.totals[1]], bottom=[*bottoms, 0.0], color=colours)
-        axes.set_ylim(0.0, 1.05 * max(*bottoms, *fall.totals))
-        axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-        axes.set_title(f"{fall.title} [{fall.unit}]")
-    return figure
+
+def _draw(axes: "Axes", fall: Waterfall) -> None:
+    """One figure: totals grey, what B has more of dark, what it has less of light and hatched."""
+    parts = fall.largest()
+    bars = [(f"A: {number_text(fall.totals[0])}", 0.0, fall.totals[0], GREY, "")]
+    start = fall.totals[0]
+    for name, *_, more in parts:
+        look = (BLUE, "") if more > 0 else ("#ffffff", "////")
+        bars.append((f"{name}: {signed(more)}", start, more, *look))
+        start += more
+    bars.append((f"B: {number_text(fall.totals[1])}", 0.0, fall.totals[1], GREY, ""))
+    for i, (_, left, width, colour, hatch) in enumerate(bars):
+        axes.barh(i, width, left=left, color=colour, hatch=hatch, edgecolor=INK, linewidth=0.6, height=0.66)
+    axes.set_yticks(range(len(bars)), [name for name, *_ in bars])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.03 * max(left + max(width, 0.0) for _, left, width, *_ in bars))
+    axes.grid(visible=False, axis="y")
+    plain_ticks(axes.xaxis)
+    axes.set_title(f"{fall.title} [{fall.unit}]", loc="left", fontweight="bold")
 
 
 def _of_parts(
@@ -118,30 +137,29 @@ def _money(a: Mapping[str, Any], b: Mapping[str, Any]) -> Waterfall:
     return Waterfall("the job", "USD", tuple((n, one, two, mean * log(two / one)) for n, one, two in found), totals)
 
 
-def _by_size(fall: Waterfall) -> list[tuple[str, float, float, float]]:
-    """The parts that differ, by how much; rounding is no difference."""
-    least = SAME * max(fall.totals)
-    return sorted((part for part in fall.parts if abs(part[3]) > least), key=lambda part: -abs(part[3]))
-
-
 def _table(fall: Waterfall) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(f"{fall.title}, {fall.unit}", no_wrap=True)
     for header in ("A", "B", "B - A"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("")
-    parts = _by_size(fall)
+    parts = fall.largest()
     most = max((abs(part[3]) for part in parts), default=1.0)
     for name, of_a, of_b, more in parts:
         bar = ("+" if more > 0 else "-") * max(1, round(BAR * abs(more) / most))
-        table.add_row(name, number_text(of_a), number_text(of_b), _signed(more), bar)
+        table.add_row(name, number_text(of_a), number_text(of_b), signed(more), bar)
     if len(parts) < len(fall.parts) and fall.unit != "USD":
         rest = number_text(sum(part[1] for part in fall.parts if part not in parts))
         table.add_row("all else, the same", rest, rest, "0", "")
     of_a, of_b = fall.totals
-    table.add_row(Text("total", style="bold"), number_text(of_a), number_text(of_b), _signed(of_b - of_a), "")
+    table.add_row(Text("total", style="bold"), number_text(of_a), number_text(of_b), signed(of_b - of_a), "")
     return table
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference with its sign.
+
+    >>> signed(1234.5), signed(-0.5)
+    ('+1,230', '-0.500')
+    """
     return f"{'+' if value > 0 else ''}{number_text(value)}"

@@ -27,13 +27,13 @@ BOUNDS = {  # parts whose bound does not depend on the operations
 }
 
 
-def part_name(name: str) -> str:
-    """A part as people read it.
+def part_name(part: str) -> str:
+    """A part of a step or of memory as people say it.
 
     >>> part_name("pipeline_bubble_seconds")
     'pipeline bubble'
     """
-    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
+    return part.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
 
 
 def as_run(workload: Workload, software: Software) -> Workload:

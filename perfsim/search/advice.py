@@ -34,7 +34,7 @@ def turning(found: Recommendation, forecast: Forecast) -> Iterator[Change]:
     """What would change the cheapest choice: other limits, one step in the number of GPUs, number format, method."""
     best, site = found["cheapest"], found.site
     for limits in (replace(site, deadline_hours=0.0), replace(site, budget_usd=0.0)):
-        for choice in _best(found.pools, limits, forecast):
+        for choice in _best(found.pools, limits, forecast) if limits != site else ():
             if choice.cards != best.cards:
                 yield Change("limits", "", choice)
     yield from _neighbours(best, forecast)
@@ -88,27 +88,35 @@ def _neighbours(best: Choice, forecast: Forecast) -> Iterator[Change]:
 
 
 def _variants(found: Recommendation, limits: Site, forecast: Forecast) -> Iterator[Change]:
-    """Of other number formats and of other methods the one that is cheapest on the cards in question."""
+    """Of spot prices, other number formats and other methods each the one that is cheapest on the cards in question."""
     workload = found.pools[0].sweep.workload
     kinds: tuple[tuple[Kind, Iterator[tuple[str, Workload]]], ...]
-    kinds = ("precision", _precisions(workload)), ("method", _methods(workload))
+    kinds = ("spot", iter([("", workload)])), ("precision", _precisions(workload)), ("method", _methods(workload))
     for kind, workloads in kinds:
         changes: list[Change] = []
         for value, other in workloads:
-            changes += [Change(kind, value, one) for one in _best(list(_varied(found, other)), limits, forecast)]
+            pools = [*_varied(found, other, is_spot=kind == "spot")]
+            changes += [Change(kind, value, one) for one in _best(pools, limits, forecast)]
         yield from sorted(changes, key=lambda change: change.choice.figure("job_usd"))[:1]
 
 
-def _varied(found: Recommendation, workload: Workload) -> Iterator[Pool]:
-    """The sets of cards that matter, with another workload: the cheapest and its runner-up, else the first few."""
+def _varied(found: Recommendation, workload: Workload, is_spot: bool) -> Iterator[Pool]:
+    """The sets of cards that matter, otherwise used: the cheapest and its runner-up, else the first few.
+
+    is_spot: those that are rented, at spot prices.
+    """
     for pool in found.pools:
-        sweep = pool.sweep
+        sweep, site = pool.sweep, pool.sweep.site
+        if is_spot:
+            if site.price != "rent":
+                continue
+            site = replace(site, price="spot")
         pair = [choice.parts for choice in found.choices.get("cheapest", ()) if choice and choice.pool is pool]
         keys, counts = {system.key for system, _, _ in pair}, sorted({int(plan.gpus) for _, plan, _ in pair})
         systems = tuple(system for system in sweep.systems if system.key in keys) if found else sweep.systems[:MACHINES]
         if systems:
             space = replace(sweep.space, counts=tuple(counts)) if found else sweep.space
-            asked = Question(workload, sweep.software, sweep.calibration, systems, space, sweep.site)
+            asked = Question(workload, sweep.software, sweep.calibration, systems, space, site)
             yield swept(pool.tenure, asked)
 
 

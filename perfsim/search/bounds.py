@@ -7,10 +7,12 @@ changes with the formulas and needs none of its own. What is left out or put at 
   shard (or the host does, where offload may be chosen). In memory the highest stage over all ranks counts, without what
   it gathers, with whatever lies in the host's memory.
 - Schedule and virtual stages: of the schedules the quickest, with as many virtual stages as there are layers for, and
-  hand-overs that take no time. In memory one virtual stage holds least: it has fewest micro-batches in flight.
+  hand-overs that take no time. In memory one virtual stage, or the two that ZB-V has, hold least: with fewest
+  micro-batches in flight.
 
 The step gets no shorter when any of these amounts grows, so no completion is quicker than the bound. Each part of the
-step is at its least, whatever power it draws, so none takes less energy, and money grows with both.
+step is at its least, whatever power it draws, so none takes less energy, and the job's hours, energy and money grow
+with both.
 """
 
 from dataclasses import dataclass, replace
@@ -20,12 +22,12 @@ import numpy as np
 
 from perfsim.core.hardware import System
 from perfsim.core.numbers import Floats
-from perfsim.core.plan import Offload, Plan
+from perfsim.core.plan import Offload, Plan, Schedule
 from perfsim.core.results import StepTime
 from perfsim.estimate import StateSeconds, ends_seconds, optimizer_seconds, stage_work, step_parts
-from perfsim.formulas.cost import cost
 from perfsim.formulas.energy import energy, gpu_watts
 from perfsim.formulas.gradients import trained_parameters
+from perfsim.formulas.job import whole_job
 from perfsim.formulas.memory import Held, memory
 from perfsim.formulas.pipeline import microbatches_of
 from perfsim.graphs.holdings import stage_holdings
@@ -38,11 +40,16 @@ ROUNDING = 1e-9  # sums in another order differ in their last bits
 
 @dataclass(frozen=True)
 class Bounds:
-    """What no plan with these choices stays below, of one step [plans]; memory_bytes is 0 where it cannot be told."""
+    """What no plan with these choices stays below [plans]: of one step seconds, joules and memory, of the job the rest.
+
+    memory_bytes is 0 where it cannot be told.
+    """
 
     seconds: np.ndarray
     joules: np.ndarray
-    usd: np.ndarray
+    job_hours: np.ndarray
+    job_usd: np.ndarray
+    job_kwh: np.ndarray
     memory_bytes: np.ndarray
 
 
@@ -55,20 +62,25 @@ def bounds(
     open may take.
     """
     workload, site = question.workload, question.site
-    ranges = [plan] if has_schedule else [replace(plan, schedule=schedule) for schedule in space.schedule]
+    ranges = [plan] if has_schedule else [_scheduled(plan, schedule) for schedule in space.schedule]
     figures: list[tuple[Floats, ...]] = []
     for one in ranges:
         stages = stage_holdings(workload, system, one, costs)
         time = _least_time(question, system, one, costs, stages, space, has_schedule)
         seconds = plan.gpus * time.total_seconds
         joules = energy(system, seconds, gpu_watts(system, time, costs.busy_watts, costs.held_watts), site.pue)
-        dollars = cost(system, seconds, joules, site)
+        job = whole_job(workload, system, plan.gpus, site, time.total_seconds, joules)
         # where kinds of layers differ, what a stage holds depends on the virtual stages in no simple way
         is_known = has_schedule or len(costs.kinds) == 1
         size = _least_bytes(question, one, stages, space) if is_known else 0.0
-        figures.append((time.total_seconds, joules.total_joules, dollars.total_usd, size))
+        figures.append((time.total_seconds, joules.total_joules, job.hours, job.usd, job.kwh, size))
     least = (reduce(np.minimum, values) for values in zip(*figures, strict=True))
     return Bounds(*(np.broadcast_to(value, np.shape(plan.gpus)) * (1.0 - ROUNDING) for value in least))
+
+
+def _scheduled(plan: Plan, schedule: int) -> Plan:
+    """The plan with a schedule, and with as few virtual stages as that has."""
+    return replace(plan, schedule=schedule, virtual_stages=2 if schedule == Schedule.ZB_V else 1)
 
 
 def _least_time(

@@ -16,7 +16,7 @@ import numpy as np
 from perfsim.core.arrays import concatenate, take
 from perfsim.core.arrays import rows as rows_of
 from perfsim.core.numbers import Ints
-from perfsim.core.plan import ContextExchange, Placement, Plan, Problem, Recompute, Schedule
+from perfsim.core.plan import CARD_CANNOT, ContextExchange, Placement, Plan, Problem, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
@@ -29,7 +29,6 @@ from perfsim.search.bounds import Bounds, bounds
 from perfsim.search.certificate import OBJECTIVES, Certificate
 from perfsim.search.question import Question
 from perfsim.search.space import AXES, Rows, Space, cut, plans
-from perfsim.units import HOUR, JOULES_PER_KWH
 
 ROWS_AT_ONCE = 200_000  # about 0.2 GB of arrays
 PLANS_A_PIECE = 500_000_000  # more share what they found, fewer share the work
@@ -47,7 +46,7 @@ class Step:
 
 P = Problem
 DEGREES = (
-    Step(("counts", "tensor_parallel"), P.SYSTEM | P.PRECISION | P.ATTENTION | P.HEADS | P.NODE | P.GPUS | P.SOCKET),
+    Step(("counts", "tensor_parallel"), P.SYSTEM | CARD_CANNOT | P.HEADS | P.NODE | P.GPUS | P.SOCKET),
     Step(("pipeline_parallel",), P.LAYERS | P.GPUS),
     Step(("context_parallel", "context_exchange"), P.SEQUENCE | P.CONTEXT_HEADS | P.GPUS),
     Step(("expert_parallel",), P.EXPERTS | P.BATCH),
@@ -133,7 +132,6 @@ class Search:
     def __init__(self, question: Question, piece: Piece) -> None:
         self._question, self._piece, self._space = question, piece, piece.space
         self._memory_bytes = np.array([float(system.gpu.memory_bytes) for system in question.systems])
-        self._is_priced = np.array([bool(has_price(system, question.site)) for system in question.systems])
         self._incumbents = Incumbents()
         self._found = nothing(question)
         self._counts = dict.fromkeys(("illegal", "repeated", "too_large", "beaten", "costed", "runnable"), 0)
@@ -217,16 +215,16 @@ class Search:
 
     def _may_win(self, rows: Rows, least: Bounds) -> np.ndarray:
         """Indices of the rows that what was found so far does not beat."""
-        question, workload = self._question, self._question.workload
+        question = self._question
         may_be_safe = surely_fits(least.memory_bytes, self._capacity(rows), question.software.memory_spread)
         figures = question.figures(least.seconds, least.joules, least.memory_bytes)
         wins = self._incumbents.may_win(figures, self._groups(rows), may_be_safe)
         self._count(rows, beaten=~wins)
         left = ~wins & may_be_safe
-        usd = np.where(self._is_priced[rows.systems], least.usd, np.inf)
-        amounts = {"time": least.seconds / HOUR, "money": usd}
-        for name, amount in (amounts | {"energy": least.joules / JOULES_PER_KWH}).items():
-            smallest = float(np.min(workload.steps * amount[left], initial=np.inf))
+        is_priced = has_price(take(question.fleet, rows.systems), rows.values(self._space)["counts"], question.site)
+        usd = np.where(is_priced, least.job_usd, np.inf)
+        for name, amount in {"time": least.job_hours, "money": usd, "energy": least.job_kwh}.items():
+            smallest = float(np.min(amount[left], initial=np.inf))
             self._least_left[name] = min(self._least_left[name], smallest)
         return np.flatnonzero(wins)
 

@@ -62,7 +62,7 @@ def minimal_changes(
         return Changed(text, same, changed, found) if is_enough(found, site) else None
 
     def price(changed: Changed) -> tuple[bool, bool, float]:
-        is_priced = bool(has_price(changed.job.system, site))
+        is_priced = bool(has_price(changed.job.system, changed.job.plan.gpus, site))
         cost = changed.estimate.job_usd if is_priced else changed.estimate.job_hours
         return not changed.is_same_training, not is_priced, float(cost)
 

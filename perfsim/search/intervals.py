@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import exp, sqrt
+from math import sqrt
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from perfsim.core.results import Estimate
 from perfsim.core.spreads import Spreads
 from perfsim.search.sensitivity import Inputs, Knob
 from perfsim.search.uncertainty import MEMORY_REACH, Range, elasticities, range_around, spread_of
+from perfsim.units import JOULES_PER_KWH
 
 Word = Literal["measured", "fitted", "datasheet", "extrapolated"]
 RATES = ("tokens_per_s", "samples_per_s", "useful_tokens_per_s", "mfu", "hfu")
@@ -76,6 +77,15 @@ class Intervals:
         ends = {f"{k}_{end}": float(getattr(r, end)) for k, r in self.ranges.items() for end in ("low", "high")}
         return ends | basis_columns(self.bases)
 
+    def to_dict(self) -> dict[str, float | str]:
+        """The figures themselves, and `columns`: flat, as experiment trackers log."""
+        return {name: float(one.middle) for name, one in self.ranges.items()} | self.columns()
+
+    def _repr_html_(self) -> str:
+        import perfsim
+
+        return perfsim.html(self)
+
 
 def basis_columns(bases: Mapping[str, Basis]) -> dict[str, float | str]:
     """The words as columns of a table."""
@@ -120,15 +130,27 @@ def _of_plan(
     drawn = ranges["watts_per_gpu"]
     ranges["watts_per_gpu"] = replace(drawn, high=max(drawn.middle, min(drawn.high, figures["power_limit_watts"])))
     ranges["memory_bytes"] = range_around(figures["memory_bytes"], figures["memory_spread"], MEMORY_REACH)
-    ranges["job_usd"] = _dollars(figures, exp(known.reach * seconds), exp(known.reach * joules))
+    ranges["job_hours"] = _beside(ranges["job_hours"], figures["fixed_share"])
+    ranges |= {name: _beside(ranges[name], figures["fixed_energy_share"]) for name in ENERGIES}
+    ranges["job_usd"] = _dollars(figures, ranges["job_hours"], ranges["job_kwh"])
     return Intervals(ranges, _causes(slopes[0], knobs, known, seconds), seconds)
 
 
-def _dollars(figures: Mapping[str, float], seconds: float, joules: float) -> Range:
-    """Hours cost what seconds do and electricity what joules do; both are taken to err together."""
+def _beside(found: Range, fixed_share: float) -> Range:
+    """The range where a share of the figure does not depend on the steps, as start-up does not."""
+    fixed = fixed_share * found.middle
+    return Range(*(fixed + (1.0 - fixed_share) * end for end in (found.low, found.middle, found.high)))
+
+
+def _dollars(figures: Mapping[str, float], hours: Range, kwh: Range) -> Range:
+    """Machines cost by the hour and electricity by the kWh; both are taken to err together."""
     usd, power = figures["job_usd"], figures["job_usd"] * figures["electricity_share"]
-    low, high = (usd - power) / seconds + power / joules, (usd - power) * seconds + power * joules
-    return Range(low, usd, high)
+
+    def at(end: str) -> float:
+        of_hours, of_kwh = (getattr(one, end) / one.middle for one in (hours, kwh))
+        return float((usd - power) * of_hours + power * of_kwh)
+
+    return Range(at("low"), usd, at("high"))
 
 
 def _causes(slopes: np.ndarray, knobs: Sequence[Knob], known: Spreads, spread: float) -> tuple[Cause, ...]:
@@ -139,14 +161,20 @@ def _causes(slopes: np.ndarray, knobs: Sequence[Knob], known: Spreads, spread: f
 
 
 def _figures(found: Estimate, system: System, row: int, count: int) -> dict[str, float]:
-    """Of one plan, the spread of its memory, the share of electricity in its cost, and what its board may draw."""
+    """Of one plan, the spread of its memory, shares of its cost, hours and kWh, and what its board may draw."""
 
     def of_row(values: object) -> float:
         return float(np.broadcast_to(np.asarray(values), (count,))[row])
 
     named = {name: of_row(getattr(found, name)) for name in FIGURES if name not in ("step_seconds", "memory_bytes")}
+    job = found.job
+    fixed, waiting = of_row(job.fixed_seconds), of_row(job.waiting_seconds)
+    steps = of_row((job.useful_seconds + job.repeated_seconds) / found.time.total_seconds)
+    waiting_kwh = named["job_kwh"] - steps * of_row(found.energy.total_joules) / JOULES_PER_KWH
     total = of_row(found.cost.total_usd)
     return named | {
+        "fixed_share": fixed / of_row(job.total_seconds),
+        "fixed_energy_share": fixed / waiting * waiting_kwh / named["job_kwh"] if waiting else 0.0,
         "step_seconds": of_row(found.time.total_seconds),
         "memory_bytes": of_row(found.memory.total_bytes),
         "memory_spread": of_row(found.memory_spread),

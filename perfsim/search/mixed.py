@@ -8,7 +8,7 @@ import numpy as np
 
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import System
-from perfsim.core.plan import Plan, Problem, Recompute, Schedule
+from perfsim.core.plan import CARD_CANNOT, Plan, Problem, Recompute, Schedule
 from perfsim.core.results import Estimate
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
@@ -133,7 +133,7 @@ def _replica(
 
 def _refuse(found: Estimate, system: System) -> None:
     """Raises UnsupportedError for what the cards cannot do, whatever their share."""
-    for problem in Problem.PRECISION | Problem.ATTENTION | Problem.SOFTWARE_SCHEDULE:
+    for problem in CARD_CANNOT | Problem.SOFTWARE_SCHEDULE:
         if np.any(np.asarray(found.problems) & int(problem)):
             raise UnsupportedError(f"{system.gpu.name}: {problem.text}; {problem.remedy}")
 

@@ -102,7 +102,7 @@ class Choice:
         return self.fit_chance * min((chance_below(end, self.ranges[name]) for end, name in ends if end), default=1.0)
 
 
-Kind = Literal["limits", "count", "rent", "gpus", "precision", "method"]
+Kind = Literal["limits", "count", "rent", "spot", "gpus", "precision", "method"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Change:
     """A change to what was asked, and the best plan that it leads to.
 
     kind: other "limits", as the plan's own hours and dollars tell; another "count" of the same cards; cards to "rent";
-    more "gpus" of all kinds; another "precision" or "method", whose key is the value.
+    the same on "spot"; more "gpus" of all kinds; another "precision" or "method", whose key is the value.
     """
 
     kind: Kind

@@ -217,7 +217,7 @@ def _lever(knob: Knob, gap: float, logs: Callable[[float], tuple[float, float]])
 
 
 def _log_hours(inputs: Inputs) -> float:
-    return log(float(inputs.estimate().job_hours))
+    return log(float(inputs.workload.steps * inputs.estimate().time.total_seconds))
 
 
 def _log_sample_seconds(inputs: Inputs) -> float:

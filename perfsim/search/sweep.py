@@ -26,6 +26,7 @@ from perfsim.search.space import Space, filled
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 Objective = Literal["time", "money", "energy"]
 
@@ -79,8 +80,7 @@ class Sweep:
     @property
     def has_price(self) -> np.ndarray:
         """Of every row whether its price is known."""
-        of_row: np.ndarray = _has_price(self.systems, self.site)[self.system_index]
-        return of_row
+        return _has_price(self.systems, self.system_index, self.plans, self.site)
 
     def pareto(self, *figures: str) -> np.ndarray:
         """Indices of the plans that no other beats in all of `figures`, by the first (default time, money, energy).
@@ -107,6 +107,8 @@ class Sweep:
         columns |= {f.name: np.asarray(getattr(self.plans, f.name)) for f in fields(Plan)}
         for part in (self.estimates.time, self.estimates.memory, self.estimates.energy):
             columns |= {name: np.asarray(value) for name, value in part.parts().items()}
+        columns |= {name: np.asarray(value) for name, value in self.estimates.job.parts().items()}
+        columns["goodput"] = np.asarray(self.estimates.job.goodput)
         columns["step_seconds"] = np.asarray(self.estimates.time.total_seconds)
         columns["memory_bytes"] = np.asarray(self.estimates.memory.total_bytes)
         names = (
@@ -131,6 +133,45 @@ class Sweep:
         import pandas as pd
 
         return pd.DataFrame(self.records())
+
+    def to_dict(self, row: int = 0) -> dict[str, Any]:
+        """A row, the best unless told, as flat plain values such as experiment trackers log; no price is None."""
+        found = {k: np.broadcast_to(column, (len(self),))[row].item() for k, column in self.records().items()}
+        return found if found["has_price"] else found | {"job_usd": None}
+
+    def plot(self, *figures: str, ax: "Axes | None" = None) -> "Axes":
+        """The front over two figures (time and money unless told) on `ax` or on new axes (needs matplotlib).
+
+        Raises: UnknownNameError for what is no figure; InputError for other than two.
+        """
+        import perfsim
+
+        return perfsim.plot_front(self, figures or ("time", "money"), ax)
+
+    def plot_memory(self, ax: "Axes | None" = None) -> "Axes":
+        """Memory of the best plan of each card in its parts against what the card has."""
+        import perfsim
+
+        return perfsim.plot_memory(self, ax)
+
+    def plot_time(self, ax: "Axes | None" = None) -> "Axes":
+        """The step of the best plan of each card in its parts."""
+        import perfsim
+
+        return perfsim.plot_time(self, ax)
+
+    def plot_scaling(self, ax: "Axes | None" = None) -> "Axes":
+        """Samples a second of the first cards over the number of GPUs, with bands of 90 %."""
+        import perfsim
+        from perfsim.search.scaling import scaling
+
+        rows = [row for curve in scaling(self) for row in curve.rows.tolist()]
+        return perfsim.plot_scaling(self, dict(zip(rows, perfsim.sweep_intervals(self, rows), strict=True)), ax)
+
+    def _repr_html_(self) -> str:
+        import perfsim
+
+        return perfsim.html(self)
 
     def nearest_fit(self) -> list[tuple[str, System, Plan, Estimate]]:
         """When nothing runs: single changes to the space that make something run, each with its best plan."""
@@ -178,7 +219,8 @@ def _ranking(question: Question, found: Found, objective: Objective) -> tuple[np
 
 def _classes(question: Question, found: Found, objective: Objective) -> np.ndarray:
     """Whether each plan has no price where money counts, may not fit, and misses deadline or budget [3, plans]."""
-    site, priced = question.site, _has_price(question.systems, question.site)[found.systems]
+    site = question.site
+    priced = _has_price(question.systems, found.systems, found.plans, site)
     hours, dollars = np.asarray(found.estimates.job_hours), np.asarray(found.estimates.job_usd)
     misses = np.zeros(len(found), dtype=bool)
     if site.deadline_hours:
@@ -207,5 +249,11 @@ def _gpu_hours(plans: Plan, estimates: Estimate) -> np.ndarray:
     return np.asarray(plans.gpus * estimates.job_hours)
 
 
-def _has_price(systems: Sequence[System], site: Site) -> np.ndarray:
-    return np.array([bool(has_price(system, site)) for system in systems], dtype=bool)
+def _has_price(systems: Sequence[System], of_row: np.ndarray, plans: Plan, site: Site) -> np.ndarray:
+    """Of every row whether the price of its system is known for its number of GPUs."""
+    known = np.zeros(np.shape(of_row), dtype=bool)
+    gpus = np.broadcast_to(plans.gpus, known.shape)
+    for i, system in enumerate(systems):
+        rows = of_row == i
+        known[rows] = has_price(system, gpus[rows], site)
+    return known

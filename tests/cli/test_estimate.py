@@ -1,6 +1,9 @@
 """`perfsim estimate`: one plan; what cannot be is refused with what can."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -78,7 +81,7 @@ def test_optimizers_and_losses_are_options() -> None:
 
 
 def test_every_figure_has_its_interval_and_its_basis() -> None:
-    options = ("--gpu", "RTX 5090", "--mbs", "8", "--steps", "100", "--software", "pytorch-2.0-compiled")
+    options = ("--gpu", "RTX 5090", "--mbs", "8", "--steps", "100", "--software", "pytorch-2-compiled")
     text, record = estimated(*options).stdout, json.loads(estimated(*options, "--json", "-").stdout)
     for figure in ("step_seconds", "tokens_per_s", "job_hours", "job_kwh", "watts_per_gpu", "memory_bytes"):
         assert record[f"{figure}_low"] < record[figure] < record[f"{figure}_high"]
@@ -88,6 +91,20 @@ def test_every_figure_has_its_interval_and_its_basis() -> None:
     assert 0.9 < sum(cause["share"] for cause in record["interval_causes"]) <= 1.0
     shown = estimated("--gpu", "A100 80GB SXM", "--mbs", "8", "--software", "pytorch-2.0-compiled").stdout
     assert "time extrapolated" not in shown and "time fitted" not in shown and "measured" in shown
+
+
+def test_a_job_is_explained_with_what_it_loses_and_its_machine() -> None:
+    options = ("--gpu", "4x RTX 3090", "--seq-len", "128", "--mbs", "8", "--explain")
+    text = " ".join(estimated(*options, "--steps", "1000").stdout.split())
+    assert "start up" in text and "goodput 100.0 %" in text and "1,000 steps of " in text
+    assert "4x RTX 3090 need up to 1,930 W: two circuits" in text and "BTU/h of heat" in text
+    one_step = " ".join(estimated(*options).stdout.split())
+    assert "goodput" not in one_step and "two circuits" in one_step
+    told, alone = (json.loads(estimated(*options, *more, "--json", "-").stdout) for more in (("--steps", "1000"), ()))
+    parts = ("start_up", "useful", "checkpoint", "repeated", "restart", "final_save")
+    assert sum(told[f"{part}_seconds"] for part in parts) == pytest.approx(3600 * told["job_hours"])
+    assert (told["circuits"], told["gpus_per_machine"]) == (2, 4) and 0.99 < told["goodput"] < 1.0
+    assert alone["job_hours"] == pytest.approx(alone["step_seconds"] / 3600)  # a job whose length is not told
 
 
 def test_cards_of_several_kinds_say_that_they_have_none() -> None:
@@ -136,3 +153,33 @@ def test_options_that_cannot_be_used(options: tuple[str, ...], what: str) -> Non
     result = estimated(*options)
     assert result.exit_code == 2 and what in result.stderr and "Traceback" not in result.output
     assert result.stdout == "" and all(line.isprintable() for line in result.stderr.splitlines())
+
+
+def test_memory_and_step_are_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "plan.svg"
+    assert estimated("--gpu", "RTX 4090", "--plot", str(file)).exit_code == 0
+    assert {"the card has", "90 % interval", "total"} <= set(re.findall(r">([^<>]+)</text>", file.read_text()))
+    assert "write a name in .png or .svg" in estimated("--gpu", "RTX 4090", "--plot", "x.pdf").stderr
+    mixed = estimated("--gpu", "RTX 4090 + RTX 3090", "--plot", str(file))
+    assert mixed.exit_code == 2 and "--plot: not there for cards of several kinds" in mixed.stderr
+
+
+def test_markdown_holds_the_command_that_gives_it_again(tmp_path: Path) -> None:
+    options = ("--gpu", "2x RTX 4090", "--steps", "500", "--packed", "--sample-tokens", "64")
+    told = estimated(*options, "--md", "-").stdout
+    command = told.splitlines()[-1].strip()
+    assert command == (
+        "perfsim estimate --model bert-large --gpu '2x RTX 4090' --sample-tokens 64.0 --packed --steps 500"
+    )
+    again = CliRunner().invoke(main, [*shlex.split(command)[1:], "--md", "-"])
+    assert again.stdout == told and told.startswith("# bert-large-uncased finetune on 2x RTX 4090")
+    both = estimated(*options, "--md", "-", "--json", "-")
+    assert both.exit_code == 2 and "Only one of --json and --md" in both.stderr
+    file = tmp_path / "plan.md"
+    beside = estimated(*options, "--md", str(file))
+    assert file.read_text(encoding="utf-8") == told and beside.stdout.startswith("Fits: ")
+
+
+def test_markdown_of_a_plan_that_cannot_run_says_so() -> None:
+    result = estimated("--gpu", "T4", "--mbs", "32", "--precision", "fp32", "--md", "-")
+    assert result.exit_code == 1 and "It cannot run: " in result.stdout

@@ -141,3 +141,14 @@ def test_files_are_checked(tmp_path: Path, key: str, value: object, what: str) -
 def test_a_file_alone_is_not_enough(tmp_path: Path) -> None:
     result = explained(str(written(tmp_path, "a.json", "--gpu", "RTX 3090")))
     assert result.exit_code == 2 and "name a second plan" in result.stderr
+
+
+def test_markdown_of_two_plans_and_of_one(tmp_path: Path) -> None:
+    told = explained(BERT, "--mbs 4", "--md", "-").stdout
+    assert "## What makes the difference: one step, ms" in told and "- A is " in told
+    assert told.splitlines()[-1].endswith(f"perfsim explain \"{BERT}\" '--mbs 4'")
+    one = explained(BERT, "--md", "-").stdout
+    assert one.startswith("# bert-large-uncased finetune on 1x RTX 3090") and "## Reproduce" in one
+    file = written(tmp_path, "a.json", "--gpu", "RTX 3090", "--mbs", "8")
+    of_files = explained(str(file), str(file), "--md", "-")
+    assert of_files.exit_code == 0 and "## Plan B" in of_files.stdout

@@ -132,7 +132,7 @@ def test_without_matplotlib_the_text_still_comes_and_the_picture_says_how(
         (["gtx-1080-ti", "gpt2", "--precision", "amp-bf16"], "has no units for bf16; write one of fp32, amp-fp16"),
         (["rtx-3090", "gpt2", "--precision", "fp8"], "GeForce RTX 3090 has no units for fp8"),
         (["rtx-3090", "gpt2", "--precision", "bf61"], "precision"),
-        (["gtx-1080-ti", "gpt2", "--software", "megatron-core"], "need compute capability"),
+        (["gtx-1080-ti", "gpt2", "--software", "megatron-core"], "needs cudnn-attention"),
         (["rtx-3090", "gpt2", "--software", "pytorch"], "pytorch"),
         (["rtx-3090", "gpt2", "--mbs", "0"], "--micro-batch-size: 0 is not allowed"),
         (["rtx-3090", "gpt2", "--tp", "5"], "5 does not divide the 12 attention heads"),

@@ -73,7 +73,7 @@ def test_check_command(tmp_path: Path) -> None:
         " did you mean turing?",
         "gpus/bad.toml:9: l2_mb: no such key; did you mean l2_mib?",
         "what.toml:1: cannot tell what this describes; put it in a folder called gpus, systems, models, software,"
-        " calibration, scenarios",
+        " support, calibration, scenarios",
     ]
 
 
@@ -123,7 +123,7 @@ def test_check_of_what_is_not_there(tmp_path: Path) -> None:
     assert err.endswith(": cannot be read (File name too long); check the path and its rights\n")
     assert run("check", str(tmp_path / "none.toml")) == (2, "", f"{tmp_path}/none.toml: no such file; check the path\n")
     code, _, err = run("check", str(tmp_path))
-    assert (code, err) == (2, f"{tmp_path}: holds no .toml file and no config.json; check the path\n")
+    assert (code, err) == (2, f"{tmp_path}: holds no .toml file, config.json or prices/*.csv; check the path\n")
 
 
 def test_numbers_that_whole_runs_fitted_are_shown_in_place_of_the_files(specs: Catalogue) -> None:

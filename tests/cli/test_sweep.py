@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from perfsim.cli.main import main
+from perfsim.formulas.fits import SURE_CHANCE
 
 SMALL = """\
 [workload]
@@ -145,6 +146,33 @@ def test_a_front_in_every_form(tmp_path: Path) -> None:
     assert first == answer["rows"][:1]
 
 
+def test_rows_and_scaling_are_drawn(tmp_path: Path) -> None:
+    for options, words in (((), ("memory of the fullest GPU", "one step")), (("--scaling",), ("samples/s", "ideal"))):
+        file = tmp_path / "answer.svg"
+        assert swept(tmp_path, SMALL, *options, "--plot", str(file)).exit_code == 0
+        assert all(word in file.read_text(encoding="utf-8") for word in words)
+
+
+def test_scaling_tells_the_fastest_plan_of_each_count(tmp_path: Path) -> None:
+    rows = json.loads(swept(tmp_path, SMALL, "--scaling", "--json", "-").stdout)["rows"]
+    every = json.loads(swept(tmp_path, SMALL, "--all", "--json", "-").stdout)["rows"]
+    for row in rows:
+        alike = [one for one in every if (one["gpu"], one["gpus"]) == (row["gpu"], row["gpus"])]
+        safe = [one for one in alike if one["fit_probability"] >= SURE_CHANCE] or alike
+        assert row["step_seconds"] == min(one["step_seconds"] for one in safe)
+    assert len({(row["gpu"], row["gpus"]) for row in rows}) == len(rows) > 2
+    told = swept(tmp_path, SMALL, "--scaling").stdout
+    assert told.startswith("Fastest plan of each number of GPUs") and max(map(len, told.splitlines())) <= 100
+    one = swept(tmp_path, SMALL, "--scaling", "--top", "1").stdout
+    assert "more card" in one and one.count("x T4") + one.count("x RTX 4090") == 2
+    assert swept(tmp_path, SMALL, "--scaling", "--all").exit_code == 2
+
+
+def test_several_tasks_are_not_drawn_as_one(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL.replace("[workload]", '[workload]\ntask = ["finetune", "lora"]'), "--plot", "x.png")
+    assert result.exit_code == 2 and "draws one task, not finetune, lora" in result.stderr
+
+
 def test_headroom_is_searched_for_when_it_is_asked_for(tmp_path: Path) -> None:
     rows = json.loads(swept(tmp_path, SMALL, "--pareto", "headroom,time", "--json", "-").stdout)["rows"]
     left = [row["memory_capacity_bytes"] - row["memory_bytes"] for row in rows]
@@ -162,8 +190,8 @@ def test_headroom_is_searched_for_when_it_is_asked_for(tmp_path: Path) -> None:
         (["--pareto", "time,time"], "needs two figures or more"),
         (["--pareto", ""], "--pareto: '': no such figure"),
         (["--pareto", "time,money", "--all"], "keep one of them"),
-        (["--plot", "x.png"], "say over which figures, such as --pareto time,money"),
         (["--pareto", "time,money", "--plot", "x.gif"], "write a name in .png or .svg"),
+        (["--plot", "x.gif"], "write a name in .png or .svg"),
     ],
 )
 def test_a_front_that_cannot_be_is_exit_2_at_once(tmp_path: Path, options: list[str], told: str) -> None:

@@ -97,6 +97,14 @@ def test_one_gpu_to_the_terminal() -> None:
     assert result.exit_code == 0 and {"forward 0", "backward 3", "optimizer", "memory"} <= names
 
 
+def test_a_schedule_is_drawn_with_or_without_a_trace(tmp_path: Path) -> None:
+    picture, file = tmp_path / "step.svg", tmp_path / "step.json"
+    assert traced("--software", "megatron-core", "--plot", str(picture), "-o", str(file)).exit_code == 0
+    assert "stages wait" in picture.read_text(encoding="utf-8") and json.loads(file.read_text(encoding="utf-8"))
+    file.unlink()
+    assert traced("--software", "megatron-core", "--plot", str(picture)).exit_code == 0 and not file.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -114,7 +122,8 @@ def test_what_cannot_run_is_told_and_not_written(options: tuple[str, ...], what:
 
 def test_options_that_cannot_be_used(tmp_path: Path) -> None:
     assert "no such option" in traced("--explain", "-o", "-").stderr.lower()
-    assert "missing option" in traced().stderr.lower()
+    assert "give -o FILE for a trace, --plot FILE for a picture" in traced().stderr
+    assert "write a name in .png or .svg" in traced("--plot", "x.pdf").stderr
     assert "is not one of" in traced("--schedule", "zb", "-o", "-").stderr
     many = ("--software", "megatron-core", "--gbs", "65536")
     assert "more than a trace can show" in traced(*many, "-o", "-").stderr

@@ -130,3 +130,10 @@ def test_a_page_its_pictures_and_the_budgets_are_written(tmp_path):
     names = ["budgets.csv", "validation-results.md", "validation-scatter-memory.svg", "validation-scatter.svg"]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
     assert "| Narayanan 2021 Table 1 | 10 |" in (tmp_path / names[1]).read_text()
+
+
+def test_runs_are_drawn(table, tmp_path):
+    file = tmp_path / "runs.svg"
+    assert validate(table, "--plot", str(file)).exit_code == 0
+    assert "measured step time [s]" in file.read_text()
+    assert validate(table, "--plot", "x.jpg").exit_code == 2

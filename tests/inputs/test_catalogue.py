@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from perfsim import paths
-from perfsim.errors import UnknownNameError
+from perfsim.errors import InputError, UnknownNameError
 from perfsim.inputs import catalogue as module
-from perfsim.inputs import names
+from perfsim.inputs import names, shelf
 from perfsim.inputs.catalogue import Catalogue, catalogue
 
 BUILTIN = paths.builtin("specs")
@@ -78,10 +78,11 @@ def test_every_own_name_finds_its_card(specs: Catalogue) -> None:
 
 
 def test_listing_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "read_toml", None)
-    monkeypatch.setattr(module, "load", None)
+    for home in (module, shelf):
+        monkeypatch.setattr(home, "read_toml", None)
+        monkeypatch.setattr(home, "load", None)
     specs = Catalogue([BUILTIN])
-    for kind in module.KINDS:
+    for kind in shelf.KINDS:
         assert specs.names(kind)
 
 
@@ -122,14 +123,20 @@ def test_records_are_made_once(specs: Catalogue) -> None:
     assert catalogue() is specs
 
 
-def test_cheapest_price(specs: Catalogue) -> None:
-    found = specs.cheapest_price("h100-sxm5-80gb")
-    assert found is not None
-    usd, basis = found
-    priced = [specs.system(key) for key in specs.systems_with("h100-sxm5-80gb")]
-    assert usd == min(system.usd_per_gpu_hour for system in priced if system.has_price)
-    assert basis
-    assert specs.cheapest_price("p4") is None
+def test_offers_are_those_of_systems_and_of_tables(specs: Catalogue, tmp_path: Path) -> None:
+    listed = {offer.system for offer in specs.offers if offer.system}
+    assert listed >= {key for key in specs.names("systems") if specs.system_spec(key).price}
+    assert {"on-demand", "spot"} == {offer.kind for offer in specs.offers}
+    assert all(offer.date and offer.source and not offer.file for offer in specs.offers)
+    assert not any(offer.gpu == "p4" for offer in specs.offers)
+    (tmp_path / "prices").mkdir()
+    (tmp_path / "prices" / "lab.csv").write_text("card,kind,usd,date,source\nP4,on-demand,0.1,2026,our lab\n")
+    more = catalogue([tmp_path])
+    assert [(offer.usd, offer.file) for offer in more.offers if offer.gpu == "p4"] == [(0.1, "lab.csv")]
+    assert tmp_path / "prices" / "lab.csv" in more.overrides()
+    (tmp_path / "prices" / "out.csv").symlink_to("/etc/passwd")
+    with pytest.raises(InputError, match="is a link out of its folder"):
+        _ = Catalogue([tmp_path]).offers
 
 
 def test_templates_are_nobodys_offer(specs: Catalogue) -> None:

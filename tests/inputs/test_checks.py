@@ -62,7 +62,7 @@ def test_a_system_may_hold_a_card_of_the_folder_beside_it(specs: Catalogue, tmp_
 
 def test_a_folder_without_specs_is_told(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("x")
-    with pytest.raises(InputError, match=r"holds no \.toml file and no config\.json; check the path"):
+    with pytest.raises(InputError, match=r"holds no \.toml file, config\.json or prices/\*\.csv; check"):
         files_under(tmp_path)
 
 

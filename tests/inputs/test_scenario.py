@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perfsim import paths
 from perfsim.core.plan import Recompute
+from perfsim.core.site import Site
 from perfsim.core.workload import PRECISIONS, Head, Task
 from perfsim.errors import InputError, UnknownNameError
+from perfsim.formulas.rent import usd_per_hour
 from perfsim.inputs.catalogue import catalogue
 from perfsim.inputs.choice import cards_named, divisors_text, systems_for
 from perfsim.inputs.options import split_count
@@ -68,12 +71,36 @@ def test_auto_and_a_single_value(tmp_path: Path) -> None:
     assert s.site.deadline_hours == 0.0 and s.objective == "time"
 
 
+def test_what_a_job_loses_is_told_by_the_site(tmp_path: Path) -> None:
+    site = scenario(written(tmp_path, GOOD), catalogue()).site
+    assert site == Site() and site.start_up_seconds == 60.0
+    keys = "start_up_seconds = 0\ncheckpoint_gb_per_s = 2.5\nfailures_per_gpu_hour = 0\npreemptions_per_hour = 0.05\n"
+    told = scenario(written(tmp_path, f"{GOOD}[site]\n{keys}restart_seconds = 90\n"), catalogue()).site
+    assert (told.start_up_seconds, told.failures_per_gpu_hour, told.restart_seconds) == (0.0, 0.0, 90.0)
+    assert (told.checkpoint_bytes_per_s, told.preemptions_per_hour) == (2.5e9, 0.05)
+    (complaint,) = complaints(tmp_path, f"{GOOD}[site]\nrestart_seconds = -1\n")
+    assert complaint.startswith("10: site.restart_seconds")
+
+
 def test_systems_get_their_own_price_or_the_cheapest_of_their_card(tmp_path: Path) -> None:
     named = GOOD.replace('gpus = ["RTX 4090"]', 'systems = ["aws-p4d.24xlarge", "dgx-a100-40gb", "pcie-2x-rtx-5090"]')
     own, other, none = scenario(written(tmp_path, named), catalogue()).systems
-    assert own.has_price and own.price_basis.startswith("AWS p4d.24xlarge")
-    assert other.has_price and 0 < other.usd_per_gpu_hour <= own.usd_per_gpu_hour
-    assert not none.has_price and none.price_basis == ""
+    assert own.offers[0].startswith("AWS p4d.24xlarge") and len(own.offers) == 1
+    assert 0 < usd_per_hour(other, 8, "on-demand") <= usd_per_hour(own, 8, "on-demand") == 21.957642
+    assert usd_per_hour(none, 2, "on-demand") == 0 and none.offers == ()
+
+
+def test_prices_beside_the_scenario_come_first(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("card,kind,usd,date,source\nRTX 4090,on-demand,0.25,2026-11-01,our lab\n")
+    priced = GOOD + '[site]\nprice = "spot"\nprices = ["mine.csv"]\nuse_share = 0.3\nhost_usd = 900.0\n'
+    s = scenario(written(tmp_path, priced), catalogue())
+    system = s.systems[0]
+    assert usd_per_hour(system, np.array([1, 2]), "on-demand").tolist() == [0.25, 0.5]
+    assert system.offers[0] == "rtx-4090, 2026-11-01, mine.csv"
+    assert usd_per_hour(system, 1, "spot") == 0.29  # which the file does not have
+    assert (s.site.price, s.site.use_share, s.site.host_usd) == ("spot", 0.3, 900.0)
+    (line,) = complaints(tmp_path, priced.replace("mine.csv", "yours.csv"))
+    assert line.startswith("11: site.prices[0]: no such file") and str(tmp_path / "yours.csv") in line
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from perfsim.core.fabric import Group
 from perfsim.core.hardware import System
 from perfsim.errors import InputError, UnsupportedError
 from perfsim.formulas.groups import route
+from perfsim.formulas.rent import usd_per_hour
 from perfsim.inputs.catalogue import Catalogue, catalogue
 from perfsim.inputs.system import load_system, to_system
 
@@ -22,7 +23,7 @@ def test_all_systems_are_there_and_sound(specs: Catalogue) -> None:
     for key in specs.names("systems"):
         system = specs.system(key)
         check_sound(system)
-        assert system.has_price == (system.usd_per_gpu_hour > 0) == bool(system.price_basis)
+        assert bool(usd_per_hour(system, 1, "on-demand") > 0) == bool(system.offers)
 
 
 def check_sound(system: System) -> None:
@@ -54,10 +55,16 @@ def test_rack_that_shares_nvlink(specs: Catalogue) -> None:
     assert (system.gpus_per_node, system.gpus_per_domain) == (4, 72)
 
 
-def test_price_per_gpu_with_its_date(specs: Catalogue) -> None:
-    system = specs.system("aws-p4d.24xlarge")
-    assert system.usd_per_gpu_hour == pytest.approx(21.957642 / 8)
-    assert system.price_basis.startswith("AWS p4d.24xlarge, after 2025-11")
+def test_a_machine_is_paid_whole(specs: Catalogue) -> None:
+    system = specs.system("aws-p5.48xlarge")
+    assert usd_per_hour(system, np.array([1, 7, 8, 9, 16]), "on-demand").tolist() == [
+        55.04,
+        55.04,
+        55.04,
+        110.08,
+        110.08,
+    ]
+    assert system.offers[0].startswith("AWS p5.48xlarge, after 2025-11")
 
 
 def test_bridges_join_pairs_and_pcie_joins_the_pairs(specs: Catalogue) -> None:
@@ -120,7 +127,7 @@ def test_every_card_has_a_box(specs: Catalogue) -> None:
         for count in (1, 2, 8):
             system = specs.box(key, count)
             check_sound(system)
-            assert (system.gpu.key, system.max_gpus, system.has_price) == (key, count, False)
+            assert (system.gpu.key, system.max_gpus, system.offers) == (key, count, ())
     assert specs.box(specs.gpu("b100"), 8).within.at(8, 1).ring_bytes_per_s == 720e9
 
 

@@ -13,7 +13,7 @@ from perfsim.core.arrays import ravel, stack, take
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan, Problem, Schedule
 from perfsim.core.results import Estimate, Memory, Parts
-from perfsim.estimate import estimate
+from perfsim.estimate import alone_seconds, estimate
 from perfsim.formulas.power import Activity, busy_seconds, sustained_clock
 from perfsim.formulas.roofline import Kernel, kernel_activity
 from perfsim.search.space import Space, filled, grid
@@ -72,6 +72,14 @@ def test_a_plan_costs_the_same_alone_and_in_an_array(case, many) -> None:
     for i, plan in enumerate(many):
         for name, alone in figures(cost(case, plan)).items():
             assert np.broadcast_to(together[name], len(many))[i] == alone, name
+
+
+@given(cases, plans)
+def test_exchanges_alone_take_no_less_than_what_of_them_is_exposed(case, plan) -> None:
+    workload, system, software, calibration = prepared(case)
+    parts = cost(case, plan).time.parts()
+    for name, alone in alone_seconds(workload, system, plan, software, calibration).items():
+        assert alone >= parts[name] * (1.0 - 1e-9) - 1e-12, name
 
 
 @pytest.mark.parametrize(

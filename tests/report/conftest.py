@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perfsim.core.arrays import take
 from perfsim.core.hardware import System
 from perfsim.core.plan import Plan, Problem
-from perfsim.core.results import Cost, Energy, Estimate, Memory, Moment, StepTime
+from perfsim.core.results import Cost, Energy, Estimate, JobTime, Memory, Moment, StepTime
 from perfsim.core.site import Site
 from perfsim.inputs.catalogue import Catalogue, catalogue
 from perfsim.inputs.choice import systems_for
@@ -68,6 +69,14 @@ def made() -> Callable[..., Sweep]:
     return make
 
 
+@pytest.fixture
+def nothing(made: Callable[..., Sweep]) -> Sweep:
+    """The same sweep where nothing fits."""
+    full, none = made(), np.array([], dtype=int)
+    kept = take(full.plans, none, (4,)), take(full.estimates, none, (4,))
+    return replace(full, system_index=none, plans=kept[0], estimates=kept[1], meets_site=full.meets_site[none])
+
+
 def system(known: Catalogue, name: str) -> System:
     """Two of a card, with a calibration that tests may rely on."""
     found = systems_for(known.gpu(name), [2], known)[0]
@@ -95,6 +104,7 @@ def estimate(steps: int) -> Estimate:
         useful_tokens_per_s=128 * 128 / SECONDS,
         watts_per_gpu=zero + 300,
         clock_ratio=zero + 0.9,
+        job=JobTime(36.0, 3600.0 * hours - 76.0, zero + 20.0, zero + 10.0, zero + 6.0, zero + 4.0),
         job_hours=hours,
         job_usd=hours * np.array([1.5, 0.75, 0.4, 0.0]),
         job_kwh=hours * np.array([0.9, 0.5, 0.28, 0.3]),

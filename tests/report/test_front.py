@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfsim.core.site import Site
+from perfsim.formulas.rent import NO_RATES
 from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
 from perfsim.report.front_plot import front_picture
 from perfsim.report.picture import write_picture
@@ -64,7 +65,7 @@ def test_the_first_rows_are_of_the_same_front(front: Answer) -> None:
 
 def test_a_front_over_money_without_prices_says_so(made: Made) -> None:
     sweep = made()
-    free = replace(sweep, systems=tuple(replace(system, has_price=False) for system in sweep.systems))
+    free = replace(sweep, systems=tuple(replace(system, rates=NO_RATES) for system in sweep.systems))
     answer = Answer.of("mine", free, figures=("time", "money"))
     assert not answer.has_met and plain_text(lines_of([answer])).startswith("No price is known")
 
@@ -119,7 +120,7 @@ def test_no_name_hides_another_or_a_point(front: Answer, names: tuple[str, str])
 def test_one_plan_and_no_plan_are_drawn_too(made: Made, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     late = made(Site(deadline_hours=1.5), meets=(True, False, False, False))
-    none = replace(late, systems=tuple(replace(system, has_price=False) for system in late.systems))
+    none = replace(late, systems=tuple(replace(system, rates=NO_RATES) for system in late.systems))
     assert len(late.pareto("time", "money")) == 1 and len(none.pareto("time", "money")) == 0
     target = tmp_path / "front.svg"
     write_picture(str(target), lambda: front_picture([late, none], ("time", "money")))

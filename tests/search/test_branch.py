@@ -57,7 +57,8 @@ def questions(draw: st.DrawFn) -> Question:
     systems = [catalogue.system(key) for key in draw(st.sets(st.sampled_from(SYSTEMS), min_size=1, max_size=2))]
     size = draw(st.sampled_from((0.1, 0.5, 3.0)))
     systems = [replace(s, gpu=replace(s.gpu, memory_bytes=size * float(s.gpu.memory_bytes))) for s in systems]
-    site = draw(st.sampled_from((Site(), Site(price="own", pue=1.3), Site(socket_watts=6000.0))))
+    spot = Site(price="own", pue=1.3, preemptions_per_hour=3.0, start_up_seconds=900.0)
+    site = draw(st.sampled_from((Site(), spot, Site(socket_watts=6000.0))))
     software = catalogue.software(draw(st.sampled_from(SOFTWARE)))
     return Question(workload, software, catalogue.calibration(), tuple(systems), space, site, draw(st.booleans()))
 
@@ -162,6 +163,26 @@ def test_no_completion_is_below_its_bounds(question: Question, has_schedule: boo
     legal = ((np.asarray(exact.problems) & ~int(Problem.MEMORY)) == 0) & (plan.gpus == count)
     for bound, value in (
         (least.seconds, exact.time.total_seconds), (least.joules, exact.energy.total_joules),
-        (least.usd, exact.cost.total_usd), (least.memory_bytes, exact.memory.total_bytes),
+        (least.job_hours, exact.job_hours), (least.job_usd, exact.job_usd), (least.job_kwh, exact.job_kwh),
+        (least.memory_bytes, exact.memory.total_bytes),
     ):  # fmt: skip
         assert np.all((bound[parents] <= np.broadcast_to(value, legal.shape))[legal])
+
+
+def test_a_v_is_bounded_with_the_two_chunks_that_it_has() -> None:
+    """With one chunk all layers and both ends would lie on the first stage."""
+    workload = ps.workload("gpt2", task="lora", seq_len=128, global_batch_size=48, steps=10, precision="amp-bf16")
+    space = Space(
+        counts=(6,), pipeline_parallel=(2,), micro_batch_size=(4,), virtual_stages=(2,), zero_stage=(3,),
+        schedule=(Schedule.ZB_V,),
+    )  # fmt: skip
+    catalogue = ps.catalogue()
+    software, calibration = catalogue.software("pytorch-2-eager"), catalogue.calibration()
+    question = Question(workload, software, calibration, (catalogue.system("gb200-nvl72"),), space, Site())
+    system = take(question.fleet, np.array([0]))
+    plan = Plan(pipeline_parallel=np.array([2]), data_parallel=3, micro_batch_size=4, zero_stage=3)
+    costs = stage_costs(workload, system, plan, software, calibration)
+    least = bounds(question, system, plan, costs, space, has_schedule=False)
+    whole = replace(plan, virtual_stages=2, schedule=Schedule.ZB_V)
+    exact = estimate(workload, system, whole, software, calibration)
+    assert 0.9 * exact.memory.total_bytes < least.memory_bytes <= exact.memory.total_bytes

@@ -16,6 +16,8 @@ from perfsim.core.site import Site
 from perfsim.errors import InputError, UnknownNameError
 from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
+from perfsim.formulas.rent import NO_RATES
+from perfsim.inputs.prices import with_prices
 from perfsim.search.branch import is_safe
 from perfsim.search.front import FIGURES, figure, rounded
 from perfsim.search.space import Space, filled, grid
@@ -30,7 +32,8 @@ def swept(site: Site) -> Sweep:
     """Cards with and without a price, in counts and with memory to spare or not."""
     known = ps.catalogue()
     workload = ps.workload("bert-large", seq_len=128, global_batch_size=64, steps=1000, precision="amp-fp16")
-    systems = [known.system("dgx-h100"), known.system("dgx-a100-80gb"), known.box("rtx-3090", 4), known.box("t4", 2)]
+    priced = [with_prices(system, known) for system in (known.system("dgx-a100-80gb"), known.box("t4", 2))]
+    systems = [known.system("dgx-h100"), priced[0], known.box("rtx-3090", 4), priced[1]]
     space = filled(Space(counts=(1, 2, 4), tensor_parallel=(1, 2), pipeline_parallel=(1, 2)), workload, systems)
     software, calibration = known.software("pytorch-2-eager"), known.calibration()
     return sweep(workload, software, calibration, systems, space, site, has_headroom=True)
@@ -93,7 +96,7 @@ def test_fronts_are_those_of_every_plan_of_the_space(site: Site, names: list[str
         }  # fmt: skip
         number = len(np.asarray(every.job_hours))
         costs.append(points([np.broadcast_to(told[name], number).astype(float) for name in names], names))
-        is_priced = np.full(number, bool(has_price(system, site)) or "money" not in names)
+        is_priced = np.broadcast_to(has_price(system, plans.gpus, site) | ("money" not in names), number)
         meets = np.asarray(every.job_hours) <= (site.deadline_hours or np.inf)
         classes.append((is_priced, meets, np.broadcast_to(is_safe(every), number)))
     expected = unbeaten(np.concatenate(costs), *(np.concatenate(one) for one in zip(*classes, strict=True)))
@@ -116,11 +119,11 @@ def everything(site: Site) -> list[tuple[ps.System, Plan, ps.Estimate]]:
 
 def test_a_card_without_a_price_is_on_no_front_over_money() -> None:
     found = swept(Site())
-    systems = tuple(replace(system, has_price=system.gpu.key == "t4") for system in found.systems)
+    systems = tuple(system if system.gpu.key == "t4" else replace(system, rates=NO_RATES) for system in found.systems)
     only = replace(found, systems=systems)
     rows = only.pareto("money", "time")
     assert len(rows) and {systems[i].gpu.key for i in only.system_index[rows]} == {"t4"}
-    none = replace(found, systems=tuple(replace(system, has_price=False) for system in found.systems))
+    none = replace(found, systems=tuple(replace(system, rates=NO_RATES) for system in found.systems))
     assert len(none.pareto("money", "time")) == 0 and len(none.pareto("time", "energy")) > 0
 
 

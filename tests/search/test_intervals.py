@@ -8,7 +8,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import perfsim as ps
+from perfsim.core.offers import Offer
 from perfsim.core.plan import Plan
+from perfsim.formulas.rent import rates
 from perfsim.inputs.intervals import of_plans, of_sweep
 from perfsim.inputs.knobs import knobs, knobs_of
 from perfsim.search.intervals import FIGURES, Intervals, intervals
@@ -145,9 +147,25 @@ def test_the_spread_is_that_of_numbers_source_and_noise() -> None:
     assert found["job_kwh"].high / found["job_kwh"].middle > found["job_hours"].high / found["job_hours"].middle
 
 
+def test_start_up_does_not_scale_with_the_step() -> None:
+    """What is fixed has no spread: of a job that is nearly all start-up little is uncertain."""
+    one = asked("dgx-h100", data_parallel=8)
+    one = replace(one, system=replace(one.system, has_price=True, usd_per_gpu_hour=2.0))
+
+    def reach(figure: str, site: ps.Site) -> float:
+        (found,) = ps.intervals(one.workload, one.system, one.plan, one.software, site=site)
+        return found[figure].high / found[figure].middle
+
+    short, long = ps.Site(start_up_seconds=0.0), ps.Site(start_up_seconds=1e5)
+    for figure in ("job_hours", "job_usd", "job_kwh"):
+        assert reach(figure, long) < 1.001 < 1.05 < reach(figure, short)
+    (found,) = ps.intervals(one.workload, one.system, one.plan, one.software, site=ps.Site(start_up_seconds=3600.0))
+    assert found["job_hours"].low > 1.0 and found["job_hours"].middle - found["job_hours"].low > 0.0
+
+
 def test_a_price_of_ones_own_adds_electricity() -> None:
     one = asked("1x rtx-4090", micro_batch_size=32)
-    one = replace(one, system=replace(one.system, has_price=True, usd_per_gpu_hour=0.5))
+    one = replace(one, system=replace(one.system, rates=rates([Offer("on-demand", "rtx-4090", 1, 0.5)], 1)))
     (rented,) = ps.intervals(one.workload, one.system, one.plan, one.software)
     site = ps.Site(price="own", usd_per_kwh=5.0)
     (bought,) = ps.intervals(one.workload, one.system, one.plan, one.software, site=site)
