@@ -7,7 +7,7 @@ from perfsim.units import DAY, HOUR, HOURS_PER_YEAR
 
 Price = Literal["rent", "spot", "own", "electricity"]
 
-# Unexpected interruptions of Llama 3 405B: 419 in 54 days of 16,384 H100 (arXiv 2407.21783, section 3.3.4)
+# Unexpected interruptions of Llama 3 405B: 419 in 54 days of 16,384 H100 (arXiv 2407.21783)
 LLAMA_FAILURES_PER_GPU_HOUR = 419.0 / (16_384.0 * 54.0 * DAY / HOUR)
 
 
