@@ -4,15 +4,20 @@ from typing import Any
 
 import click
 
-from perfsim.cli.workload import MODEL
-
 
 @click.command()
 @click.argument("model")
-@click.option("--gpus", "--gpu", multiple=True, metavar="NAME", help="Cards or series, such as \"RTX 30\".  [default: all]")
+@click.option(
+    "--gpus", "--gpu", multiple=True, metavar="NAME", help='Cards or series, such as "RTX 30".  [default: all]'
+)
 @click.option("-n", "--count", type=int, default=1, show_default=True, help="GPUs that share the work as replicas.")
 @click.option(
-    "--micro-batch-size", "--mbs", type=int, default=1, show_default=True, help="Sequences of the micro-batch asked about."
+    "--micro-batch-size",
+    "--mbs",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Sequences of the micro-batch asked about.",
 )
 @click.option("--seq-len", type=int, help="Tokens a sequence; 512 or what the model's positions allow.")
 @click.option("--decoder-seq-len", type=int, help="Target tokens of an encoder-decoder model.")

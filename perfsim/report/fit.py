@@ -226,7 +226,11 @@ def legend(found: Fit, show_all: bool = False) -> list[str]:
     marks = [f"P: chance that {_size_text(found)} fits"]
     if np.any(found.recompute == Recompute.FULL) and len(question.recompute) > 1:
         marks.append("r: with full recomputation")
-    if not _has_one_length(found) and np.any(found.longest_sequence == question.most_tokens) and question.most_tokens < MOST_TOKENS:
+    if (
+        not _has_one_length(found)
+        and np.any(found.longest_sequence == question.most_tokens)
+        and question.most_tokens < MOST_TOKENS
+    ):
         marks.append("*: all the tokens that the model has positions for")
     lines.append("; ".join(marks))
     if not show_all:

@@ -41,7 +41,11 @@ def test_measured_runs_and_their_predictions(tmp_path: Path) -> None:
             f"{100.0 * (predicted / measured - 1.0):+.1f}",
         ]  # fmt: skip
         assert one["memory_kind"] == ("allocated" if name.startswith("mli") else "nvidia-smi")
-    outside = [n for n, o in found.items() if not o["predicted_low_bytes"] <= o["measured_peak_memory_bytes"] <= o["predicted_high_bytes"]]
+    outside = [
+        n
+        for n, o in found.items()
+        if not o["predicted_low_bytes"] <= o["measured_peak_memory_bytes"] <= o["predicted_high_bytes"]
+    ]
     assert outside == ["mli-0005"]
 
 
