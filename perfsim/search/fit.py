@@ -12,7 +12,7 @@ import numpy as np
 from perfsim.core.arrays import stack
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu, System
-from perfsim.core.numbers import Ints
+from perfsim.core.numbers import Floats, Ints
 from perfsim.core.plan import Plan, Problem, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Head, Workload
@@ -165,7 +165,7 @@ def needed_bytes(question: FitQuestion, workload: Workload, plan: Plan, samples:
     """
     is_by_token = workload.head in _BY_TOKEN and np.all(workload.head_positions == workload.seq_len)
     batch: Ints = samples * plan.data_parallel
-    positions = tokens if is_by_token else workload.head_positions
+    positions: Floats = 1.0 * tokens if is_by_token else workload.head_positions
     job = replace(workload, seq_len=tokens, global_batch_size=batch, head_positions=positions)
     these = replace(plan, micro_batch_size=samples)
     costs = stage_costs(job, question.system, these, question.software, question.calibration)
@@ -205,11 +205,10 @@ def _largest(
     least: the needs [n, points, m] of numbers like that, which grow with them. Powers of two first; then each gap is
     narrowed by its middle and by where a straight line would meet the limit, for needs are nearly straight.
     """
-    count, m = len(lows), len(limits)
     powers = np.clip(2 ** np.arange(int(highs.max()).bit_length() + 1), lows[:, None], highs[:, None])
     needs = least(powers[:, :, None])
     order = (needs <= limits).sum(axis=1)  # points that fit, the clipped ones with them
-    row = np.arange(count)[:, None]
+    row = np.arange(len(lows))[:, None]
     below, above = np.maximum(order - 1, 0), np.minimum(order, powers.shape[1] - 1)
     low, high = powers[row, below], powers[row, above]
     low_need, high_need = needs[row, below, 0], needs[row, above, 0]
