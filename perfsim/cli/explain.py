@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perfsim.inputs.catalogue import Catalogue
     from perfsim.report.case import Case
     from perfsim.search.changes import Changed
-    from perfsim.search.sensitivity import Knob
+    from perfsim.search.sensitivity import Inputs, Knob
 
 SETTINGS = {"ignore_unknown_options": True, "help_option_names": ["--help"]}  # A and B begin with options
 
@@ -52,10 +52,9 @@ def explain(
     from perfsim.report.export import write
     from perfsim.report.funding import Asked, comparison_markdown, plan_markdown
     from perfsim.report.picture import check_picture, write_picture
-    from perfsim.report.sensitivity import sensitivity_lines
     from perfsim.report.table import plain_text, show
     from perfsim.report.waterfall import waterfall_lines, waterfall_picture
-    from perfsim.search.sensitivity import Inputs, sensitivity
+    from perfsim.search.sensitivity import Inputs
 
     if plot:
         if b is None:
@@ -63,7 +62,6 @@ def explain(
         check_picture(plot, "--plot")
     site = Site(deadline_hours=deadline or 0.0)
     plans: list[Asked] = []
-    choice: list[RenderableType] = []
     lines: list[RenderableType] = []
     sides: list[tuple[Inputs, list[Knob]]] = []
     fits = True
@@ -86,11 +84,7 @@ def explain(
         inputs = Inputs(case.workload, case.system, case.plan, case.software, calibration)
         sides.append((inputs, knobs_of(inputs, known)))
         lines += list(change_lines(letter, case, changes, site))
-    if len(sides) == 2 and fits:
-        (one, knobs), (other, others) = sides
-        spreads = known.spreads
-        doubt = replace(sensitivity(one, other, knobs, others), noise=spreads.noise, reach=spreads.reach)
-        choice += sensitivity_lines(doubt)
+    choice = _choice_lines(sides, known) if len(sides) == 2 and fits else []
     if len(plans) == 1 and not lines:
         raise InputError(f"{a}: a file alone has nothing to be compared with; name a second plan")
     records = [plan.record for plan in plans]
@@ -105,6 +99,18 @@ def explain(
         write_picture(plot, lambda: waterfall_picture(*records))
     if not fits:
         ctx.exit(1)
+
+
+def _choice_lines(sides: "list[tuple[Inputs, list[Knob]]]", known: "Catalogue") -> "list[RenderableType]":
+    """How sure the choice between two plans is."""
+    from dataclasses import replace
+
+    from perfsim.report.sensitivity import sensitivity_lines
+    from perfsim.search.sensitivity import sensitivity
+
+    (one, knobs), (other, others) = sides
+    doubt = sensitivity(one, other, knobs, others)
+    return list(sensitivity_lines(replace(doubt, noise=known.spreads.noise, reach=known.spreads.reach)))
 
 
 def _case(ctx: click.Context, letter: str, text: str) -> "tuple[Catalogue, Case, Calibration, tuple[Offer, ...]]":

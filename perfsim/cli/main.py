@@ -19,6 +19,7 @@ COMMANDS = {  # name: (module, one line for --help)
     "estimate": ("perfsim.cli.estimate", "Cost one plan, part by part."),
     "explain": ("perfsim.cli.explain", "Say why two plans differ, and what would make one fit."),
     "trace": ("perfsim.cli.trace", "Write one plan's step as a trace for Perfetto."),
+    "launch": ("perfsim.cli.launch", "Write the file that starts a plan with the tool you use."),
     "validate": ("perfsim.cli.validate", "Hold predictions against measured runs or kernels."),
     "read-log": ("perfsim.cli.read_log", "Hold a prediction against the logs of your own run."),
     "calibrate": ("perfsim.cli.calibrate", "Fit the numbers of cards to your own measurements."),

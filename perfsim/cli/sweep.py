@@ -1,11 +1,18 @@
 """`perfsim sweep`: the best GPUs and plans for a scenario."""
 
+import shlex
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perfsim.cli.completion import names
+
+if TYPE_CHECKING:
+    from perfsim.search.sweep import Sweep
+    from perfsim.simulation import Simulation
 
 PARETO = (
     "The plans that none beats in all of these figures, two or more of step-time, time, money, energy, gpus,"
@@ -27,6 +34,7 @@ PLOT = (
 @click.option("--json", "json_file", metavar="FILE", help="Write JSON to FILE, or to the terminal with -.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV to FILE, or to the terminal with -.")
 @click.option("--md", "md_file", metavar="FILE", help="Write a Markdown table to FILE, or to the terminal with -.")
+@click.option("--html", metavar="FILE", help="Write a page to FILE: verdict, table, trade-offs and each plan's parts.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Search in N processes.")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Search on the workers of a Dask scheduler, such as tcp://host:8786."
@@ -49,6 +57,7 @@ def sweep(
     json_file: str | None,
     csv_file: str | None,
     md_file: str | None,
+    html: str | None,
     workers: int | None,
     scheduler: str | None,
     out: Path | None,
@@ -67,6 +76,7 @@ def sweep(
     from perfsim.report.answer import Answer, csv_of, json_of, lines_of, markdown_of
     from perfsim.report.answer_plot import answer_picture
     from perfsim.report.export import write
+    from perfsim.report.page import Question, check_page, page_html
     from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
@@ -78,9 +88,11 @@ def sweep(
         check_picture(plot, "--plot")
     if scaling and (figures or show_all):
         raise click.UsageError("--scaling is a choice of plans, and so are --pareto and --all; give one of them.")
-    targets = (json_file, csv_file, md_file)
+    targets = (json_file, csv_file, md_file, html)
     if targets.count("-") > 1:
-        raise click.UsageError("Only one of --json, --csv and --md can go to the terminal.")
+        raise click.UsageError("Only one of --json, --csv, --md and --html can go to the terminal.")
+    if html:
+        check_page()
     if workers and scheduler:
         raise click.UsageError("--workers are processes on this machine, --scheduler has its own; give one of them.")
     folders: list[Path] = ctx.obj or []
@@ -103,7 +115,10 @@ def sweep(
             answers.append(Answer.of_scaling(s.name, swept, top, forecast))
         else:
             answers.append(Answer.of(s.name, swept, show_all, top, figures, forecast))
-    for target, text_of in zip(targets, (json_of, csv_of, markdown_of), strict=True):
+    question = Question(_command(ctx, scenario), tuple(known.overrides()))
+    page_of = partial(page_html, question=question, simulate=_simulate)
+    forms: list[Callable[[Sequence[Answer]], str]] = [json_of, csv_of, markdown_of, page_of]
+    for target, text_of in zip(targets, forms, strict=True):
         if target:
             write(target, text_of(answers))
     if plot and not any(answer.rows for answer in answers):
@@ -122,6 +137,23 @@ def _tell(folder: Path | None, there: int, total: int) -> None:
 
     if there:
         click.echo(f"{printable(str(folder))}: {there:,} of {total:,} pieces were searched before", err=True)
+
+
+def _command(ctx: click.Context, scenario: str) -> str:
+    """The command that asks the same question and writes the same page."""
+    names = {"show_all": "--all", "top": "--top", "pareto": "--pareto", "html": "--html"}
+    given = [word for name, option in names.items() if (value := ctx.params[name])
+             for word in ([option] if value is True else [option, str(value)])]  # fmt: skip
+    folders = [word for folder in ctx.obj or [] for word in ("--specs", str(folder))]
+    return shlex.join(["perfsim", *folders, "sweep", scenario, *given])
+
+
+def _simulate(swept: "Sweep", row: int) -> "Simulation":
+    """The step of a row, piece by piece."""
+    from perfsim.simulation import simulation
+
+    system, plan, _ = swept.row(row)
+    return simulation(swept.workload, system, plan, swept.software, swept.calibration)
 
 
 def _figures(pareto: str | None, show_all: bool) -> tuple[str, ...]:

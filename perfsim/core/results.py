@@ -231,4 +231,4 @@ class Estimate:
         return perfsim.html(self)
 
 
-_RECORDS = ("time", "memory", "energy", "cost")
+_RECORDS = ("time", "memory", "energy", "cost", "job")

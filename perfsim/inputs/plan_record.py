@@ -16,7 +16,7 @@ DEGREES = (
     "tensor_parallel", "pipeline_parallel", "data_parallel", "context_parallel", "expert_parallel", "micro_batch_size",
     "virtual_stages", "zero_stage", "hybrid_shard", "recompute_layers",
 )  # fmt: skip
-WORDS = ("model", "task", "gpu_name", "schedule", "recompute", "placement", "context_exchange")
+WORDS = ("model", "task", "gpu_name", "schedule", "recompute", "placement", "context_exchange", "offload")
 
 
 def read_plan_record(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from perfsim.core.plan import ContextExchange, Offload, Recompute
 from perfsim.launch import trainer
-from perfsim.launch.job import FILL_IN, Job, LaunchFile, Refusal, Value, comment, word
+from perfsim.launch.job import FILL_IN, Job, LaunchFile, Refusal, Value, arguments_text, comment, word
 
 PRECISIONS = {"fp32": "no", "amp-fp16": "fp16", "amp-bf16": "bf16", "bf16": "no", "fp8": "fp8"}
 EXCHANGES = {ContextExchange.RING: "alltoall", ContextExchange.ALL_GATHER: "allgather"}
@@ -41,9 +41,8 @@ def refusals(job: Job) -> Iterator[Refusal]:
 def write(job: Job) -> LaunchFile:
     """The YAML; the micro-batch, the accumulation and the optimizer are the script's, in the command above it."""
     arguments = trainer.arguments(job, has_precision=False, has_recompute=not job.zero)
-    told = [name if value is None else f"{name} {word(value).strip(chr(34))}" for name, value in arguments]
     notes = (
-        f"run on every node: accelerate launch --config_file accelerate.yaml {trainer.SCRIPT} {' '.join(told)}",
+        f"run on every node: accelerate launch --config_file accelerate.yaml {trainer.SCRIPT} {' '.join(arguments_text(arguments))}",
         *trainer.notes(job),
         *_notes(job),
     )
@@ -107,7 +106,7 @@ def _notes(job: Job) -> Iterator[str]:
     if job.zero == 2:
         yield "ZeRO-2 here is FSDP that keeps gathered weights until the backward pass has used them"
     if job.workload.precision.key == "fp8":
-        yield "perfsim counts fp8 with bf16 weights and an fp32 master copy; FSDP keeps fp32 weights alone, 2 bytes less"
+        yield "perfsim counts fp8 with bf16 weights and an fp32 copy; FSDP2 keeps fp32 weights alone, 2 bytes less"
 
 
 def _yaml(config: Mapping[str, Value | Mapping[str, Value]]) -> str:

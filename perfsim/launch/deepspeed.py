@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from perfsim.core.plan import ContextExchange, Offload, Recompute, Schedule
+from perfsim.core.plan import ContextExchange, Offload, Placement, Recompute, Schedule
 from perfsim.launch import trainer
-from perfsim.launch.job import FILL_IN, Job, LaunchFile, Refusal
+from perfsim.launch.job import FILL_IN, Job, LaunchFile, Refusal, arguments_text
 
 # core.optimizer's keys: the type and its parameters; others are left to the Trainer
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,16 +58,15 @@ def _pipeline_refusals(job: Job) -> Iterator[Refusal]:
         yield Refusal("schedule", f"the schedule {job.schedule.label}: its pipelines run 1f1b")
     if int(job.plan.virtual_stages) > 1:
         yield Refusal("virtual_stages", f"{int(job.plan.virtual_stages)} interleaved chunks a GPU")
+    if Placement(int(job.plan.placement)) is not Placement.DATA_INNER:
+        yield Refusal("placement", "stages as neighbours: its replicas are")
     if int(job.plan.context_parallel) > 1 or int(job.plan.expert_parallel) > 1:
         yield Refusal("pipeline_parallel", "a pipeline with sequences or experts split besides")
 
 
 def write(job: Job) -> LaunchFile:
     """The JSON, which holds no comments; what it cannot say is in the notes."""
-    told = [
-        f"{name} {str(value).lower()}" for name, value in trainer.arguments(job, False) if name != "--torch_compile"
-    ]
-    notes = (*_run(job, " ".join(told)), *trainer.notes(job), *_notes(job))
+    notes = (*_run(job), *trainer.notes(job), *_notes(job))
     return LaunchFile("deepspeed.json", json.dumps(_config(job), indent=2) + "\n", notes)
 
 
@@ -125,7 +124,7 @@ def _precision(job: Job) -> dict[str, Any]:
     return config
 
 
-def _run(job: Job, told: str) -> Iterator[str]:
+def _run(job: Job) -> Iterator[str]:
     nodes = f" --num_nodes {job.nodes} --hostfile {FILL_IN}" if job.nodes > 1 else ""
     start = f"deepspeed{nodes} --num_gpus {job.gpus_a_node} {trainer.SCRIPT}"
     if int(job.plan.pipeline_parallel) > 1:
@@ -134,13 +133,14 @@ def _run(job: Job, told: str) -> Iterator[str]:
         yield f"in the script: the model as deepspeed.pipe.PipelineModule(..., num_stages={stages})"
         yield f"in the script: engine.train_batch() {job.steps:,} times"
     else:
+        told = " ".join(arguments_text(trainer.arguments(job, has_precision=False)))
         yield f"run: {start} --deepspeed deepspeed.json {told}"
 
 
 def _notes(job: Job) -> Iterator[str]:
     if job.workload.optimizer in OPTIMIZERS:
         yield "optimizer.params.lr is DeepSpeed's to know, not perfsim's: 1e-5 is a placeholder"
-    if job.is_compiled:
+    if job.is_compiled and int(job.plan.pipeline_parallel) > 1:
         yield "in the script: engine.compile(), as estimated"
     if job.offload is Offload.ACTIVATIONS:
         yield "in the script: deepspeed.checkpointing.checkpoint around every layer, for cpu_checkpointing is its"

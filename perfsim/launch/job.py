@@ -68,6 +68,12 @@ class Job:
         return max(1, round(float(self.workload.steps)))
 
     @property
+    def step_notes(self) -> tuple[str, ...]:
+        """A word on the number of steps where nobody told the job's length."""
+        told = "the job's length was not told (--steps, or --samples and --epochs): 1 step is a placeholder"
+        return () if self.steps > 1 else (told,)
+
+    @property
     def shard_ranks(self) -> int:
         """Ranks that ZeRO can shard over: data parallel times context parallel."""
         return int(self.plan.data_parallel * self.plan.context_parallel)
@@ -166,16 +172,27 @@ def word(value: Value) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
+def arguments_text(arguments: Iterable[tuple[str, Value | None]]) -> list[str]:
+    """Each argument as a shell takes it; None is a bare switch.
+
+    >>> arguments_text([("--bf16", True), ("--swiglu", None), ("--optim", "sgd")])
+    ['--bf16 true', '--swiglu', '--optim sgd']
+    """
+    return [
+        name if value is None else f"{name} {str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in arguments
+    ]
+
+
 def command(job: Job, script: str, arguments: Iterable[tuple[str, Value | None]]) -> str:
-    """torchrun with the plan's nodes and GPUs, the script, and its arguments, one a line; None is a bare switch."""
+    """torchrun with the plan's nodes and GPUs, the script, and its arguments, one a line."""
     lines = ["torchrun", f"--nnodes {job.nodes}", f"--nproc-per-node {job.gpus_a_node}"]
     if job.nodes > 1:
         lines += ['--node-rank "$NODE_RANK"', '--master-addr "$MASTER_ADDR"', '--master-port "$MASTER_PORT"']
     else:
         lines.append("--standalone")
     lines.append(script)
-    lines += [name if value is None else f"{name} {str(value).lower() if isinstance(value, bool) else value}"
-              for name, value in arguments]  # fmt: skip
+    lines += arguments_text(arguments)
     return " \\\n    ".join(lines) + "\n"
 
 

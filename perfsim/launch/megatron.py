@@ -12,7 +12,15 @@ from perfsim.core.plan import ContextExchange, Offload, Placement, Recompute, Sc
 from perfsim.formulas.stages import ends_counted, layers_on_stage
 from perfsim.launch import megatron_model
 from perfsim.launch.job import (
-    FILL_IN, Job, LaunchFile, Refusal, Value, command, comment, pretraining_refusals, rendezvous,
+    FILL_IN,
+    Job,
+    LaunchFile,
+    Refusal,
+    Value,
+    command,
+    comment,
+    pretraining_refusals,
+    rendezvous,
 )  # fmt: skip
 
 Arguments = Iterator[tuple[str, Value | None]]
@@ -163,8 +171,8 @@ def _stages(job: Job) -> Arguments:
         yield "--account-for-embedding-in-pipeline-split", None
         yield "--account-for-loss-in-pipeline-split", None
     elif layers % pp:
-        held = [int(layers_on_stage(0, layers, layers, np.float64(stage), pp, 1)) for stage in range(pp)]
-        stages = "|".join(f"t*{count}" for count in held)
+        held = layers_on_stage(0, layers, layers, np.arange(pp), pp, 1)
+        stages = "|".join(f"t*{int(count)}" for count in np.asarray(held))
         yield "--pipeline-model-parallel-layout", f"'E{stages}L'"
     if Placement(int(plan.placement)) is Placement.PIPELINE_INNER:
         yield "--use-tp-pp-dp-mapping", None
@@ -216,6 +224,7 @@ def _kernels(job: Job) -> Arguments:
 
 def _notes(job: Job) -> Iterator[str]:
     model = job.workload.model
+    yield from job.step_notes
     if model.positions == "rope":
         yield "--rotary-base and --norm-epsilon: add them where the model's config.json differs from 10000 and 1e-5"
     if job.offload is Offload.ACTIVATIONS:

@@ -16,8 +16,10 @@ def refusals(job: Job) -> Iterator[Refusal]:
     """What DistributedDataParallel cannot do."""
     w, plan = job.workload, job.plan
     for choice, text in (
-        ("tensor_parallel", "layers split"), ("context_parallel", "sequences split"), ("expert_parallel", "experts split"),
-    ):  # fmt: skip
+        ("tensor_parallel", "layers split"),
+        ("context_parallel", "sequences split"),
+        ("expert_parallel", "experts split"),
+    ):
         if (degree := int(getattr(plan, choice))) > 1:
             yield Refusal(choice, f"{text} over {degree} GPUs")
     if job.zero:

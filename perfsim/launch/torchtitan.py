@@ -62,6 +62,8 @@ def refusals(job: Job) -> Iterator[Refusal]:
         yield Refusal("context_exchange", "heads exchanged for tokens (Ulysses)")
     if job.recompute is Recompute.SELECTIVE and job.software.selective_recompute != "per-op":
         yield Refusal("recompute", "recomputation of attention alone; estimate with --software torchtitan")
+    if (ranks := int(plan.expert_parallel)) > 1 and job.shards % ranks:
+        yield Refusal("expert_parallel", f"experts split over {ranks} GPUs that do not divide those that shard weights")
     if int(plan.recompute_layers):
         yield Refusal("recompute_layers", f"recomputation of {int(plan.recompute_layers)} layers alone: all or none")
     if w.optimizer not in OPTIMIZERS:
@@ -194,13 +196,14 @@ def _notes(job: Job) -> Iterator[str]:
     if job.nodes > 1:
         where += f" --rdzv-backend c10d --rdzv-endpoint {FILL_IN}:29500"
     yield f"run on every node: torchrun {where} -m torchtitan.train --job.config_file torchtitan.toml"
+    yield from job.step_notes
     yield "torchtitan 0.2.2 or earlier; it fills every sequence with several samples"
     if job.zero == 2:
         yield "ZeRO-2 here is FSDP2 that keeps gathered weights until the backward pass has used them"
     if int(job.plan.context_parallel) > 1 and int(job.plan.context_exchange) == ContextExchange.RING:
         yield 'the rotate method "alltoall" sends keys to the next rank alone: a ring'
     if job.workload.precision.key == "fp8":
-        yield "perfsim counts fp8 with bf16 weights and an fp32 master copy; FSDP2 keeps fp32 weights alone, 2 bytes less"
+        yield "perfsim counts fp8 with bf16 weights and an fp32 copy; FSDP2 keeps fp32 weights alone, 2 bytes less"
 
 
 def _lines(table: Mapping[str, Value | list[str]]) -> str:

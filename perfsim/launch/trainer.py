@@ -61,7 +61,7 @@ def arguments(job: Job, has_precision: bool = True, has_recompute: bool = True) 
     """
     w, plan = job.workload, job.plan
     found: list[tuple[str, Value | None]] = [
-        ("--output_dir", f"{FILL_IN}"),
+        ("--output_dir", FILL_IN),
         ("--max_steps", job.steps),
         ("--per_device_train_batch_size", int(plan.micro_batch_size)),
         ("--gradient_accumulation_steps", job.microbatches),
@@ -81,6 +81,7 @@ def arguments(job: Job, has_precision: bool = True, has_recompute: bool = True) 
 def notes(job: Job) -> Iterator[str]:
     """What the script itself has to do, because no argument of the Trainer says so."""
     w = job.workload
+    yield from job.step_notes
     if w.model.nets:
         yield f"in the script: images of {int(w.image_size)} pixels a side"
     else:
@@ -89,9 +90,11 @@ def notes(job: Job) -> Iterator[str]:
         targets = f"[{', '.join(w.lora_targets)}]" if w.lora_targets else "'all-linear'"
         yield f"in the script: peft.LoraConfig(r={w.lora_rank}, target_modules={targets}); targets by the model's names"
     if w.task is Task.QLORA:
+        computed = "torch.float16" if w.precision.matmul == "fp16" else "torch.bfloat16"
+        stored = f", bnb_4bit_quant_storage={computed}" if job.zero == 3 else ""  # else 4-bit weights do not shard
         yield (
             "in the script: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4',"
-            " bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)"
+            f" bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype={computed}{stored})"
         )
     if w.task is Task.FREEZE:
         yield "in the script: requires_grad_(False) for all but the head"

@@ -83,7 +83,7 @@ def lines_of(
         elif answer.rows:
             yield from table_lines(answer.sweep, answer.rows, most, answer.figures, answer.forecast)
         else:
-            yield from _nothing_lines(answer.sweep)
+            yield from _nothing_texts(answer.sweep)
 
 
 def json_of(answers: Sequence[Answer]) -> str:
@@ -151,21 +151,29 @@ def markdown_of(answers: Sequence[Answer]) -> str:
     return markdown_text(("task", *header(answers[0].figures, answers[0].forecast is not None)), rows)
 
 
-def _nothing_lines(sweep: "Sweep") -> Iterator[Text]:
+def _nothing_texts(sweep: "Sweep") -> Iterator[Text]:
+    verdict, *changes = nothing_lines(sweep)
+    yield Text(verdict, style="bold")
+    if not len(sweep.system_index):
+        yield Text(workload_text(sweep.workload))
+        yield from map(Text, changes)
+        for line in (*reason_lines(sweep.certificate.problems, most=4), *refused_lines(sweep)):
+            yield Text(line, style="dim")
+
+
+def nothing_lines(sweep: "Sweep") -> Iterator[str]:
+    """Why a sweep has no rows, and what would give it some."""
     if len(sweep.system_index):  # so a front is asked for, over money
-        yield Text("No price is known of anything that runs: leave money out of --pareto, or add prices", style="bold")
+        yield "No price is known of anything that runs: leave money out of --pareto, or add prices"
         return
-    yield Text(f"Nothing fits: none of {sweep.certificate.considered:,} plans can run", style="bold")
-    yield Text(workload_text(sweep.workload))
+    yield f"Nothing fits: none of {sweep.certificate.considered:,} plans can run"
     changes = sweep.nearest_fit()
     for change, system, plan, estimate in changes:
         row = plan_row(sweep.workload, system, plan, estimate, sweep.site)
         figures = f"{hours_text(row['job_hours'])}, {memory_text(row)} a GPU"
-        yield Text(f"would fit: {printable(change)}: {cards_text(row)}, {plan_text(row)}: {figures}")
+        yield f"would fit: {printable(change)}: {cards_text(row)}, {plan_text(row)}: {figures}"
     problems = sweep.certificate.problems
     if not changes and Problem.MEMORY in problems:
-        yield Text("no single change makes it fit; try cards with more memory, more of them, or a shorter sequence")
+        yield "no single change makes it fit; try cards with more memory, more of them, or a shorter sequence"
     elif not changes:
-        yield Text(f"no single change makes it run; try: {max(problems, key=lambda problem: problems[problem]).remedy}")
-    for line in (*reason_lines(problems, most=4), *refused_lines(sweep)):
-        yield Text(line, style="dim")
+        yield f"no single change makes it run; try: {max(problems, key=lambda problem: problems[problem]).remedy}"

@@ -1,7 +1,6 @@
 """One plan, part by part: does it fit, how long, what for, and in which words each part is told."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from rich.console import RenderableType
@@ -9,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from perfsim.core.plan import Problem
-from perfsim.core.workload import Workload
 from perfsim.formulas.fits import SURE_CHANCE
 from perfsim.report.case import Case
 from perfsim.report.columns import plan_row, price_text
@@ -17,7 +15,7 @@ from perfsim.report.intervals import interval_lines, record_of
 from perfsim.report.job import circuits_text, job_table, machine_text
 from perfsim.report.ownership import mean_watts, ownership_line, ownership_record
 from perfsim.report.text import cards_text, hours_text, memory_text, money_text, plan_text, workload_text
-from perfsim.report.words import BOUNDS, part_name, part_words
+from perfsim.report.words import BOUNDS, as_run, part_name, part_words
 from perfsim.units import (
     GIB,
     MILLI,
@@ -127,13 +125,6 @@ def _job_lines(case: Case) -> Iterator[RenderableType]:
     yield Text(machine_text(row), overflow="fold")
 
 
-def _as_run(case: Case) -> Workload:
-    """The workload with gradients in the format that the software keeps them in."""
-    precision = case.workload.precision
-    size = min(precision.gradient_bytes, case.software.reduced_bytes_per_gradient)
-    return replace(case.workload, precision=replace(precision, gradient_bytes=size))
-
-
 def _parts_table(case: Case, title: str, unit: str, parts: Mapping[str, Any], scale: float, explain: bool) -> Table:
     """The parts that are not zero, with bars; with `explain` what each is made of."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -149,7 +140,11 @@ def _parts_table(case: Case, title: str, unit: str, parts: Mapping[str, Any], sc
         part = float(value)
         if part <= 0 or part < 5e-5 * total:
             continue
-        last = part_words(name, _as_run(case), case.plan) if explain else "#" * max(1, round(BAR * part / total))
+        last = (
+            part_words(name, as_run(case.workload, case.software), case.plan)
+            if explain
+            else "#" * max(1, round(BAR * part / total))
+        )
         cells = [part_name(name), number_text(part / scale), percent_text(part / total), last]
         table.add_row(*cells, *([_bound(case, name)] if is_time else []))
     table.add_row(Text("total", style="bold"), number_text(total / scale), "", "", *([""] if is_time else []))

@@ -13,14 +13,14 @@ from perfsim.report.export import markdown_inline, markdown_text
 from perfsim.report.intervals import JOB_ROWS, ROWS
 from perfsim.report.text import cards_text, memory_text, money_text, plan_text
 from perfsim.report.waterfall import signed, waterfalls
-from perfsim.units import NO_NUMBER, number_text, printable, usd_text
+from perfsim.units import NO_NUMBER, number_text, percent_text, printable, usd_text
 
 Record = Mapping[str, Any]
 _BASIS = {"job_kwh": "energy_basis", "job_kg_co2": "energy_basis", "memory_bytes": "memory_basis"}
 _ONE_STEP = "the job's length is not told, so job figures are of one step"
 _ASSUMED = (
     "All GPUs of a plan are alike and nothing else runs on them.",
-    "Data arrive as fast as they are trained on; start-up, evaluation, failures and restarts are not counted.",
+    "Data arrive as fast as they are trained on; evaluation is not counted.",
     "90 of 100 measurements are expected inside the intervals; perfsim validate shows how often they were.",
 )
 
@@ -65,11 +65,11 @@ def _title(record: Record) -> str:
 
 def _verdict(record: Record) -> str:
     """Whether it runs, and what the job takes."""
-    if record.get("problems"):
-        return f"It cannot run: {_line('; '.join(record['problems']))}.\n"
-    if record["job_usd"] is None:
+    if reasons := _problems(record):
+        return f"It cannot run: {_line(reasons)}.\n"
+    if not _amount(record.get("job_usd")):
         return f"{number_text(record['job_hours'])} hours; no price is known.\n"
-    ends = [usd_text(end) for end in (record.get("job_usd_low"), record.get("job_usd_high")) if end is not None]
+    ends = [usd_text(end) for end in map(_amount, (record.get("job_usd_low"), record.get("job_usd_high"))) if end]
     between = f" (90 %: {' to '.join(ends)})" if ends else ""
     return f"{number_text(record['job_hours'])} hours and {money_text(record['job_usd'])}{between}.\n"
 
@@ -97,7 +97,7 @@ def _both(a: Asked, b: Asked) -> str:
 def _shown(plan: Asked) -> list[tuple[str, str, float]]:
     """The figures that there are; power has its basis elsewhere."""
     rows = (*(JOB_ROWS if plan.has_job else ()), *ROWS)
-    return [row for row in rows if row[0] != "watts_per_gpu" and plan.record.get(row[0]) is not None]
+    return [row for row in rows if row[0] != "watts_per_gpu" and _amount(plan.record.get(row[0]))]
 
 
 def _interval(record: Record, figure: str, size: float) -> str:
@@ -106,12 +106,23 @@ def _interval(record: Record, figure: str, size: float) -> str:
 
 
 def _number(value: Any, size: float) -> str:
-    return NO_NUMBER if value is None else number_text(value / size)
+    amount = _amount(value)
+    return NO_NUMBER if amount is None else number_text(amount / size)
+
+
+def _amount(value: Any) -> float | None:
+    """The number that a record holds; one that was read from a file may hold anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _problems(record: Record) -> str:
+    found = record.get("problems")
+    return "; ".join(map(str, found)) if isinstance(found, list) else ""
 
 
 def _differences(a: Asked, b: Asked) -> Iterator[str]:
     """The parts that make the difference, a table a figure."""
-    if a.record.get("problems") or b.record.get("problems"):
+    if _problems(a.record) or _problems(b.record):
         return
     for fall in waterfalls(a.record, b.record):
         rows = [(name, number_text(one), number_text(two), signed(more)) for name, one, two, more in fall.largest()]
@@ -168,6 +179,8 @@ def _basis_lines(plan: Asked) -> Iterator[str]:
         yield f"{card}: {told}{reason}"
     if record.get("price_basis"):
         yield f"price of {card}: {record['price_basis']}"
+    if plan.has_job and _amount(record.get("goodput")):
+        yield f"hours of the job hold start-up, saves and failures: goodput {percent_text(record['goodput'])}"
     for what, source in plan.sources.items():
         yield f"{what}: {source}"
 

@@ -34,6 +34,7 @@ _STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.6,
     "svg.fonttype": "none", "svg.hashsalt": "perfsim", "path.simplify": False, "hatch.linewidth": 0.6,
+    "text.parse_math": False,  # names come from files
 }  # fmt: skip
 
 
@@ -100,9 +101,10 @@ def drawing_on(axes: "Axes | None", width: float, height: float) -> Iterator["Ax
 
 def plain_ticks(axis: "Axis") -> None:
     """Numbers on an axis as people write them, on logarithmic ones too."""
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def short_number(value: float) -> str:

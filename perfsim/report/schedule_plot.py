@@ -26,7 +26,7 @@ _KINDS: dict[tuple[int, ...], tuple[str, Fill]] = {  # parts of a piece
     (FORWARD, BACKWARD): ("forward and gradient of the input together", ("#6f9fd0", "....")),
 }
 _AFTER: Fill = ("#d3e8cf", "----")
-HATCHED, NUMBERED = 2.5, 9.0  # points: widths from which a piece is hatched, and has its micro-batch's number
+HATCHED, NUMBERED = 2.5, 6.5  # points: widths from which a piece is hatched, and has its micro-batch's number
 Spans = dict[tuple[int, ...], list[tuple[int, float, float, int]]]
 
 
@@ -86,8 +86,9 @@ def waiting_shares(found: Simulation) -> np.ndarray:
 def _subtitle(found: Simulation) -> str:
     order, shares = found.timeline.order, waiting_shares(found)
     chunks = f", {order.chunks} chunks each" if order.chunks > 1 else ""
+    stages = "1 stage" if order.stages == 1 else f"{order.stages} stages"
     return (
-        f"{order.schedule.label}, {order.stages} stages{chunks}, {order.microbatches:,} micro-batches; a step as"
+        f"{order.schedule.label}, {stages}{chunks}, {order.microbatches:,} micro-batches; a step as"
         f" simulated: {seconds_text(found.step_seconds)}; stages wait {percent_text(float(shares.mean()))} of it"
     )
 

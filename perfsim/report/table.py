@@ -114,7 +114,7 @@ def table_lines(
     figures: those of the front that the rows are. forecast: the intervals of rows.
     """
     shown = records(columns(sweep, rows[:most]))
-    winners = _winning_rows(sweep)
+    winners = winning_rows(sweep)
     ranges = forecast([*winners.values(), *rows[:most]]) if forecast else ()
     told, of_winners = ranges[len(winners) :], dict(zip(winners, ranges, strict=False))
     yield from (_line(line, style) for line, style in _verdict(sweep, shown[0], figures, told[:1], of_winners))
@@ -144,7 +144,8 @@ def cells(
     sweep: "Sweep", shown: Sequence[Row], figures: Sequence[str] = (), told: Sequence[Intervals] = ()
 ) -> list[tuple[str, ...]]:
     """The table's cells as text, in the order of the header."""
-    notes, is_left = _notes(sweep, shown), "headroom" in figures
+    is_left = "headroom" in figures
+    notes = [", ".join(filter(None, both)) for both in zip(notes_of(sweep, shown), _places(shown), strict=True)]
     reaches: list[tuple[str, ...]] = [(reach_text(one),) for one in told] or [()] * len(shown)
     ranks = iter(range(1, len(shown) + 1))
     return [
@@ -212,11 +213,11 @@ def _verdict(
         ends = [range_text(told[0] if told else None, name) for name in ("job_hours", "job_usd")]
         money = money_text(best["job_usd"]) + (ends[1] if best["job_usd"] is not None else "")
         amounts = f"{hours_text(best['job_hours'])}{ends[0]}, {money}, {memory_text(best)} a GPU"
-        head = f"Nothing meets the limits; the first {miss}" if miss else _BEST[sweep.objective]
+        head = f"Nothing meets the limits; the first {miss}" if miss else BEST[sweep.objective]
         yield f"{head}: {cards_text(best)}, {plan_text(best)}: {amounts}", "bold"
     yield workload_text(sweep.workload), ""
     others = [
-        f"{_FIGURES[key][0]}: {cards_text(row)}, {_FIGURES[key][1](row)}{width_text(of_winners.get(key), key)}"
+        f"{WINNERS[key][0]}: {cards_text(row)}, {WINNERS[key][1](row)}{width_text(of_winners.get(key), key)}"
         for key, row in _winners(sweep).items()
         if figures or key != OBJECTIVES[sweep.objective]
     ]
@@ -225,8 +226,8 @@ def _verdict(
         yield text[0].upper() + text[1:], ""
 
 
-_BEST = {"time": "Fastest", "money": "Cheapest", "energy": "Least energy"}
-_FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
+BEST = {"time": "Fastest", "money": "Cheapest", "energy": "Least energy"}
+WINNERS: dict[str, tuple[str, Callable[[Row], str]]] = {
     "job_hours": ("fastest", lambda row: hours_text(row["job_hours"])),
     "job_usd": ("cheapest", lambda row: money_text(row["job_usd"])),
     "job_kwh": ("least energy", lambda row: f"{number_text(row['job_kwh'])} kWh"),
@@ -235,16 +236,16 @@ _FIGURES: dict[str, tuple[str, Callable[[Row], str]]] = {
 
 def _winners(sweep: "Sweep") -> dict[str, Row]:
     """Their rows."""
-    return {key: records(columns(sweep, [row]))[0] for key, row in _winning_rows(sweep).items()}
+    return {key: records(columns(sweep, [row]))[0] for key, row in winning_rows(sweep).items()}
 
 
-def _winning_rows(sweep: "Sweep") -> dict[str, int]:
+def winning_rows(sweep: "Sweep") -> dict[str, int]:
     """The rows with the least hours, dollars and kWh of all plans inside the site's limits, safe ones where any is."""
     from perfsim.search.branch import is_safe
 
     safe = is_safe(sweep.estimates)
     winners = {}
-    for key in _FIGURES:
+    for key in WINNERS:
         counts = np.asarray(sweep.meets_site)
         if key == "job_usd":
             counts = counts & sweep.has_price
@@ -255,15 +256,15 @@ def _winning_rows(sweep: "Sweep") -> dict[str, int]:
     return winners
 
 
-def _notes(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+def notes_of(sweep: "Sweep", shown: Sequence[Row]) -> list[str]:
+    """What each row is the best in, and what speaks against it."""
     winners = _winners(sweep)
-    names = [[_FIGURES[key][0] for key, winner in winners.items() if winner == row] for row in shown]
+    names = [[WINNERS[key][0] for key, winner in winners.items() if winner == row] for row in shown]
     misses = [miss_text(row, sweep.site) for row in shown]
     risks = [
         "" if (chance := row["fit_probability"]) >= SURE_CHANCE else f"fits at {percent_text(chance)}" for row in shown
     ]
-    places = _places(shown)
-    return [", ".join([*name, *filter(None, rest)]) for name, *rest in zip(names, risks, misses, places, strict=True)]
+    return [", ".join([*name, *filter(None, rest)]) for name, *rest in zip(names, risks, misses, strict=True)]
 
 
 def _places(shown: Sequence[Row]) -> list[str]:

@@ -141,13 +141,18 @@ def miss_text(row: Mapping[str, Any], site: Site) -> str:
 
 def reason_lines(problems: Mapping[Problem, int], most: int = 3) -> list[str]:
     """Why plans cannot run: the reasons that lie in the job and the cards first, the commonest of them first."""
-    counted = [(problem, count) for problem, count in problems.items() if count]
-    counted.sort(key=lambda pair: (pair[0] in _ARITHMETIC, -pair[1]))
+    counted = counted_problems(problems)
     lines = [f"{count:,} plans cannot run: {problem.text}" for problem, count in counted[:most]]
     if len(counted) > most:
         rest = len(counted) - most
         lines[-1] += f"; {rest} more in --json"
     return lines
+
+
+def counted_problems(problems: Mapping[Problem, int]) -> list[tuple[Problem, int]]:
+    """Those that stop some plan, in the order of reason_lines."""
+    counted = [(problem, count) for problem, count in problems.items() if count]
+    return sorted(counted, key=lambda pair: (pair[0] in _ARITHMETIC, -pair[1]))
 
 
 def telling_lines(problems: Mapping[Problem, int]) -> list[str]:

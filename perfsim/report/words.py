@@ -1,8 +1,10 @@
 """What each part of an estimate is made of, in words with the numbers that went into it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from perfsim.core.plan import Plan
+from perfsim.core.software import Software
 from perfsim.core.workload import Head, Workload
 from perfsim.formulas.parameters import count, trainable
 from perfsim.formulas.pipeline import microbatches_of
@@ -32,6 +34,13 @@ def part_name(part: str) -> str:
     'pipeline bubble'
     """
     return part.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
+
+
+def as_run(workload: Workload, software: Software) -> Workload:
+    """The workload with gradients in the format that the software keeps them in."""
+    precision = workload.precision
+    size = min(precision.gradient_bytes, software.reduced_bytes_per_gradient)
+    return replace(workload, precision=replace(precision, gradient_bytes=size))
 
 
 def part_words(name: str, workload: Workload, plan: Plan) -> str:

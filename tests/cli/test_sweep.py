@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,23 @@ def test_sockets_that_bear_nothing_are_exit_1(tmp_path: Path) -> None:
     text = " ".join(result.stdout.split())
     assert result.exit_code == 1 and "more than its sockets give" in text
     assert "try: a lower power_limit_watts, or fewer GPUs a machine" in text
+
+
+def test_a_page_beside_the_table(tmp_path: Path) -> None:
+    page = tmp_path / "a page.html"
+    result = swept(tmp_path, SMALL, "--top", "2", "--html", str(page))
+    text = page.read_text(encoding="utf-8")
+    assert result.stdout.startswith("Fastest: ") and text.startswith("<!DOCTYPE html>")
+    command = f"perfsim sweep {tmp_path / 'mine.toml'} --top 2 --html &#39;{page}&#39;"
+    assert command in text and len(text) < 500_000
+
+
+def test_a_page_of_nothing_that_fits_is_written_too(tmp_path: Path) -> None:
+    result = swept(tmp_path, SMALL.replace("bert-large", "llama3-70b"), "--html", "-")
+    assert result.exit_code == 1 and "Nothing fits: none of " in result.stdout and "<!DOCTYPE html>" in result.stdout
+
+
+def test_a_page_without_jinja2_is_exit_2_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    result = swept(tmp_path, SMALL, "--html", str(tmp_path / "x.html"))
+    assert result.exit_code == 2 and "perfsim[report]" in result.stderr and result.stdout == ""

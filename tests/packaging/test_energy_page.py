@@ -75,7 +75,7 @@ def test_the_server_by_hand() -> None:
     board = float(estimate(run.workload, run.system, run.plan, run.software, catalogue().calibration()).watts_per_gpu)
     whole = 8 * (board + float(run.system.host_watts_per_gpu))
     assert f"draw {board:.1f} W each" in WORDS and f"= {whole:,.0f} W, {100 * (1 - whole / row.watts):.1f} %" in WORDS
-    assert f"the {row.watts:,.0f} W that were metered" in WORDS
+    assert f"the {row.watts:,.1f} W that were metered" in WORDS
 
 
 def test_the_job_by_hand_is_what_the_command_says() -> None:

@@ -32,6 +32,7 @@ def record(scale: float = 1.0, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
     told = {
         "model": "bert-large|<b>", "task": "finetune", "gpu_name": "GeForce RTX 4090", "gpus": 2, "system": "box",
+        "goodput": 0.95,
         "memory_capacity_bytes": 24 * GIB, "power_limit_watts": 450.0, "board_limit_watts": 450.0, "problems": [],
         "price_basis": "RunPod, 2024", "software": "pytorch-2-eager", "precision": "amp-fp16", "basis": "measured",
         "energy_basis": "fitted", "memory_basis": "extrapolated", "basis_reason": "no measured peak",
@@ -56,6 +57,8 @@ def test_what_is_not_known_is_said() -> None:
     bare = {name: value for name, value in record(job_usd=None).items() if not name.endswith(("_low", "_high"))}
     told = plan_markdown(Asked(bare, has_job=False), Site(), COMMAND)
     assert "no price is known" in told and "figures are of one step" in told and "the job, USD" not in told
+    odd = Asked(record(job_kwh="x", job_usd_low=True, basis=[1], problems="no", price_basis={}))
+    assert "kWh |" not in plan_markdown(odd, Site(), COMMAND)  # as a file of somebody else may be
     refused = plan_markdown(Asked(record(problems=["too large"])), Site(), COMMAND)
     assert "It cannot run: too large." in refused
     beside = comparison_markdown(Asked(record(problems=["too large"])), OTHER, [], Site(), COMMAND)

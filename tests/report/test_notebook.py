@@ -1,7 +1,9 @@
 """Results as notebooks and experiment trackers take them: escaped tables, flat dicts."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +61,30 @@ def test_a_run_beside_its_prediction() -> None:
     shown = Replayed(run, predicted_step_seconds=1.0)._repr_html_()
     assert "a&lt;b" in shown and "-50.0 %" in shown and "2,000" in shown
     assert "no such card" in Replayed(run, problem="no such card")._repr_html_()
+
+
+def test_a_config_is_swept_without_a_scenario() -> None:
+    config = Path(__file__).parents[1] / "inputs" / "configs" / "bert-large-uncased.json"
+    answer = ps.sweep(ps.model(config), gpus=["RTX 4090", "RTX 30"], counts=[1, 2], pipeline_parallel=[1])
+    assert {row["gpus"] for row in map(answer.to_dict, range(len(answer)))} == {1, 2}
+    assert {"rtx-4090", "rtx-3090"} <= set(answer.to_pandas()["gpu"]) and set(answer.plans.pipeline_parallel) == {1}
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"gpus": ["RTX 4090"], "cuonts": [1]}, "cuonts: no such key; did you mean counts"),
+        ({"gpus": ["RTX 4099"]}, "RTX 4099: not among the gpus"),
+        ({"gpus": ["RTX 4090"], "counts": [0]}, "counts"),
+        ({}, "gpus"),
+        ({"systems": ["dgx-h100"], "counts": [10**6]}, "more than the systems named can hold"),
+    ],
+)
+def test_a_search_that_cannot_be_is_told(search: dict[str, list[object]], told: str) -> None:
+    with pytest.raises(ps.PerfsimError, match=re.escape(told)):
+        ps.sweep(JOB, **search)
+    with pytest.raises(ps.InputError, match="a scenario says so itself"):
+        ps.sweep("bert", counts=[1])
 
 
 def test_nothing_fits_is_shown(nothing: Sweep) -> None:

@@ -82,6 +82,13 @@ def test_one_gpu_exchanges_nothing_and_hides_nothing() -> None:
     assert not any(np.any(np.asarray(seconds) > 0.0) for seconds in alone.values())
 
 
+def test_names_are_no_formulas(sharded: Drawn, tmp_path: Path) -> None:
+    named = replace(sharded, label=r"a $\frac{$ b $x$")
+    file = tmp_path / "named.svg"
+    write_picture(str(file), lambda: parts_picture([named], r"$\no$ formula"))
+    assert r"$\no$ formula" in file.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_no_text_leaves_the_picture(sharded: Drawn, count: int) -> None:
     picture = parts_picture([sharded] * count, "a long title, " * 30)
