@@ -74,8 +74,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  in the order of use
     "gpu", "model", "system", "with_power_limit", "software", "support", "verdict", "workload", "scenario", "catalogue",
-    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "fit", "simulate", "validate", "replay",
-    "summary", "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
+    "estimate", "intervals", "alone_seconds", "sweep", "sweep_intervals", "recommend", "fit", "simulate", "validate",
+    "replay", "summary", "html", "plot_memory", "plot_time", "plot_front", "plot_scaling", "plot_schedule", "plot_runs",
     "Workload", "Task", "Head", "Precision", "Model", "Plan", "Problem", "Recompute", "Schedule",
     "Gpu", "System", "Software", "Calibration", "Site", "Space", "Scenario", "Catalogue",
     "Estimate", "Intervals", "Sweep", "Recommendation", "Fit", "Simulation", "Replayed", "Support", "Verdict",

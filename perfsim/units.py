@@ -166,13 +166,14 @@ def count_text(count: float) -> str:
 def floor_text(count: float) -> str:
     """A whole number in five characters that promise no more than there is.
 
-    >>> floor_text(9876), floor_text(23_790), floor_text(16_777_216), floor_text(810)
-    ('9.87k', '23.7k', '16.7M', '810')
+    >>> floor_text(9876), floor_text(2010), floor_text(23_790), floor_text(16_777_216), floor_text(810)
+    ('9.87k', '2.01k', '23.7k', '16.7M', '810')
     """
-    for size, name in ((MEGA, "M"), (KILO, "k")):
-        if count >= size:
-            decimals = 3 - len(str(int(count / size)))
-            return f"{math.floor(count / size * 10**decimals) / 10**decimals:.{decimals}f}{name}"
+    digits = len(str(int(count)))
+    for size, name in ((6, "M"), (3, "k")):
+        if digits > size:
+            decimals = 3 - (digits - size)
+            return f"{int(count) // 10 ** (digits - 3) / 10**decimals:.{decimals}f}{name}"
     return f"{int(count)}"
 
 

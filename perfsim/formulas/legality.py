@@ -66,7 +66,7 @@ def card_problems(workload: Workload, gpu: Gpu, software: Software) -> Ints:
         {
             Problem.PRECISION: no_units,
             Problem.ATTENTION: lacks_any(gpu, attention_needs(workload, software)),
-            Problem.LIBRARY: ~no_units & lacks_any(gpu, library_needs(workload, software)),
+            Problem.LIBRARY: np.logical_not(no_units) & lacks_any(gpu, library_needs(workload, software)),
             Problem.RELEASE: is_older_than(software, gpu),
         }
     )

@@ -211,8 +211,8 @@ def _some_names(cards: Sequence[Gpu], width: int) -> str:
         if len(text) <= width:
             return text
     rest = f" +{len(names) - 1}" if len(names) > 1 else ""
-    one = min(names, key=lambda name: (len(name + rest) > width, 0 if len(name + rest) <= width else len(name)))
-    return one + rest if len(one + rest) <= width else f"{one[: width - len(rest) - 3]}...{rest}"
+    one = next((name for name in names if len(name + rest) <= width), None)
+    return (one or f"{names[0][: width - len(rest) - 3]}...") + rest
 
 
 def legend(found: Fit, show_all: bool = False) -> list[str]:

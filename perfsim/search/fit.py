@@ -12,6 +12,7 @@ import numpy as np
 from perfsim.core.arrays import stack
 from perfsim.core.calibration import Calibration
 from perfsim.core.hardware import Gpu, System
+from perfsim.core.numbers import Floats, Ints
 from perfsim.core.plan import Plan, Problem, Recompute
 from perfsim.core.software import Software
 from perfsim.core.workload import Head, Workload
@@ -131,7 +132,7 @@ def fit(question: FitQuestion) -> Fit:
     cards, software = stack(question.cards), question.software
     shape = len(question.methods), len(question.cards)
     capacity = np.broadcast_to(question.calibration.visible_memory_share * cards.memory_bytes, shape[1:])
-    limits = safe_bytes(capacity, software.memory_spread)
+    limits = np.asarray(safe_bytes(capacity, software.memory_spread))
     formats, problems = np.zeros(shape, dtype=int), np.zeros(shape, dtype=int)
     found = np.zeros((4, *shape))
     lighter: list[dict[str, float]] = []
@@ -157,18 +158,15 @@ def fit(question: FitQuestion) -> Fit:
     )  # fmt: skip
 
 
-def needed_bytes(
-    question: FitQuestion, workload: Workload, plan: Plan, samples: np.ndarray, tokens: np.ndarray
-) -> np.ndarray:
+def needed_bytes(question: FitQuestion, workload: Workload, plan: Plan, samples: Ints, tokens: Ints) -> np.ndarray:
     """Bytes of the fullest GPU [B] with micro-batches of so many samples of so many tokens.
 
     plan: its micro-batch is not read. One micro-batch makes a step; more of them need no more.
     """
     is_by_token = workload.head in _BY_TOKEN and np.all(workload.head_positions == workload.seq_len)
-    job = replace(
-        workload, seq_len=tokens, global_batch_size=samples * plan.data_parallel,
-        head_positions=tokens if is_by_token else workload.head_positions,
-    )  # fmt: skip
+    batch: Ints = samples * plan.data_parallel
+    positions: Floats = 1.0 * tokens if is_by_token else workload.head_positions
+    job = replace(workload, seq_len=tokens, global_batch_size=batch, head_positions=positions)
     these = replace(plan, micro_batch_size=samples)
     costs = stage_costs(job, question.system, these, question.software, question.calibration)
     held = stage_holdings(job, question.system, these, costs)
@@ -186,7 +184,8 @@ def _figures(question: FitQuestion, workload: Workload, limits: np.ndarray) -> n
         """Bytes [2, points, limits] of sizes like that: micro-batches in the first row, sequences in the second."""
         is_batch = np.array([True, False]).reshape(2, 1, 1)
         samples, tokens = np.where(is_batch, sizes, 1), np.where(is_batch, workload.seq_len, sizes)
-        return needed_bytes(question, workload, plan, samples, tokens).min(axis=0)
+        needs: np.ndarray = needed_bytes(question, workload, plan, samples, tokens).min(axis=0)
+        return needs
 
     distinct, place = np.unique(limits, return_inverse=True)
     lows, highs = np.array([1, question.least_tokens]), np.array([MOST_SAMPLES, question.most_tokens])
@@ -206,11 +205,10 @@ def _largest(
     least: the needs [n, points, m] of numbers like that, which grow with them. Powers of two first; then each gap is
     narrowed by its middle and by where a straight line would meet the limit, for needs are nearly straight.
     """
-    count, m = len(lows), len(limits)
     powers = np.clip(2 ** np.arange(int(highs.max()).bit_length() + 1), lows[:, None], highs[:, None])
     needs = least(powers[:, :, None])
     order = (needs <= limits).sum(axis=1)  # points that fit, the clipped ones with them
-    row = np.arange(count)[:, None]
+    row = np.arange(len(lows))[:, None]
     below, above = np.maximum(order - 1, 0), np.minimum(order, powers.shape[1] - 1)
     low, high = powers[row, below], powers[row, above]
     low_need, high_need = needs[row, below, 0], needs[row, above, 0]

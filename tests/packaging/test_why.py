@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
 RUNS = ROOT / "scenarios" / "validation"
 TOLD = [block.strip().split("\n") for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)]
-COMMANDS = [part.strip().split("\n") for block in TOLD for part in "\n".join(block).split("> perfsim ")[1:]]
+COMMANDS = [part.strip().split("\n") for block in TOLD for part in "\n".join(block).split("$ perfsim ")[1:]]
 
 
 @pytest.mark.parametrize("told", COMMANDS, ids=lambda told: told[0][-40:])
@@ -41,7 +41,11 @@ def test_measured_runs_and_their_predictions(tmp_path: Path) -> None:
             f"{100.0 * (predicted / measured - 1.0):+.1f}",
         ]  # fmt: skip
         assert one["memory_kind"] == ("allocated" if name.startswith("mli") else "nvidia-smi")
-    outside = [n for n, o in found.items() if not o["predicted_low_bytes"] <= o["measured_peak_memory_bytes"] <= o["predicted_high_bytes"]]
+    outside = [
+        name
+        for name, one in found.items()
+        if not one["predicted_low_bytes"] <= one["measured_peak_memory_bytes"] <= one["predicted_high_bytes"]
+    ]
     assert outside == ["mli-0005"]
 
 

@@ -69,11 +69,11 @@ def test_largest_are_those_of_brute_force(recompute: Any) -> None:
 
 
 @settings(max_examples=10)
-@given(model=st.sampled_from(MODELS), method=st.integers(0, 2), recompute=st.sampled_from([0, 2]),
-       gpus=st.sampled_from([1, 4]), zero=st.integers(0, 3), precision=st.sampled_from(["amp-fp16", "bf16", "fp32"]))  # fmt: skip
-def test_larger_never_needs_less(
-    model: str, method: int, recompute: int, gpus: int, zero: int, precision: str
-) -> None:
+@given(
+    model=st.sampled_from(MODELS), method=st.integers(0, 2), recompute=st.sampled_from([0, 2]),
+    gpus=st.sampled_from([1, 4]), zero=st.integers(0, 3), precision=st.sampled_from(["amp-fp16", "bf16", "fp32"]),
+)  # fmt: skip
+def test_larger_never_needs_less(model: str, method: int, recompute: int, gpus: int, zero: int, precision: str) -> None:
     """What the search for the largest rests on: memory grows with micro-batch and sequence."""
     question = fit_question(model, KNOWN, ["T4"], count=gpus, zero_stage=zero, precision=precision, seq_len=256)
     job = question.methods[method].workloads[0]
