@@ -41,8 +41,9 @@ def refusals(job: Job) -> Iterator[Refusal]:
 def write(job: Job) -> LaunchFile:
     """The YAML; the micro-batch, the accumulation and the optimizer are the script's, in the command above it."""
     arguments = trainer.arguments(job, has_precision=False, has_recompute=not job.zero)
+    told = " ".join(arguments_text(arguments))
     notes = (
-        f"run on every node: accelerate launch --config_file accelerate.yaml {trainer.SCRIPT} {' '.join(arguments_text(arguments))}",
+        f"run on every node: accelerate launch --config_file accelerate.yaml {trainer.SCRIPT} {told}",
         *trainer.notes(job),
         *_notes(job),
     )
@@ -64,7 +65,7 @@ def _config(job: Job) -> dict[str, Value | Mapping[str, Value]]:
         config |= {"main_process_ip": FILL_IN, "main_process_port": 29500, "rdzv_backend": "static"}
     config["mixed_precision"] = PRECISIONS[key]
     if key == "fp8":
-        config["fp8_config"] = {"backend": "AO"}
+        config["fp8_config"] = {"backend": "ao"}
     if job.is_compiled:
         config["dynamo_config"] = {"dynamo_backend": "INDUCTOR"}
     if zero:
