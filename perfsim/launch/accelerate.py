@@ -65,7 +65,7 @@ def _config(job: Job) -> dict[str, Value | Mapping[str, Value]]:
         config |= {"main_process_ip": FILL_IN, "main_process_port": 29500, "rdzv_backend": "static"}
     config["mixed_precision"] = PRECISIONS[key]
     if key == "fp8":
-        config["fp8_config"] = {"backend": "ao"}
+        config["fp8_config"] = {"backend": "AO"}
     if job.is_compiled:
         config["dynamo_config"] = {"dynamo_backend": "INDUCTOR"}
     if zero:
@@ -82,7 +82,7 @@ def _fsdp(job: Job) -> dict[str, Value]:
         "fsdp_reshard_after_forward": job.zero == 3,
         "fsdp_offload_params": job.offload is Offload.PARAMETERS,
         "fsdp_activation_checkpointing": job.recompute is Recompute.FULL,
-        "fsdp_cpu_ram_efficient_loading": True,
+        "fsdp_cpu_ram_efficient_loading": job.workload.precision.key != "fp8",  # torchao's FP8 cannot
         "fsdp_state_dict_type": "SHARDED_STATE_DICT",
     }
 

@@ -18,7 +18,7 @@ from perfsim.launch.tools import TOOLS, refusals
 
 LIST = Path(__file__).with_name("tool_options.csv")
 CHANGES: dict[str, list[dict[str, Any]]] = {  # a choice: plans that differ from a base in it
-    "tensor_parallel": [{"tensor_parallel": 2}],
+    "tensor_parallel": [{"tensor_parallel": 2}, {"tensor_parallel": 2, "sequence_parallel": True}],
     "sequence_parallel": [{"tensor_parallel": 2, "sequence_parallel": True}],
     "pipeline_parallel": [{"pipeline_parallel": 4}],
     "context_parallel": [{"context_parallel": 2}],

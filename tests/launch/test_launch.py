@@ -1,9 +1,20 @@
-"""Launch files: every choice of a plan is said in the tool's own words, or refused; words are those that the tool has."""
+"""Launch files: every choice of a plan is said in words that the tool has, or refused."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from perfsim.core.calibration import Calibration
+from perfsim.core.plan import Recompute
+from perfsim.core.site import Site
+from perfsim.errors import InputError, UnsupportedError
+from perfsim.inputs.catalogue import catalogue
+from perfsim.launch.job import Job
+from perfsim.launch.tools import TOOLS, able_tools, launch, refusals, usual_tool
+from perfsim.report.case import Case, make_case
 from tests.launch.plans import (
     BASE,
     CHANGES,
@@ -20,14 +31,8 @@ from tests.launch.plans import (
     yaml_record,
 )
 
-from perfsim.core.calibration import Calibration
-from perfsim.core.plan import Recompute
-from perfsim.core.site import Site
-from perfsim.errors import InputError, UnsupportedError
-from perfsim.inputs.catalogue import catalogue
-from perfsim.launch.job import Job
-from perfsim.launch.tools import TOOLS, launch, refusals, usual_tool
-from perfsim.report.case import Case, make_case
+SPLITS = ("tensor", "context", "pipeline")
+PAGE = Path(__file__).parents[2] / "docs" / "launch.md"
 
 
 def base_of(tool: str) -> dict[str, Any]:
@@ -78,7 +83,7 @@ def test_a_refusal_names_a_tool_that_can(tool: str) -> None:
         for line in str(error.value).splitlines():
             assert line.startswith(f"--for {tool}: {TOOLS[tool].name} has no ")
         for refusal in found:
-            able = [key for key in TOOLS if refusal.choice not in {one.choice for one in refusals(key, job)}]
+            able = able_tools(refusal.choice, job)
             line = next(line for line in str(error.value).splitlines() if refusal.why in line)
             assert tool not in able
             assert all(TOOLS[key].name in line for key in able)
@@ -146,7 +151,13 @@ def of_megatron(text: str, job: Job) -> tuple[int, int]:
 
 def of_torchtitan(text: str, job: Job) -> tuple[int, int]:
     record = toml_record(text)
-    names = ("data_parallel_replicate", "data_parallel_shard", "tensor_parallel", "context_parallel", "pipeline_parallel")
+    names = (
+        "data_parallel_replicate",
+        "data_parallel_shard",
+        "tensor_parallel",
+        "context_parallel",
+        "pipeline_parallel",
+    )
     sizes = {name: record[f"parallelism.{name}_degree"] for name in names}
     gpus = 1
     for size in sizes.values():
@@ -207,7 +218,8 @@ def test_accelerate_has_the_keys() -> None:
             for inner, told in value.items() if isinstance(value, dict) else ():
                 prefix = "fp8_" if key == "fp8_config" else ""
                 text = str(told).lower() if isinstance(told, bool) else str(told)
-                check("accelerate", f"--{prefix}{inner}", text.lower() if inner == "dynamo_backend" else text)
+                is_shouted = inner in ("dynamo_backend", "backend")  # in a file, unlike on the command line
+                check("accelerate", f"--{prefix}{inner}", text.lower() if is_shouted else text)
 
 
 def test_deepspeed_has_the_keys() -> None:
@@ -271,3 +283,35 @@ def test_adapters_and_padding_are_told_or_refused() -> None:
     for tool in ("megatron", "torchtitan"):
         job = job_of(software=SOFTWARE[tool], **{**base_of(tool), **padded})
         assert [one.choice for one in refusals(tool, job)] == ["packed"]
+
+
+def test_the_pages_table_names_options_that_the_tools_have() -> None:
+    table = PAGE.read_text(encoding="utf-8").split("## Which tool says what")[1].split("## How")[0]
+    rows = [line.strip("|").split("|")[1:] for line in table.splitlines() if line.startswith("| ")][2:]
+    tools = ("torchrun", "accelerate", "deepspeed", "megatron", "torchtitan")
+    others = {"--num_nodes", "--num_gpus"}  # of DeepSpeed's own command, which lists no parser
+    for row in rows:
+        assert len(row) == len(tools)
+        for tool, cell in zip(tools, row, strict=True):
+            for option in re.findall(r"`([^`]+)`", cell):
+                homes = [*known(tool), *known("torchrun"), *known("transformers")]
+                names = {name.removeprefix("--") if tool == "accelerate" else name for name in homes}
+                tables = {name.rpartition(".")[0] for name in homes}
+                assert option in names | others | tables, f"{tool} has no {option}"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_pages_table_refuses_what_is_refused(tool: str) -> None:
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    column = 2 + list(TOOLS).index(tool)
+    for choice, plans in CHANGES.items():
+        cells = [line.split("|")[column].strip() for line in lines if line.startswith(f"| `{choice}` |")]
+        made = [{**more, **changes} for changes in plans for more in ({}, {"zero_stage": 1}, {"zero_stage": 3})]
+        found = [
+            {one.choice for one in refusals(tool, job_of(plan, "qwen3-30b-a3b", SOFTWARE[tool], **base_of(tool)))}
+            for plan in made
+        ]
+        if cells == ["-"]:
+            assert all(found), choice
+        elif cells:
+            assert any(choice not in some for some in found), choice
