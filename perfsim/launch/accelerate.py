@@ -41,8 +41,9 @@ def refusals(job: Job) -> Iterator[Refusal]:
 def write(job: Job) -> LaunchFile:
     """The YAML; the micro-batch, the accumulation and the optimizer are the script's, in the command above it."""
     arguments = trainer.arguments(job, has_precision=False, has_recompute=not job.zero)
+    told = " ".join(arguments_text(arguments))
     notes = (
-        f"run on every node: accelerate launch --config_file accelerate.yaml {trainer.SCRIPT} {' '.join(arguments_text(arguments))}",
+        f"run on every node: accelerate launch --config_file accelerate.yaml {trainer.SCRIPT} {told}",
         *trainer.notes(job),
         *_notes(job),
     )
@@ -81,7 +82,7 @@ def _fsdp(job: Job) -> dict[str, Value]:
         "fsdp_reshard_after_forward": job.zero == 3,
         "fsdp_offload_params": job.offload is Offload.PARAMETERS,
         "fsdp_activation_checkpointing": job.recompute is Recompute.FULL,
-        "fsdp_cpu_ram_efficient_loading": True,
+        "fsdp_cpu_ram_efficient_loading": job.workload.precision.key != "fp8",  # torchao's FP8 cannot
         "fsdp_state_dict_type": "SHARDED_STATE_DICT",
     }
 

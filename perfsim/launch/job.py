@@ -141,6 +141,8 @@ def common_refusals(job: Job) -> Iterable[Refusal]:
         yield Refusal("gpus", f"{job.gpus} GPUs, which do not fill nodes of {int(job.system.gpus_per_node)}")
     if w.precision.key == "mxfp4":
         yield Refusal("precision", "MXFP4 products")
+    if w.precision.has_8_bit_attention:
+        yield Refusal("precision", "attention in FP8")
     if model.nets and len(model.nets) > 1:
         yield Refusal("model", "a GAN's two nets, which need a script of their own")
 
@@ -154,6 +156,8 @@ def pretraining_refusals(job: Job) -> Iterable[Refusal]:
         yield Refusal("head", f"the head {w.head.value}: it trains language models")
     if w.fused_linear_loss:
         yield Refusal("fused_linear_loss", "head and loss as one kernel")
+    if w.useful_share < 1:
+        yield Refusal("packed", "samples that are padded: it fills every sequence with several (--packed)")
 
 
 def comment(lines: Iterable[str]) -> str:

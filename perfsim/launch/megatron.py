@@ -21,7 +21,7 @@ from perfsim.launch.job import (
     comment,
     pretraining_refusals,
     rendezvous,
-)  # fmt: skip
+)
 
 Arguments = Iterator[tuple[str, Value | None]]
 
@@ -70,8 +70,6 @@ def refusals(job: Job) -> Iterator[Refusal]:
         yield Refusal(
             "precision", f"{w.precision.key}: it keeps 16-bit weights beside an fp32 copy (such as bf16-mixed)"
         )
-    if w.precision.has_8_bit_attention:
-        yield Refusal("precision", "attention in FP8 by an argument")
     if job.recompute is Recompute.SELECTIVE and job.software.selective_recompute == "per-op":
         yield Refusal("recompute", "recomputation of all but every second product")
     if int(plan.recompute_layers) % (int(plan.pipeline_parallel) * int(plan.virtual_stages)):

@@ -26,6 +26,7 @@ TOOLS = {
     "megatron": Tool("Megatron-LM", megatron.refusals, megatron.write),
     "torchtitan": Tool("torchtitan", torchtitan.refusals, torchtitan.write),
 }
+_DEGREES = ("tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel")
 _OF_FRAMEWORK = {"deepspeed": "deepspeed", "megatron": "megatron", "megatron-core": "megatron"}
 
 
@@ -69,7 +70,13 @@ def _is_plain_pytorch(software: Software) -> bool:
 
 
 def _sentence(tool: str, refusal: Refusal, job: Job) -> str:
-    able = [TOOLS[key].name for key in TOOLS if refusal.choice not in {found.choice for found in refusals(key, job)}]
+    able = [TOOLS[key].name for key in able_tools(refusal.choice, job)]
     can = " and ".join([", ".join(able[:-1]), able[-1]] if len(able) > 1 else able)
     who = f"{can} can" if able else "none of the other tools can either"
     return f"--for {tool}: {TOOLS[tool].name} has no {refusal.choice} like this: {refusal.why}; {who}"
+
+
+def able_tools(choice: str, job: Job) -> list[str]:
+    """The tools that have a choice of the job, in the way in which its GPUs share the work."""
+    needed = {choice, *_DEGREES}
+    return [key for key in TOOLS if needed.isdisjoint(found.choice for found in refusals(key, job))]

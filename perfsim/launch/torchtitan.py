@@ -66,6 +66,8 @@ def refusals(job: Job) -> Iterator[Refusal]:
         yield Refusal("expert_parallel", f"experts split over {ranks} GPUs that do not divide those that shard weights")
     if int(plan.recompute_layers):
         yield Refusal("recompute_layers", f"recomputation of {int(plan.recompute_layers)} layers alone: all or none")
+    if w.dropout or w.drops_probabilities:
+        yield Refusal("dropout", f"dropout of {w.dropout:g}: its models drop nothing")
     if w.optimizer not in OPTIMIZERS:
         yield Refusal("optimizer", f"the optimizer {w.optimizer}")
     in_parts = int(plan.expert_parallel) > 1 or int(plan.pipeline_parallel) > 1

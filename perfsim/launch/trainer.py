@@ -85,7 +85,8 @@ def notes(job: Job) -> Iterator[str]:
     if w.model.nets:
         yield f"in the script: images of {int(w.image_size)} pixels a side"
     else:
-        yield f"in the script: sequences of {int(w.seq_len):,} tokens{', packed' if w.is_packed else ''}"
+        target = f" and {int(w.decoder_seq_len):,} of the target" if w.decoder_seq_len else ""
+        yield f"in the script: sequences of {int(w.seq_len):,} tokens{target}{', packed' if w.is_packed else ''}"
     if w.is_adapter:
         targets = f"[{', '.join(w.lora_targets)}]" if w.lora_targets else "'all-linear'"
         yield f"in the script: peft.LoraConfig(r={w.lora_rank}, target_modules={targets}); targets by the model's names"
