@@ -14,7 +14,7 @@ from perfsim.errors import PerfsimError
 
 COMMANDS = {  # name: (module, one line for --help)
     "sweep": ("perfsim.cli.sweep", "Find the best GPUs and plans for a scenario."),
-    "recommend": ("perfsim.cli.recommend", "Say which cards to take, owned or rented, for a deadline and a budget."),
+    "recommend": ("perfsim.cli.recommend", "Say which cards to take for a deadline and a budget."),
     "fit": ("perfsim.cli.fit", "Show which cards can train a model, how, and how much at once."),
     "estimate": ("perfsim.cli.estimate", "Cost one plan, part by part."),
     "explain": ("perfsim.cli.explain", "Say why two plans differ, and what would make one fit."),
