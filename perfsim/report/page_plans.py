@@ -25,7 +25,7 @@ from perfsim.report.text import cards_text, plan_text
 from perfsim.report.words import BOUNDS, as_run, part_name, part_words
 from perfsim.search.front import contenders, figure
 from perfsim.search.intervals import Intervals
-from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, printable, usd_text
+from perfsim.units import GIB, HOUR, MILLI, NO_NUMBER, number_text, percent_text, printable, usd_text
 
 if TYPE_CHECKING:
     from perfsim.core.hardware import System
@@ -116,6 +116,7 @@ def _names(sweep: "Sweep", rows: Sequence[int], table: Sequence[Row], texts: Sha
         "facts": [texts(facts_text(row)) for row in table],
         "note": [texts(text) for text in notes_of(sweep, table)],
         "system": [texts(printable(system.name)) for system in systems],
+        "idle": [texts(number_text(float(system.gpu.power.idle_watts))) for system in systems],
         "host": [texts(number_text(float(system.host_watts_per_gpu))) for system in systems],
         "rate": [texts(rate_text(sweep, one, int(row["gpus"]))) for one, row in zip(systems, table, strict=True)],
         "price": [texts(printable(row["price_basis"]) or "none known") for row in table],
@@ -141,6 +142,9 @@ def _amounts(
         "hours": cell("hours"),
         "usd": cell("$"),
         "kwh": cell("kWh"),
+        "lost": [texts(number_text(row["job_hours"] - row["useful_seconds"] / HOUR)) for row in table],
+        "working": [number_text(_working_hours(row)) for row in table],
+        "waiting": [texts(number_text(row["job_hours"] - _working_hours(row))) for row in table],
         "co2": [number_text(row["job_kg_co2"]) for row in table],
         "mfu": [number_text(100 * row["mfu"]) for row in table],
         "hfu": [number_text(100 * row["hfu"]) for row in table],
@@ -151,6 +155,12 @@ def _amounts(
         "filled": [round(100 * row["memory_bytes"] / row["memory_capacity_bytes"]) for row in table],
         "chance": [texts(percent_text(row["fit_probability"])) for row in table],
     }
+
+
+def _working_hours(row: Row) -> float:
+    """Hours of a job in which boards compute; in the others they are idle."""
+    hours: float = (row["useful_seconds"] + row["repeated_seconds"]) / HOUR
+    return hours
 
 
 def facts_text(row: Row) -> str:

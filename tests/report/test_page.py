@@ -48,8 +48,7 @@ def test_page_asks_for_nothing_and_runs_nothing_but_its_script(made: Made) -> No
 def test_names_stay_text(made: Made) -> None:
     sweep = made()
     named = [
-        replace(one, name=HOSTILE, price_basis=HOSTILE, gpu=replace(one.gpu, name=f"{HOSTILE}{i}"))
-        for i, one in enumerate(sweep.systems)
+        replace(one, name=HOSTILE, gpu=replace(one.gpu, name=f"{HOSTILE}{i}")) for i, one in enumerate(sweep.systems)
     ]
     workload = replace(sweep.workload, model=replace(sweep.workload.model, name=HOSTILE))
     software = replace(sweep.software, name=HOSTILE)

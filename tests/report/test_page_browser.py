@@ -274,8 +274,7 @@ def test_names_stay_text(made: Callable[..., Sweep], opened: Callable[..., Opene
 
     sweep = made()
     systems = tuple(
-        replace(one, name=HOSTILE, price_basis=HOSTILE, gpu=replace(one.gpu, name=f"{HOSTILE}{i}"))
-        for i, one in enumerate(sweep.systems)
+        replace(one, name=HOSTILE, gpu=replace(one.gpu, name=f"{HOSTILE}{i}")) for i, one in enumerate(sweep.systems)
     )
     workload = replace(sweep.workload, model=replace(sweep.workload.model, name=HOSTILE))
     file = tmp_path / "hostile.html"

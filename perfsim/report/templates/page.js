@@ -37,15 +37,16 @@
       const { job } = answer;
       const gpus = plans.axes[3][i];
       const rate = text("rate", i);
-      const power = `(${plans.watts[i]} W a board + ${text("host", i)} W of host)`;
-      const energy = `${plans.hours[i]} h × ${gpus} × ${power} × PUE ${job.pue} / 1000`;
+      const boards = `${plans.working[i]} h × ${plans.watts[i]} W of a board + ${text("waiting", i)} h × ${text("idle", i)} W idle`;
+      const energy = `${gpus} × (${boards} + ${plans.hours[i]} h × ${text("host", i)} W of host) × PUE ${job.pue} / 1000`;
       const electricity = job.price === "own" ? ` + ${plans.kwh[i]} kWh × ${job.kwh}` : "";
-      const money = rate ? `${plans.hours[i]} h × ${gpus} × ${rate}${electricity} (${text("price", i)})` : "no price known";
+      const rented = rate ? `${plans.hours[i]} h × ${gpus} × ${rate}${electricity} (${text("price", i)})` : "no price known";
+      const money = job.price === "electricity" ? `${plans.kwh[i]} kWh × ${job.kwh}` : rented;
       return [
         ["Step, ms", plans.step[i], range(i, 0), basis(i, 0), "sum of the parts above"],
         ["Samples/s", plans.samples[i], null, basis(i, 0), `${job.batch} samples / ${plans.step[i]} ms × 1000`],
-        ["Time, h", plans.hours[i], range(i, 1), basis(i, 0), `${job.steps} steps × ${plans.step[i]} ms / 3,600,000`],
-        ["Cost, $", plans.usd[i], range(i, 2), rate ? basis(i, 0) : "", money],
+        ["Time, h", plans.hours[i], range(i, 1), basis(i, 0), `${job.steps} steps × ${plans.step[i]} ms / 3,600,000 + ${text("lost", i)} h of start, saves and failures`],
+        ["Cost, $", plans.usd[i], range(i, 2), plans.usd[i] === "-" ? "" : basis(i, 0), money],
         ["Energy, kWh", plans.kwh[i], range(i, 3), basis(i, 1), energy],
         ["CO₂, kg", plans.co2[i], null, basis(i, 1), `${plans.kwh[i]} kWh × ${job.co2} g / 1000`],
         ["Power of a board, W", plans.watts[i], range(i, 4), basis(i, 2), `clock at ${text("clock", i)} of full`],
