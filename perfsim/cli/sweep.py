@@ -70,6 +70,7 @@ def sweep(
     """
     from perfsim.errors import InputError
     from perfsim.inputs.catalogue import catalogue
+    from perfsim.inputs.fit import question_of
     from perfsim.inputs.intervals import of_sweep
     from perfsim.inputs.scenario import scenarios
     from perfsim.paths import find_scenario
@@ -77,9 +78,11 @@ def sweep(
     from perfsim.report.answer_plot import answer_picture
     from perfsim.report.export import write
     from perfsim.report.page import Question, check_page, page_html
+    from perfsim.report.page_fit import fit_grid
     from perfsim.report.picture import check_picture, write_picture
     from perfsim.report.progress import progress
     from perfsim.report.table import show
+    from perfsim.search.fit import fit
     from perfsim.search.runner import Runner
     from perfsim.search.sweep import sweep as search
 
@@ -116,7 +119,8 @@ def sweep(
         else:
             answers.append(Answer.of(s.name, swept, show_all, top, figures, forecast))
     question = Question(_command(ctx, scenario), tuple(known.overrides()))
-    page_of = partial(page_html, question=question, simulate=_simulate)
+    matrix = fit_grid(fit(question_of(asked[0], known))) if html else None
+    page_of = partial(page_html, question=question, simulate=_simulate, fit=matrix)
     forms: list[Callable[[Sequence[Answer]], str]] = [json_of, csv_of, markdown_of, page_of]
     for target, text_of in zip(targets, forms, strict=True):
         if target:

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 from perfsim.core.model import Model
 from perfsim.core.plan import Plan, Recompute
-from perfsim.core.workload import Task
+from perfsim.core.workload import Head, Task
 from perfsim.errors import InputError
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import ALL, cards_named
 from perfsim.inputs.misfits import most_tokens
 from perfsim.inputs.options import MAX_DEGREE
+from perfsim.inputs.scenario import Scenario
 from perfsim.inputs.workload import make_workload
 from perfsim.search.fit import MOST_SAMPLES, MOST_TOKENS, FitQuestion, Method
 
@@ -67,4 +68,19 @@ def fit_question(
         recompute=_RECOMPUTE[recompute],
         least_tokens=longest if named.encoder_tokens else tokens + 1,
         most_tokens=longest,
+    )  # fmt: skip
+
+
+def question_of(scenario: Scenario, known: Catalogue) -> FitQuestion:
+    """What of a scenario's model fits on its cards, one of each, at a micro-batch of one."""
+    job = scenario.workload
+    asked: dict[str, Any] = {"seq_len": int(job.seq_len)} if not job.model.nets else {"image_size": int(job.image_size)}
+    if job.decoder_seq_len:
+        asked["decoder_seq_len"] = int(job.decoder_seq_len)
+    cards = [*dict.fromkeys(system.gpu.key for system in scenario.systems)]
+    return fit_question(
+        job.model, known, cards, software=scenario.software.key, precision=job.precision.key,
+        head=None if job.head is Head.NONE else job.head,
+        lora_rank=job.lora_rank or None, optimizer=job.optimizer, dropout=job.dropout, loss_chunks=job.loss_chunks,
+        fused_linear_loss=job.fused_linear_loss, **asked,
     )  # fmt: skip
