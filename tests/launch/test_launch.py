@@ -305,11 +305,8 @@ def test_the_pages_table_refuses_what_is_refused(tool: str) -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     column = 2 + list(TOOLS).index(tool)
     for choice, plans in CHANGES.items():
-        cells = [
-            line.split("|")[column].strip()
-            for line in lines
-            if line.startswith((f"| `{choice}` |", f"| `{choice}` pipe"))
-        ]
+        rows = tuple(f"| `{choice}` {more}|" for more in ("", "above 0 ", "pipeline-inner "))
+        cells = [line.split("|")[column].strip() for line in lines if line.startswith(rows)]
         made = [{**more, **changes} for changes in plans for more in ({}, {"zero_stage": 1}, {"zero_stage": 3})]
         found = [
             {one.choice for one in refusals(tool, job_of(plan, "qwen3-30b-a3b", SOFTWARE[tool], **base_of(tool)))}
