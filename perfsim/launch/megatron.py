@@ -117,6 +117,7 @@ def write(job: Job) -> LaunchFile:
         f"TOKENIZER={FILL_IN}  # a folder with the model's tokenizer\n"
         f"DATA={FILL_IN}  # prefix of the data that tools/preprocess_data.py wrote\n"
         f"CHECKPOINTS={FILL_IN}  # folder to load from and save to\n"
+        f"SAVE_INTERVAL={FILL_IN}  # steps between two checkpoints\n"
     )
     text = f"#!/usr/bin/env bash\n{head}{rendezvous(job)}{own}{order}{command(job, 'pretrain_gpt.py', arguments)}"
     return LaunchFile("megatron.sh", text, notes)
@@ -129,6 +130,7 @@ def _own() -> Arguments:
     yield "--data-path", '"$DATA"'
     yield "--load", '"$CHECKPOINTS"'
     yield "--save", '"$CHECKPOINTS"'
+    yield "--save-interval", '"$SAVE_INTERVAL"'
 
 
 def _batch(job: Job) -> Arguments:

@@ -34,6 +34,9 @@ MODELS = {
     "qwen3-30b-a3b": ("qwen3", "30B-A3B"),
     "qwen3-235b-a22b": ("qwen3", "235B-A22B"),
 }
+# of v0.2.2's models: those without pipelines, and those whose attention cannot share a sequence
+WITHOUT_STAGES = ("qwen3", "gpt_oss")
+WITHOUT_CONTEXT = ("deepseek_v3", "gpt_oss")
 SCHEDULES = {Schedule.GPIPE: "GPipe", Schedule.ONE_F_ONE_B: "1F1B", Schedule.ZB_V: "ZBVZeroBubble"}
 EXCHANGES = {ContextExchange.RING: "alltoall", ContextExchange.ALL_GATHER: "allgather"}
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW"}
@@ -52,6 +55,8 @@ def refusals(job: Job) -> Iterator[Refusal]:
     plan, w = job.plan, job.workload
     if w.model.key not in MODELS:
         yield Refusal("model", f"{w.model.key}: it trains {', '.join(sorted({name for name, _ in MODELS.values()}))}")
+    else:
+        yield from _model_refusals(job, MODELS[w.model.key][0])
     yield from pretraining_refusals(job)
     yield from _data_refusals(job)
     yield from _pipeline_refusals(job)
@@ -73,6 +78,20 @@ def refusals(job: Job) -> Iterator[Refusal]:
     in_parts = int(plan.expert_parallel) > 1 or int(plan.pipeline_parallel) > 1
     if w.optimizer_in_backward and in_parts:
         yield Refusal("optimizer_in_backward", "an optimizer inside the backward pass with stages or experts split")
+
+
+def _model_refusals(job: Job, name: str) -> Iterator[Refusal]:
+    """Of what its models can: torchtitan/models/*/__init__.py and infra/parallelize.py."""
+    tp, cp = int(job.plan.tensor_parallel), int(job.plan.context_parallel)
+    if int(job.plan.pipeline_parallel) > 1 and name in WITHOUT_STAGES:
+        yield Refusal("pipeline_parallel", f"pipeline stages of {name}")
+    if cp > 1 and name in WITHOUT_CONTEXT:
+        yield Refusal("context_parallel", f"sequences of {name} split over GPUs")
+    divisor = 2 * tp * cp
+    if int(job.workload.seq_len) % divisor:
+        yield Refusal("context_parallel" if cp > 1 else "tensor_parallel", f"sequences that {divisor} does not divide")
+    if job.workload.precision.key == "fp8" and name == "deepseek_v3" and tp > 1:
+        yield Refusal("precision", "fp8 with one scale a tensor beside tensor parallelism of deepseek_v3")
 
 
 def _data_refusals(job: Job) -> Iterator[Refusal]:

@@ -10,6 +10,7 @@ LR=FILL_IN  # learning rate
 TOKENIZER=FILL_IN  # a folder with the model's tokenizer
 DATA=FILL_IN  # prefix of the data that tools/preprocess_data.py wrote
 CHECKPOINTS=FILL_IN  # folder to load from and save to
+SAVE_INTERVAL=FILL_IN  # steps between two checkpoints
 export CUDA_DEVICE_MAX_CONNECTIONS=1
 torchrun \
     --nnodes 2 \
@@ -56,4 +57,5 @@ torchrun \
     --tokenizer-model "$TOKENIZER" \
     --data-path "$DATA" \
     --load "$CHECKPOINTS" \
-    --save "$CHECKPOINTS"
+    --save "$CHECKPOINTS" \
+    --save-interval "$SAVE_INTERVAL"

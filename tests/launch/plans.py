@@ -68,7 +68,7 @@ def job_of(
 def jobs(tool: str) -> list[Job]:
     """One job after another that the tool can say, which between them change every choice."""
     found = []
-    for model, software in (("llama3-8b", SOFTWARE[tool]), ("qwen3-30b-a3b", SOFTWARE[tool])):
+    for model, software in (("llama3-8b", SOFTWARE[tool]), (experts_of(tool), SOFTWARE[tool])):
         base = OF_MEGATRON if tool == "megatron" else BASE
         for precision in dict.fromkeys((base["precision"], *WORDS["precision"])):
             found.append(job_of(model=model, software=software, **{**base, "precision": precision}))
@@ -88,6 +88,11 @@ SOFTWARE = {
     "megatron": "megatron-core",
     "torchtitan": "torchtitan",
 }
+
+
+def experts_of(tool: str) -> str:
+    """A model with experts that the tool can split in every way that it has."""
+    return "llama4-scout" if tool == "torchtitan" else "qwen3-30b-a3b"
 
 
 def written(tool: str, job: Job) -> LaunchFile:

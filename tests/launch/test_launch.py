@@ -21,6 +21,7 @@ from tests.launch.plans import (
     OF_MEGATRON,
     SOFTWARE,
     WORDS,
+    experts_of,
     job_of,
     jobs,
     known,
@@ -58,7 +59,7 @@ def test_no_choice_of_a_plan_is_dropped(tool: str, choice: str) -> None:
         for stage in (0, 1, 2, 3):
             full = {"zero_stage": stage, **changes}
             without = {key: value for key, value in full.items() if key != choice}
-            job, before = (job_of(some, "qwen3-30b-a3b", software, **base_of(tool)) for some in (full, without))
+            job, before = (job_of(some, experts_of(tool), software, **base_of(tool)) for some in (full, without))
             if job.plan != before.plan and not (choice == "zero_stage" and stage == 0):
                 assert is_told(tool, job, choice, before), (changes, stage)
 
@@ -305,13 +306,24 @@ def test_the_pages_table_refuses_what_is_refused(tool: str) -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     column = 2 + list(TOOLS).index(tool)
     for choice, plans in CHANGES.items():
-        cells = [line.split("|")[column].strip() for line in lines if line.startswith(f"| `{choice}` |")]
+        rows = tuple(f"| `{choice}` {more}|" for more in ("", "above 0 ", "pipeline-inner "))
+        cells = [line.split("|")[column].strip() for line in lines if line.startswith(rows)]
         made = [{**more, **changes} for changes in plans for more in ({}, {"zero_stage": 1}, {"zero_stage": 3})]
         found = [
-            {one.choice for one in refusals(tool, job_of(plan, "qwen3-30b-a3b", SOFTWARE[tool], **base_of(tool)))}
+            {one.choice for one in refusals(tool, job_of(plan, experts_of(tool), SOFTWARE[tool], **base_of(tool)))}
             for plan in made
         ]
         if cells == ["-"]:
             assert all(found), choice
         elif cells:
             assert any(choice not in some for some in found), choice
+
+
+def test_torchtitans_models_differ_in_what_they_can() -> None:
+    for model, changes, choice in (
+        ("qwen3-8b", {"pipeline_parallel": 4, "zero_stage": 3}, "pipeline_parallel"),
+        ("deepseek-v3", {"context_parallel": 2, "zero_stage": 3}, "context_parallel"),
+        ("llama3-8b", {"context_parallel": 2, "zero_stage": 3}, ""),
+    ):
+        found = [one.choice for one in refusals("torchtitan", job_of(changes, model, "torchtitan", **BASE))]
+        assert found == ([choice] if choice else [])

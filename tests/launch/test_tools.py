@@ -4,15 +4,17 @@ They take gigabytes and minutes to install, torch above all, so that `.ci/run` d
 option against a list made of these parsers (list_options.py).
 """
 
+import argparse
 import json
 import os
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perfsim.launch.job import Job
-from tests.launch.plans import jobs, shell_arguments, toml_record, written
+from tests.launch.plans import OF_MEGATRON, job_of, jobs, shell_arguments, toml_record, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -63,9 +65,7 @@ def _check_accelerate(job: Job, args: Any, plugin_kind: Any, degrees_kind: Any) 
         plugin = plugin_kind()
         assert plugin.fsdp_version == 2 and plugin.reshard_after_forward == (job.zero == 3)
         assert plugin.activation_checkpointing == (job.recompute == 2)
-        assert bool(plugin.cpu_offload and type(plugin.cpu_offload).__name__ == "CPUOffloadPolicy") == (
-            job.offload == 2
-        )
+        assert (type(plugin.cpu_offload).__name__ == "CPUOffloadPolicy") == (job.offload == 2)
     if args.use_parallelism_config:
         degrees = degrees_kind()
         assert degrees.total_size == job.gpus
@@ -106,3 +106,36 @@ def test_torchtitan_reads_the_toml(tmp_path: Path) -> None:
                 found = getattr(found, name)
             assert found == value, path
         assert parsed.training.local_batch_size % job.plan.micro_batch_size == 0
+
+
+def test_megatron_validates_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typing, "override", lambda function: function, raising=False)  # Python 3.12 has it
+    pytest.importorskip("megatron.training.arguments", reason="a checkout of NVIDIA/Megatron-LM in PYTHONPATH")
+    import torch
+    from megatron.training import arguments as theirs
+
+    hopper = argparse.Namespace(major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: hopper)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    odd = [
+        job_of({"pipeline_parallel": 8, "zero_stage": 1}, "qwen3-8b", "megatron-core", **OF_MEGATRON),
+        job_of({"expert_parallel": 8, "zero_stage": 1}, "deepseek-v3", "megatron-core", **OF_MEGATRON),
+        job_of({"recompute": 1}, "gpt2-xl", "megatron-core", **OF_MEGATRON),
+    ]
+    for job in [*odd, *jobs("megatron")[::4]]:
+        if job.workload.precision.key == "nvfp4":
+            continue  # asks for an installed Transformer Engine
+        _, script = shell_arguments(written("megatron", job).text)
+        parser = theirs.add_megatron_arguments(argparse.ArgumentParser(allow_abbrev=False))
+        args = parser.parse_args(script, argparse.Namespace(rank=0, world_size=job.gpus, local_rank=0))
+        monkeypatch.delenv("CUDA_DEVICE_MAX_CONNECTIONS", raising=False)
+        if "export CUDA_DEVICE_MAX_CONNECTIONS=1" in written("megatron", job).text:
+            monkeypatch.setenv("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+        theirs.validate_args(args)
+        assert args.data_parallel_size == job.plan.data_parallel
+        if job.workload.precision.key == "fp8" and job.workload.model.moe:
+            continue  # likewise
+        args.apply_rope_fusion = False  # a kernel of Transformer Engine
+        config = theirs.core_transformer_config_from_args(args)
+        assert config.num_layers == job.workload.model.layers
+        assert config.context_parallel_size == job.plan.context_parallel
