@@ -163,7 +163,7 @@ def asked_case(
     if power_limit is not None:
         system = with_power_limit(system, power_limit, calibration.control)
     plan = one_plan(
-        workload, system, gpus, lambda plans: predict(workload, system, plans, stack, calibration, site), options
+        workload, system, gpus, stack, lambda plans: predict(workload, system, plans, stack, calibration, site), options
     )
     case = make_case(workload, system, plan, stack, calibration, site)
     (ranges,) = of_plans(Inputs(workload, system, plan, stack, calibration), case.estimate, known)

@@ -11,6 +11,7 @@ from perfsim.core.hardware import System
 from perfsim.core.offers import Offer
 from perfsim.core.plan import ContextExchange, Offload, Placement, Plan, Recompute, Schedule
 from perfsim.core.results import Estimate
+from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError
 from perfsim.formulas.fits import surely_fits
@@ -18,6 +19,7 @@ from perfsim.formulas.stages import ends_counted
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import divisors_text, systems_for
 from perfsim.inputs.prices import with_prices
+from perfsim.search.space import splits_norms
 
 MAX_DEGREE = 10**6
 WORKLOAD_KEYS = (
@@ -100,6 +102,7 @@ def one_plan(
     workload: Workload,
     system: System,
     gpus: int,
+    software: Software,
     predict: Callable[[Plan], Estimate],
     options: Mapping[str, Any],
 ) -> Plan:
@@ -122,7 +125,7 @@ def one_plan(
         **degrees,
         data_parallel=data,
         micro_batch_size=micro or 1,
-        sequence_parallel=degrees["tensor_parallel"] > 1,
+        sequence_parallel=degrees["tensor_parallel"] > 1 and splits_norms(software),
         zero_stage=int(options["zero_stage"]),
         hybrid_shard=_hybrid_shard(options, data * degrees["context_parallel"]),
         recompute=Recompute[str(options["recompute"]).upper()],

@@ -111,8 +111,13 @@ def plans(values: Mapping[str, np.ndarray], software: Software) -> Plan:
     return Plan(
         **given,
         data_parallel=np.maximum(1, values["counts"] // degrees),
-        sequence_parallel=(tensor > 1) & (software.fusion == "fused"),
+        sequence_parallel=(tensor > 1) & splits_norms(software),
     )
+
+
+def splits_norms(software: Software) -> bool:
+    """Whether sequence parallelism goes with tensor parallelism: software of fused kernels, Megatron's, does so."""
+    return software.fusion == "fused"
 
 
 @dataclass(frozen=True)
