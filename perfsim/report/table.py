@@ -41,7 +41,7 @@ from perfsim.units import GIB, MILLI, NO_NUMBER, number_text, percent_text, prin
 if TYPE_CHECKING:
     from perfsim.search.sweep import Sweep
 
-CARDS_SHOWN = 12
+CARDS_SHOWN = 11
 WIDE = 100
 CARD_WIDTH = 22
 LIMIT_WIDTH = 9  # of a lowered power limit behind the card

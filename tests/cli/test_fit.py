@@ -3,15 +3,13 @@
 import csv
 import io
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from perfsim.cli.main import main
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def asked(*options: str, columns: int = 100) -> Result:
@@ -27,14 +25,10 @@ def asked(*options: str, columns: int = 100) -> Result:
         ("fit-no-bf16", ["llama3-8b", "--precision", "bf16", "--gpus", "GTX 10", "--gpus", "RTX 40"], 80),
     ],
 )
-def test_what_people_see(name: str, options: list[str], columns: int) -> None:
-    """To renew: RENEW_GOLDEN=1 pytest tests/cli/test_fit.py."""
+def test_what_people_see(name: str, options: list[str], columns: int, golden: Callable[[str, str], None]) -> None:
     result = asked(*options, columns=columns)
     assert result.exit_code == 0, result.output
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("RENEW_GOLDEN"):
-        path.write_text(result.stdout, encoding="utf-8")
-    assert result.stdout == path.read_text(encoding="utf-8")
+    golden(f"{name}.txt", result.stdout)
     lines = result.stdout.splitlines()
     assert len(lines) <= 40 and max(map(len, lines)) <= columns
     assert not any("…" in line for line in lines)

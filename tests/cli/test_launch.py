@@ -1,5 +1,6 @@
 """`perfsim launch`: the file on standard output or in a file, what to do on stderr, refusals as one line each."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,11 @@ def test_a_plan_that_cannot_run_is_not_written() -> None:
 
 
 def test_a_row_of_a_scenario() -> None:
-    result = launched("bert", "--row", "7")
-    assert result.exit_code == 0
-    assert "BERT large uncased" in result.stdout and "RTX A4000" in result.stdout
-    assert 'distributed_type: "FSDP"' in result.stdout
+    rows = json.loads(CliRunner().invoke(main, ["sweep", "bert", "--json", "-"]).stdout)["rows"]
+    number = next(i for i, row in enumerate(rows, 1) if row["zero_stage"] == 3 and row["gpus"] > 1)
+    result = launched("bert", "--row", str(number))
+    assert result.exit_code == 0 and f"{rows[number - 1]['gpus']}x " in result.stdout
+    assert "BERT large uncased" in result.stdout and 'distributed_type: "FSDP"' in result.stdout
 
 
 @pytest.mark.parametrize(

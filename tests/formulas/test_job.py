@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 
 import perfsim as ps
+from perfsim.core.offers import Offer
 from perfsim.core.site import STEPS_ALONE, Site
 from perfsim.estimate import estimate
+from perfsim.formulas.rent import rates
 
 CATALOGUE = ps.catalogue()
 JOB = ps.workload("gpt2", seq_len=512, global_batch_size=8, precision="bf16", steps=1_000)
 PLAN = ps.Plan(data_parallel=np.array([1, 2, 8, 64]))
-NODE = ps.system("dgx-a100-80gb")
+EIGHT = [Offer("on-demand", "a100-sxm4-80gb", 8, 16.0)]
+NODE = replace(ps.system("dgx-a100-80gb"), rates=rates(EIGHT, 8))
+USD_PER_HOUR = [16.0, 16.0, 16.0, 128.0]  # machines are paid whole
 
 
 def told(site: Site) -> ps.Estimate:
@@ -32,7 +36,7 @@ def test_start_up_draws_idle_boards_and_hosts_and_is_paid() -> None:
     watts = NODE.gpu.power.idle_watts + NODE.host_watts_per_gpu
     assert after.job_hours - before.job_hours == pytest.approx(1.0)
     assert after.job_kwh - before.job_kwh == pytest.approx(1.3 * PLAN.gpus * watts / 1e3)
-    assert after.job_usd - before.job_usd == pytest.approx(PLAN.gpus * NODE.usd_per_gpu_hour)
+    assert after.job_usd - before.job_usd == pytest.approx(USD_PER_HOUR)
     assert after.job_kg_co2 == pytest.approx(after.job_kwh * 0.475)
 
 

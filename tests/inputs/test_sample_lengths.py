@@ -22,7 +22,7 @@ def test_padding_costs_what_full_sequences_cost_and_packing_does_not() -> None:
     assert padded.time.total_seconds == full.time.total_seconds
     assert padded.useful_tokens_per_s == pytest.approx(full.useful_tokens_per_s / 8)
     assert packed.samples_per_s > 8 * full.samples_per_s  # eight samples a sequence, and less attention
-    assert packed.job_hours < full.job_hours / 8
+    assert packed.job.useful_seconds < full.job.useful_seconds / 8
     assert packed.memory.total_bytes == full.memory.total_bytes
     assert whole.steps == 2000
 

@@ -22,7 +22,6 @@ from perfsim.search.certificate import Certificate
 from perfsim.search.front import figure
 from perfsim.search.sweep import Sweep
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 Made = Callable[..., Sweep]
 FIGURES = ("time", "money", "headroom")
 LEFT = {"time": 1.23456, "money": 1.9999, "energy": 0.7}
@@ -36,10 +35,8 @@ def front(made: Made) -> Answer:
     return Answer.of("mine", replace(sweep, certificate=told, has_headroom=True), figures=FIGURES)
 
 
-def test_front_to_the_letter(front: Answer) -> None:
-    """To renew: write the text to the file and read it."""
-    text = plain_text(lines_of([front]))
-    assert text == (GOLDEN / "sweep-front.txt").read_text(encoding="utf-8")
+def test_front_to_the_letter(front: Answer, golden: Callable[[str, str], None]) -> None:
+    golden("sweep-front.txt", plain_text(lines_of([front])))
 
 
 def test_files_hold_the_front_and_the_certificate(front: Answer) -> None:

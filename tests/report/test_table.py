@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from perfsim.search.intervals import FIGURES, Basis, Cause, Intervals, Word
 from perfsim.search.sweep import Sweep
 from perfsim.search.uncertainty import Range
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+Held = Callable[[str, str], None]
 Made = Callable[..., Sweep]
 REACH = np.array([1.1, 1.2, 1.345, 2.0])  # of a row's interval
 WORDS: tuple[Word, ...] = ("measured", "fitted", "extrapolated", "extrapolated")
@@ -53,15 +52,15 @@ def asked(sweep: Sweep, show_all: bool = False) -> Answer:
 
 
 @pytest.mark.parametrize("width", [100, 80])
-def test_table_to_the_letter(made: Made, width: int) -> None:
+def test_table_to_the_letter(made: Made, width: int, golden: Held) -> None:
     text = plain_text(lines_of([asked(made())]), width)
-    assert text == (GOLDEN / f"sweep-{width}.txt").read_text(encoding="utf-8")
+    golden(f"sweep-{width}.txt", text)
     assert max(map(len, text.splitlines())) <= width
 
 
 @pytest.mark.parametrize(("form", "text_of"), [("md", markdown_of), ("csv", csv_of)])
-def test_files_to_the_letter(made: Made, form: str, text_of: Callable[[list[Answer]], str]) -> None:
-    assert text_of([asked(made())]) == (GOLDEN / f"sweep.{form}").read_text(encoding="utf-8")
+def test_files_to_the_letter(made: Made, form: str, text_of: Callable[[list[Answer]], str], golden: Held) -> None:
+    golden(f"sweep.{form}", text_of([asked(made())]))
 
 
 def test_verdict_comes_first_and_names_the_best_of_all_plans(made: Made) -> None:

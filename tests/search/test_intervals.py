@@ -150,7 +150,7 @@ def test_the_spread_is_that_of_numbers_source_and_noise() -> None:
 def test_start_up_does_not_scale_with_the_step() -> None:
     """What is fixed has no spread: of a job that is nearly all start-up little is uncertain."""
     one = asked("dgx-h100", data_parallel=8)
-    one = replace(one, system=replace(one.system, has_price=True, usd_per_gpu_hour=2.0))
+    one = replace(one, system=replace(one.system, rates=rates([Offer("on-demand", "h100-sxm5-80gb", 8, 16.0)], 8)))
 
     def reach(figure: str, site: ps.Site) -> float:
         (found,) = ps.intervals(one.workload, one.system, one.plan, one.software, site=site)
