@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     help="Which ranks are neighbours, next to the tensor-parallel ones.",
 )  # fmt: skip
 @click.option(
-    "--price", type=click.Choice(["rent", "spot", "own"]), default="rent", show_default=True,
-    help="Pay machines on demand, spot machines, or cards of your own.",
+    "--price", type=click.Choice(["rent", "spot", "own", "electricity"]), default="rent", show_default=True,
+    help="Pay machines on demand, spot machines, cards of your own, or their electricity alone.",
 )  # fmt: skip
 @click.option(
     "--prices", type=click.Path(path_type=Path), multiple=True, metavar="FILE",

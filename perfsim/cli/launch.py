@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from perfsim.cli.command_line import OUTPUTS
 from perfsim.cli.estimate import estimate
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ OWN = ("scenario", "row", "tool", "output")
 
 def _plan_options() -> list[click.Parameter]:
     """The options of `perfsim estimate` that say which plan; none has to be there beside a scenario."""
-    found = [copy(option) for option in estimate.params if option.name not in ("explain", "json_file")]
+    found = [copy(option) for option in estimate.params if option.name not in ("explain", *OUTPUTS)]
     for option in found:
         option.required = False
     return found

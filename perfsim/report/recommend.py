@@ -1,5 +1,6 @@
 """A recommendation in lines for people: the verdict, the best by each criterion, and what would change it."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from perfsim import __version__
 from perfsim.report.columns import columns, price_text, records
 from perfsim.report.intervals import causes_text, range_text, reason_lines, record_of
 from perfsim.report.ownership import mean_watts, ownership_line
+from perfsim.report.plan_options import plan_options
 from perfsim.report.table import support_lines
 from perfsim.report.text import (
     TASK_TEXTS,
@@ -201,6 +203,7 @@ def closing_lines(found: Recommendation) -> Iterator[str]:
     if found:
         best = found["cheapest"]
         price, basis = _price_text(best), best.ranges.basis.text
+        yield f"to start the first: {start_text(best)}"
         yield f"price of the first: {printable(price)}; its time {printable(basis)}; every basis: --explain"
 
 
@@ -219,6 +222,18 @@ def _ownership_lines(choice: Choice) -> Iterator[str]:
     line = ownership_line(system, int(plan.gpus), mean_watts(estimate), choice.site)
     if choice.tenure == "rented" and line.startswith("buying"):
         yield line
+
+
+def start_text(choice: Choice) -> str:
+    """The command that writes its launch file."""
+    return f"perfsim launch {shlex.join(options_of(choice))}"
+
+
+def options_of(choice: Choice) -> list[str]:
+    """Its plan as the options of the commands that take one."""
+    system, plan, _ = choice.parts
+    sweep = choice.pool.sweep
+    return plan_options(sweep.workload, system, plan, sweep.software, choice.site)
 
 
 def _price_text(choice: Choice) -> str:
@@ -255,7 +270,8 @@ def recommendation_record(found: Recommendation) -> dict[str, Any]:
 
 def choice_record(choice: Choice) -> dict[str, Any]:
     """One choice for JSON."""
-    return {"tenure": choice.tenure, "chance": choice.chance, **row_of(choice), **record_of(choice.ranges)}
+    told = {"tenure": choice.tenure, "chance": choice.chance, "options": options_of(choice)}
+    return {**told, **row_of(choice), **record_of(choice.ranges)}
 
 
 def _certificate(pools: Sequence[Pool]) -> Certificate:

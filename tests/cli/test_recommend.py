@@ -57,3 +57,15 @@ def test_json_alone_on_standard_output() -> None:
 def test_bad_wishes_are_told_in_a_line(options: list[str], message: str) -> None:
     result = asked(*options)
     assert result.exit_code == 2 and message in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize("options", [["bert", "--deadline", "6h", "--pue", "1"], [*LORA, "--deadline", "24h"]])
+def test_the_plan_that_is_named_is_the_one_that_other_commands_take(options: list[str]) -> None:
+    """What `perfsim launch` is told to start, `perfsim estimate` costs as the answer says."""
+    first = json.loads(asked(*options, "--json", "-").stdout)["choices"][0]
+    one = json.loads(CliRunner().invoke(main, ["estimate", *first["options"], "--json", "-"]).stdout)
+    for figure in ("gpu", "gpus", "memory_bytes", "job_hours", "job_usd", "job_kwh"):
+        told = first[figure]
+        assert one[figure] == (
+            told if isinstance(told, str) else pytest.approx(told, rel=0.03 if "job" in figure else 1e-9)
+        )
