@@ -19,7 +19,6 @@ from perfsim.formulas.stages import ends_counted
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import divisors_text, systems_for
 from perfsim.inputs.prices import with_prices
-from perfsim.search.space import splits_norms
 
 MAX_DEGREE = 10**6
 WORKLOAD_KEYS = (
@@ -125,7 +124,7 @@ def one_plan(
         **degrees,
         data_parallel=data,
         micro_batch_size=micro or 1,
-        sequence_parallel=degrees["tensor_parallel"] > 1 and splits_norms(software),
+        sequence_parallel=degrees["tensor_parallel"] > 1 and software.has_sequence_parallel,
         zero_stage=int(options["zero_stage"]),
         hybrid_shard=_hybrid_shard(options, data * degrees["context_parallel"]),
         recompute=Recompute[str(options["recompute"]).upper()],

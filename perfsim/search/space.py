@@ -99,7 +99,7 @@ def plans(values: Mapping[str, np.ndarray], software: Software) -> Plan:
     """The plans with these values, by the names of a space's fields; what is not there has the plan's default.
 
     data_parallel is what the degrees leave of the counts. Sequence parallelism goes with tensor parallelism in software
-    that splits norms (fused kernels).
+    that has it.
     """
     given = {name: value for name, value in values.items() if name != "counts"}
     tensor = values.get("tensor_parallel", np.asarray(1))
@@ -111,13 +111,8 @@ def plans(values: Mapping[str, np.ndarray], software: Software) -> Plan:
     return Plan(
         **given,
         data_parallel=np.maximum(1, values["counts"] // degrees),
-        sequence_parallel=(tensor > 1) & splits_norms(software),
+        sequence_parallel=(tensor > 1) & software.has_sequence_parallel,
     )
-
-
-def splits_norms(software: Software) -> bool:
-    """Whether sequence parallelism goes with tensor parallelism: software of fused kernels, Megatron's, does so."""
-    return software.fusion == "fused"
 
 
 @dataclass(frozen=True)
