@@ -99,7 +99,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(questions())
-@settings(max_examples=200, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=CHECKS)
+@settings(max_examples=120, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=CHECKS)
 def test_optimum_and_fronts_are_brute_forces(eager: None, question: Question) -> None:
     found = together(question, [examine(question, piece) for piece in pieces(question, 20_000)])
     figures, groups, safe = brute_force(question)
