@@ -69,7 +69,7 @@ class Software:
     selective_recompute: SelectionKind  # what selective recomputation does again: graphs.recompute
     workspace_bytes: float  # cuBLAS and the like, inside the allocator
     fuses_weight_gradients: bool  # products add to the main gradient and keep an empty one of each weight's shape
-    has_sequence_parallel: bool  # tensor parallelism splits norms and residual sums too: Megatron since 2022, torchtitan
+    has_sequence_parallel: bool  # tensor parallelism splits norms and sums too: Megatron since 2022, torchtitan
     has_gather_buffer: bool  # sequence parallelism gathers into a buffer that stays
     gradient_bucket_copies: float  # of all gradients, kept by data parallelism
     reduced_bytes_per_gradient: float  # at most: the format in which gradients are added up and reduced

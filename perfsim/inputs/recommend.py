@@ -28,6 +28,7 @@ from perfsim.inputs.choice import ALL, cards_named, systems_for
 from perfsim.inputs.intervals import of_sweep
 from perfsim.inputs.knobs import knobs_of
 from perfsim.inputs.options import split_count
+from perfsim.inputs.power_limit import limit_range, with_power_limit
 from perfsim.inputs.prices import read_all
 from perfsim.inputs.scenario import Scenario
 from perfsim.inputs.scenario_file import DEFAULT_SOFTWARE, SiteKeys
@@ -43,6 +44,7 @@ from perfsim.units import HOUR, printable
 IN_A_BOX = 8  # GPUs, up to which a job that needs no more is looked at
 BEYOND_LEAST = 8  # times the least number of GPUs that could do
 MOST_GPUS = 16_384
+POWER_SHARES = (0.8, 0.65)  # of the boards' own limit, which owned machines are tried at besides
 _OPTIONS = {"deadline_hours": "--deadline", "budget_usd": "--budget", "usd_per_kwh": "--usd-per-kwh", "pue": "--pue"}
 _HOURS = {
     "s": 1 / 3600,
@@ -192,7 +194,7 @@ def recommended(ask: Ask, known: Catalogue) -> Recommendation:
     Raises: InputError when there are no cards to choose from.
     """
     forecast: Forecast = partial(_forecast, known)
-    pools = [*(_pool("owned", ask, (system,)) for system in ask.owned)]
+    pools = [*(_pool("owned", ask, _at_limits(system, ask.calibration)) for system in ask.owned)]
     if ask.rented:
         pools.append(_pool("rented", ask, ask.rented))
     if not pools:
@@ -206,6 +208,13 @@ def recommended(ask: Ask, known: Catalogue) -> Recommendation:
     best, other = found.choices["cheapest"]
     overtaken = _overtaken(best, other, known) if other else 0.0
     return replace(found, changes=tuple(turning(found, forecast)), overtaken=overtaken)
+
+
+def _at_limits(system: System, calibration: Calibration) -> tuple[System, ...]:
+    """A machine of one's own, also at the lower power limits that are tried, as far as its cards can hold them."""
+    least, most = limit_range(system.gpu, calibration.control)
+    limits = (float(round(share * most)) for share in POWER_SHARES)
+    return (system, *(with_power_limit(system, watts, calibration.control) for watts in limits if watts >= least))
 
 
 def _pool(tenure: Tenure, ask: Ask, systems: Sequence[System], counts: Sequence[int] = ()) -> Pool:

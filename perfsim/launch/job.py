@@ -1,6 +1,6 @@
 """What a launch file says, apart from any tool: the plan in whole numbers, and what a tool cannot say of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd
 
@@ -68,10 +68,13 @@ class Job:
         return max(1, round(float(self.workload.steps)))
 
     @property
-    def step_notes(self) -> tuple[str, ...]:
-        """A word on the number of steps where nobody told the job's length."""
-        told = "the job's length was not told (--steps, or --samples and --epochs): 1 step is a placeholder"
-        return () if self.steps > 1 else (told,)
+    def own_notes(self) -> Iterator[str]:
+        """What no tool says: a lowered power limit, and that nobody told the job's length."""
+        limit, most = float(self.system.gpu.power_limit_watts), float(self.system.gpu.board_limit_watts)
+        if limit < most:
+            yield f"before it, as root on every node: nvidia-smi -pl {limit:g}"
+        if self.steps == 1:
+            yield "the job's length was not told (--steps, or --samples and --epochs): 1 step is a placeholder"
 
     @property
     def shard_ranks(self) -> int:

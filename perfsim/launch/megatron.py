@@ -224,7 +224,7 @@ def _kernels(job: Job) -> Arguments:
 
 def _notes(job: Job) -> Iterator[str]:
     model = job.workload.model
-    yield from job.step_notes
+    yield from job.own_notes
     if model.positions == "rope":
         yield "--rotary-base and --norm-epsilon: add them where the model's config.json differs from 10000 and 1e-5"
     if job.offload is Offload.ACTIVATIONS:

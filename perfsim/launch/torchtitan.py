@@ -217,7 +217,7 @@ def _notes(job: Job) -> Iterator[str]:
     if job.nodes > 1:
         where += f" --rdzv-backend c10d --rdzv-endpoint {FILL_IN}:29500"
     yield f"run on every node: torchrun {where} -m torchtitan.train --job.config_file torchtitan.toml"
-    yield from job.step_notes
+    yield from job.own_notes
     yield "torchtitan 0.2.2 or earlier; it fills every sequence with several samples"
     if job.zero == 2:
         yield "ZeRO-2 here is FSDP2 that keeps gathered weights until the backward pass has used them"

@@ -81,7 +81,7 @@ def arguments(job: Job, has_precision: bool = True, has_recompute: bool = True) 
 def notes(job: Job) -> Iterator[str]:
     """What the script itself has to do, because no argument of the Trainer says so."""
     w = job.workload
-    yield from job.step_notes
+    yield from job.own_notes
     if w.model.nets:
         yield f"in the script: images of {int(w.image_size)} pixels a side"
     else:

@@ -11,6 +11,7 @@ from rich.text import Text
 from perfsim import __version__
 from perfsim.report.columns import columns, price_text, records
 from perfsim.report.intervals import causes_text, range_text, reason_lines, record_of
+from perfsim.report.job import machine_text
 from perfsim.report.ownership import mean_watts, ownership_line
 from perfsim.report.plan_options import plan_options
 from perfsim.report.table import support_lines
@@ -25,11 +26,11 @@ from perfsim.report.text import (
     reason_lines as problem_lines,
 )
 from perfsim.search.certificate import Certificate
-from perfsim.search.recommend import CRITERIA, Change, Choice, Criterion, Pool, Recommendation
+from perfsim.search.recommend import Change, Choice, Criterion, Pool, Recommendation
 from perfsim.units import number_text, printable, usd_text
 
 HEADER = ("best by", "GPUs", "plan", "hours", "$", "kWh", "keeps")
-TEXT_WIDTHS = {"best by": 8, "GPUs": 18, "plan": 14}
+TEXT_WIDTHS = {"best by": 8, "GPUs": 17, "plan": 13}
 LEGEND = "in brackets: 90 % of measured jobs lie within; keeps: the chance to fit and to keep deadline and budget"
 
 
@@ -42,7 +43,7 @@ def recommendation_lines(found: Recommendation, is_explained: bool = False) -> I
         yield Text("")
         yield Text("What would change it", style="bold")
         yield from (Text(line, overflow="fold") for line in turning_lines(found))
-        yield from (Text(line, overflow="fold") for line in _ownership_lines(found["cheapest"]))
+        yield from (Text(line, overflow="fold") for line in _room_lines(found["cheapest"]))
         if is_explained:
             yield from _basis(found)
         yield Text(LEGEND, style="dim")
@@ -54,9 +55,10 @@ def recommendation_lines(found: Recommendation, is_explained: bool = False) -> I
 
 def _verdict(found: Recommendation) -> Iterator[Text]:
     best = found["cheapest"]
-    titles = [name for name in CRITERIA if found[name].cards == best.cards]
+    *others, last = next(titles for titles, choice, _ in rows(found) if choice is best)
+    titles = f"{', '.join(others)} and {last}" if others else last
     doubt = "" if found.is_sure else f", but keeps the limits with a chance of {_chance(best.chance)} only"
-    yield Text(f"Take {choice_text(best)}: {' and '.join(titles)}{doubt}", style="bold")
+    yield Text(f"Take {choice_text(best)}: {titles}{doubt}", style="bold")
     yield Text(workload_text(found.workload))
     yield Text(limits_text(found))
 
@@ -216,11 +218,14 @@ def _basis(found: Recommendation) -> Iterator[Text]:
             yield Text(f"  {line}", overflow="fold")
 
 
-def _ownership_lines(choice: Choice) -> Iterator[str]:
-    """After how long the cheapest, if it is rented, would better be bought."""
+def _room_lines(choice: Choice) -> Iterator[str]:
+    """Of the cheapest: after how long it would better be bought, or what it asks of one's own room."""
     system, plan, estimate = choice.parts
+    if choice.tenure == "owned":
+        yield machine_text(row_of(choice))
+        return
     line = ownership_line(system, int(plan.gpus), mean_watts(estimate), choice.site)
-    if choice.tenure == "rented" and line.startswith("buying"):
+    if line.startswith("buying"):
         yield line
 
 

@@ -29,7 +29,7 @@ def test_the_answer_fits_a_screen(exit_code: int, options: list[str]) -> None:
 
 def test_every_figure_has_its_basis_on_request() -> None:
     result = asked(*LORA, "--explain")
-    assert "own 2x RTX 3090: price electricity alone" in result.stdout
+    assert "own 2x RTX 3090 at 228 W: price electricity alone" in result.stdout
     assert "  time extrapolated: no measured run" in result.stdout
     assert "  power fitted: " in result.stdout and "  memory extrapolated: no measured peak" in result.stdout
     assert "width of the step's interval by share of variance" in result.stdout

@@ -120,11 +120,12 @@ def test_page_and_record_are_about_perfsims_own_runs(table, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_page_its_pictures_and_the_budgets_are_written(tmp_path):
-    assert validate("--page", str(tmp_path), "--record", str(tmp_path / "budgets.csv")).exit_code == 0
-    names = ["budgets.csv", "validation-results.md", "validation-scatter-memory.svg", "validation-scatter.svg"]
-    assert sorted(file.name for file in tmp_path.iterdir()) == names
-    assert "| Narayanan 2021 Table 1 | 10 |" in (tmp_path / names[1]).read_text()
+def test_budgets_are_written(tmp_path):
+    """The page and its pictures: .ci/run holds them to docs."""
+    assert validate("--record", str(tmp_path / "budgets.csv")).exit_code == 0
+    shipped = paths.builtin("scenarios") / "validation"
+    written, kept = ((file / "budgets.csv").read_text().splitlines() for file in (tmp_path, shipped))
+    assert [line.rsplit(",", 2)[0] for line in written] == [line.rsplit(",", 2)[0] for line in kept]
 
 
 def test_runs_are_drawn(table, tmp_path):

@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import perfsim as ps
 from perfsim.core.calibration import Calibration
 from perfsim.core.plan import Recompute
 from perfsim.core.site import Site
@@ -327,3 +329,11 @@ def test_torchtitans_models_differ_in_what_they_can() -> None:
     ):
         found = [one.choice for one in refusals("torchtitan", job_of(changes, model, "torchtitan", **BASE))]
         assert found == ([choice] if choice else [])
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_lowered_power_limit_is_told(tool: str) -> None:
+    job = job_of(software=SOFTWARE[tool], **base_of(tool))
+    limited = replace(job, system=ps.with_power_limit(job.system, 500.0))
+    told = [note for note in TOOLS[tool].write(limited).notes if "nvidia-smi -pl 500" in note]
+    assert len(told) == 1 and not any("nvidia-smi" in note for note in TOOLS[tool].write(job).notes)
