@@ -38,6 +38,7 @@ from perfsim.search.question import Question
 from perfsim.search.recommend import Choice, Forecast, Pool, Recommendation, Tenure, recommend, swept
 from perfsim.search.sensitivity import Inputs, wrong_chance
 from perfsim.search.space import Space, filled
+from perfsim.search.sweep import Objective
 from perfsim.search.uncertainty import gap_spread
 from perfsim.units import HOUR, printable
 
@@ -217,7 +218,10 @@ def _at_limits(system: System, calibration: Calibration) -> tuple[System, ...]:
     return (system, *(with_power_limit(system, watts, calibration.control) for watts in limits if watts >= least))
 
 
-def _pool(tenure: Tenure, ask: Ask, systems: Sequence[System], counts: Sequence[int] = ()) -> Pool:
+def _pool(
+    tenure: Tenure, ask: Ask, systems: Sequence[System], counts: Sequence[int] = (),
+    simulated: Sequence[Objective] = ("money", "time"),
+) -> Pool:  # fmt: skip
     """The machines, swept over the counts that there are or that the job may need."""
     site, space = ask.site, ask.space
     if tenure == "owned":
@@ -227,7 +231,7 @@ def _pool(tenure: Tenure, ask: Ask, systems: Sequence[System], counts: Sequence[
     chunks = space.virtual_stages or (() if max(counts) > IN_A_BOX else (1,))
     space = filled(replace(space, counts=tuple(counts), virtual_stages=chunks), ask.workload, systems)
     question = Question(ask.workload, ask.software, ask.calibration, tuple(systems), space, site)
-    return swept(tenure, question, ("money", "time"))
+    return swept(tenure, question, simulated)
 
 
 def _counts_to_try(ask: Ask, systems: Sequence[System]) -> tuple[int, ...]:
@@ -256,7 +260,7 @@ def _between(smallest: Choice, ask: Ask) -> list[Pool]:
     gpus, node = int(plan.gpus), int(system.gpus_per_node)
     step = max(1, gpus // 8) if gpus <= node else node * ceil(gpus / node / 8)
     counts = tuple(range(gpus // 2 + step, gpus, step))
-    return [_pool(smallest.tenure, ask, (system,), counts)] if counts else []
+    return [_pool(smallest.tenure, ask, (system,), counts, ("money",))] if counts else []
 
 
 def _rented(ask: Ask, known: Catalogue) -> Pool:

@@ -7,7 +7,6 @@ from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
-from scipy.optimize import brentq
 
 from perfsim.core.arrays import Lookup
 from perfsim.core.calibration import Calibration
@@ -202,6 +201,8 @@ def scaled(record: R, path: str, factor: float | np.ndarray) -> R:
 
 
 def _lever(knob: Knob, gap: float, logs: Callable[[float], tuple[float, float]]) -> Lever:
+    from scipy.optimize import brentq
+
     ends = log(knob.least), log(knob.most)
     step = max(knob.spread, LEAST_STEP)
     low, high = max(-step, ends[0]), min(step, ends[1])

@@ -189,3 +189,13 @@ def test_help_takes_little_processor_time() -> None:
         return usage.ru_utime + usage.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.1
+
+
+@pytest.mark.parametrize("command", [["sweep", "gpt3-175b"], ["estimate", "--model", "gpt2", "--gpu", "T4"]])
+def test_answers_import_nothing_that_they_do_not_use(command: list[str]) -> None:
+    """scipy, pandas and matplotlib take a second or more to import."""
+    script = f"import sys; sys.argv = {['perfsim', *command]!r}\nfrom perfsim.cli.main import main\n"
+    script += "main(standalone_mode=False)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "numpy" in loaded and not {"scipy", "pandas", "matplotlib", "jinja2"} & set(loaded)
