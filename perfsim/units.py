@@ -100,15 +100,6 @@ def bytes_per_s_text(rate: float) -> str:
     return _prefixed(rate, "B/s")
 
 
-def flops_text(flops: float) -> str:
-    """A count of floating-point operations.
-
-    >>> flops_text(6.2e15)
-    '6.20 PFLOP'
-    """
-    return _prefixed(flops, "FLOP")
-
-
 def flops_per_s_text(rate: float) -> str:
     """A rate [FLOP/s].
 
@@ -125,17 +116,6 @@ def watts_text(watts: float) -> str:
     '700 W'
     """
     return _prefixed(watts, "W", least=KILO)
-
-
-def joules_text(joules: float) -> str:
-    """An energy [J], in kWh from one up.
-
-    >>> joules_text(7.2e6), joules_text(512)
-    ('2.00 kWh', '512 J')
-    """
-    if abs(joules) >= JOULES_PER_KWH:
-        return f"{number_text(joules / JOULES_PER_KWH)} kWh"
-    return _prefixed(joules, "J")
 
 
 def usd_text(usd: float) -> str:

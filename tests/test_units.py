@@ -47,8 +47,6 @@ def test_every_number_has_a_text(value: float) -> None:
         units.number_text,
         units.seconds_text,
         units.bytes_text,
-        units.flops_text,
-        units.joules_text,
         units.usd_text,
         units.count_text,
         units.percent_text,
