@@ -50,6 +50,8 @@ class Precision:
     has_8_bit_attention: bool = False
 
 
+DEFAULT_LORA_RANK = 16  # of adapters whose rank nobody tells
+
 # Bytes of a 4-bit weight with double-quantised scales: Dettmers et al. 2023 (arXiv 2305.14314), section 3
 NF4_BYTES = 4.127 / 8
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 from perfsim.core.hardware import Gpu, System
 from perfsim.core.offers import Offer
-from perfsim.inputs.catalogue import Catalogue
+from perfsim.inputs.catalogue import MAX_BOX_GPUS, Catalogue
 from perfsim.inputs.prices import with_prices
 
 ALL = "all"
-MOST_IN_A_BOX = 8
 
 
 def cards_named(name: str, catalogue: Catalogue) -> tuple[Gpu, ...]:
@@ -39,7 +38,7 @@ def systems_for(gpu: Gpu, counts: Sequence[int], catalogue: Catalogue, own: Sequ
             least = min(int(system.gpus_per_node) for system in whole)
             best = [system for system in whole if system.gpus_per_node == least]
         else:
-            best = holding or [catalogue.box(gpu, min(count, MOST_IN_A_BOX))]
+            best = holding or [catalogue.box(gpu, min(count, MAX_BOX_GPUS))]
         chosen |= {system.key: system for system in best}
     return tuple(with_prices(system, catalogue, own) for system in chosen.values())
 

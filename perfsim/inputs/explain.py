@@ -2,12 +2,13 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from perfsim.errors import InputError
 from perfsim.inputs.positions import Loc
 
 Problem = tuple[Loc, str, str]
@@ -53,6 +54,16 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> list[Problem]:
 def nearest(name: str, known: Sequence[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
     """The `count` names of `known` that look most like `name`."""
     return difflib.get_close_matches(name[:200], known, n=count, cutoff=cutoff)
+
+
+def input_error(found: Iterable[tuple[Loc, str, str]], names: Mapping[str, str] | None = None) -> InputError:
+    """Problems of keys as one error, a line each; names: what a key is called where it was told, such as an option."""
+    told = []
+    for loc, what, todo in found:
+        name = dotted(loc)
+        name = (names or {}).get(name, name)
+        told.append(f"{name}: {what}; {todo}" if name else f"{what}; {todo}")
+    return InputError("\n".join(told))
 
 
 def dotted(loc: Loc) -> str:

@@ -13,6 +13,7 @@ from perfsim.inputs.choice import ALL, cards_named
 from perfsim.inputs.misfits import most_tokens
 from perfsim.inputs.options import MAX_DEGREE
 from perfsim.inputs.scenario import Scenario
+from perfsim.inputs.scenario_file import DEFAULT_SOFTWARE
 from perfsim.inputs.workload import make_workload
 from perfsim.search.fit import MOST_SAMPLES, MOST_TOKENS, FitQuestion, Method
 
@@ -26,7 +27,7 @@ _RECOMPUTE: dict[str, tuple[Recompute, ...]] = {
 
 def fit_question(
     model: Model | str | Path, known: Catalogue, gpus: Sequence[str] = (), count: int = 1, micro_batch_size: int = 1,
-    zero_stage: int | None = None, recompute: RecomputeChoice = "auto", software: str = "pytorch-2-eager",
+    zero_stage: int | None = None, recompute: RecomputeChoice = "auto", software: str = DEFAULT_SOFTWARE,
     precision: str | None = None, lora_rank: int | None = None, **keys: Any,
 ) -> FitQuestion:  # fmt: skip
     """The question of what fits.

@@ -18,12 +18,12 @@ from perfsim.core.workload import Head, Workload
 from perfsim.errors import InputError
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.files import Document, problem, raise_problems, read_toml
+from perfsim.inputs.misfits import Found
 from perfsim.inputs.run_records import CHUNKS
 from perfsim.inputs.run_row import COLUMNS
 from perfsim.inputs.runs import runs_of
 from perfsim.inputs.scenario import Scenario
 from perfsim.inputs.tables import read_table
-from perfsim.inputs.workload import Found
 from perfsim.search.space import plans
 from perfsim.units import GIGA, printable
 

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import chain
 from math import ceil, log, log2
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,16 +20,16 @@ from perfsim.core.software import Software
 from perfsim.core.workload import Workload
 from perfsim.errors import InputError, UnknownNameError
 from perfsim.estimate import estimate
-from perfsim.formulas.cost import has_price
+from perfsim.formulas.cost import has_price, rented_kind
 from perfsim.inputs import explain
-from perfsim.inputs.catalogue import Catalogue
+from perfsim.inputs.catalogue import MAX_BOX_GPUS, Catalogue
 from perfsim.inputs.choice import ALL, cards_named, systems_for
 from perfsim.inputs.intervals import of_sweep
 from perfsim.inputs.knobs import knobs_of
 from perfsim.inputs.options import split_count
 from perfsim.inputs.power_limit import limit_range, with_power_limit
 from perfsim.inputs.prices import read_all
-from perfsim.inputs.scenario import Scenario
+from perfsim.inputs.scenario import Scenario, site_with
 from perfsim.inputs.scenario_file import DEFAULT_SOFTWARE, SiteKeys
 from perfsim.search.advice import enabling, turning
 from perfsim.search.intervals import Intervals
@@ -42,10 +41,9 @@ from perfsim.search.sweep import Objective
 from perfsim.search.uncertainty import gap_spread
 from perfsim.units import HOUR, printable
 
-IN_A_BOX = 8  # GPUs, up to which a job that needs no more is looked at
 BEYOND_LEAST = 8  # times the least number of GPUs that could do
 MOST_GPUS = 16_384
-POWER_SHARES = (0.8, 0.65)  # of the boards' own limit, which owned machines are tried at besides
+POWER_SHARES = (0.8, 0.65)  # of the boards' own limit, which owned machines are tried at besides: chosen
 _OPTIONS = {"deadline_hours": "--deadline", "budget_usd": "--budget", "usd_per_kwh": "--usd-per-kwh", "pue": "--pue"}
 _HOURS = {
     "s": 1 / 3600,
@@ -79,7 +77,8 @@ class Ask:
 
 def ask_of(
     job: Workload | Scenario, known: Catalogue, software: str | None = None, own: Sequence[str] = (),
-    rent: Sequence[str] | None = (), max_gpus: int | None = None, prices: Sequence[Path] = (), **site: float | None,
+    rent: Sequence[str] | None = (), max_gpus: int | None = None, prices: Sequence[Path] = (),
+    **site: float | str | None,
 ) -> Ask:  # fmt: skip
     """What a job, alone or in a scenario, and a person's wishes ask for.
 
@@ -88,14 +87,14 @@ def ask_of(
 
     Raises: InputError, UnknownNameError.
     """
-    keys = _checked_site({name: value for name, value in site.items() if value is not None})
+    asked = _site(Site() if isinstance(job, Workload) else job.site, {k: v for k, v in site.items() if v is not None})
     owned, offers = tuple(owned_system(name, known) for name in own), read_all(prices, known)
     if isinstance(job, Workload):
         every = powers_of_two(max_gpus or MOST_GPUS)
-        rented = () if rent is None else rentable(rent or (ALL,), every, known, offers)
+        rented = () if rent is None else rentable(rent or (ALL,), every, known, asked, offers)
         space = Space(counts=powers_of_two(max_gpus) if max_gpus else ())
         stack = known.software(software or DEFAULT_SOFTWARE)
-        return Ask(job, stack, known.calibration(), replace(Site(), **keys), owned, rented, space)
+        return Ask(job, stack, known.calibration(), asked, owned, rented, space)
     counts = tuple(n for n in job.space.counts if not max_gpus or n <= max_gpus)
     if not counts:
         least = min(job.space.counts)
@@ -104,27 +103,26 @@ def ask_of(
         rented = ()
     elif rent or offers:
         named = rent or [*dict.fromkeys(system.gpu.key for system in job.systems)]
-        rented = rentable(named, counts, known, offers)
+        rented = rentable(named, counts, known, asked, offers)
     else:
-        rented = _priced(job.systems, counts)
-    return Ask(
-        job.workload, known.software(software) if software else job.software, job.calibration,
-        replace(job.site, price="rent", **keys), owned, rented, replace(job.space, counts=counts),
-    )  # fmt: skip
+        rented = _priced(job.systems, counts, asked)
+    stack = known.software(software) if software else job.software
+    return Ask(job.workload, stack, job.calibration, asked, owned, rented, replace(job.space, counts=counts))
 
 
-def _checked_site(values: Mapping[str, float]) -> dict[str, Any]:
-    """Keys of a site within their bounds.
+def _site(site: Site, wishes: Mapping[str, float | str]) -> Site:
+    """The site with a person's wishes, which are keys of a scenario's [site].
 
-    Raises: InputError that lists every key that is not.
+    Raises: InputError that lists every wish that cannot be had.
     """
     try:
-        SiteKeys.model_validate(dict(values))
+        asked = site_with(site, SiteKeys.model_validate(dict(wishes)))
     except ValidationError as error:
-        found = explain.explain(error, SiteKeys)
-        told = ((_OPTIONS.get(name := explain.dotted(loc), name), what, todo) for loc, what, todo in found)
-        raise InputError("\n".join(f"{name}: {what}; {todo}" for name, what, todo in told)) from None
-    return dict(values)
+        raise explain.input_error(explain.explain(error, SiteKeys), _OPTIONS) from None
+    if asked.price not in ("rent", "spot"):
+        todo = "leave it out, or write rent or spot; cards that are there are told by --own"
+        raise InputError(f"site.price: {asked.price} says that all cards are there; {todo}")
+    return asked
 
 
 def hours_of(text: str) -> float:
@@ -168,25 +166,25 @@ def owned_system(name: str, known: Catalogue) -> System:
 
 
 def rentable(
-    names: Sequence[str], counts: Sequence[int], known: Catalogue, own: Sequence[Offer] = ()
+    names: Sequence[str], counts: Sequence[int], known: Catalogue, site: Site, own: Sequence[Offer] = ()
 ) -> tuple[System, ...]:
-    """The machines with cards of these names that a price is known for; prices of `own` come first.
+    """The machines with cards of these names that the site's kind of rent is known for; prices of `own` come first.
 
     Raises: UnknownNameError; InputError when no price of any is known.
     """
-    offered = {offer.gpu for offer in (*own, *known.offers) if offer.kind == "on-demand"}
+    offered = {offer.gpu for offer in (*own, *known.offers) if offer.kind == rented_kind(site)}
     cards = dict.fromkeys(gpu.key for name in names for gpu in cards_named(name, known))
     machines = (systems_for(known.gpu(key), counts, known, own) for key in cards if key in offered)
-    found = _priced([*chain.from_iterable(machines)], counts)
+    found = _priced([*chain.from_iterable(machines)], counts, site)
     if not found:
         named = printable(", ".join(names))
         raise InputError(f"--gpu: no price to rent {named} is known; `perfsim specs prices` shows prices")
     return found
 
 
-def _priced(systems: Sequence[System], counts: Sequence[int]) -> tuple[System, ...]:
+def _priced(systems: Sequence[System], counts: Sequence[int], site: Site) -> tuple[System, ...]:
     """Those with a price for one of the counts."""
-    return tuple(system for system in systems if np.any(has_price(system, np.array(counts), Site())))
+    return tuple(system for system in systems if np.any(has_price(system, np.array(counts), site)))
 
 
 def recommended(ask: Ask, known: Catalogue) -> Recommendation:
@@ -228,7 +226,7 @@ def _pool(
         site = replace(site, price="electricity")
         counts = counts or powers_of_two(max(int(system.max_gpus) for system in systems))
     counts = counts or space.counts or _counts_to_try(ask, systems)
-    chunks = space.virtual_stages or (() if max(counts) > IN_A_BOX else (1,))
+    chunks = space.virtual_stages or (() if max(counts) > MAX_BOX_GPUS else (1,))
     space = filled(replace(space, counts=tuple(counts), virtual_stages=chunks), ask.workload, systems)
     question = Question(ask.workload, ask.software, ask.calibration, tuple(systems), space, site)
     return swept(tenure, question, simulated)
@@ -248,8 +246,8 @@ def _counts_to_try(ask: Ask, systems: Sequence[System]) -> tuple[int, ...]:
     if ask.site.deadline_hours and peak:
         seconds = float(found.model_flops * ask.workload.steps) / peak
         least = max(least, seconds / (ask.site.deadline_hours * HOUR))
-    if least <= IN_A_BOX / 2:
-        return powers_of_two(IN_A_BOX)
+    if least <= MAX_BOX_GPUS / 2:
+        return powers_of_two(MAX_BOX_GPUS)
     most = min(BEYOND_LEAST * 2 ** ceil(log2(least)), MOST_GPUS)
     return tuple(count for count in powers_of_two(most) if 2 * count > least)
 
@@ -265,7 +263,7 @@ def _between(smallest: Choice, ask: Ask) -> list[Pool]:
 
 def _rented(ask: Ask, known: Catalogue) -> Pool:
     """All cards that could be rented."""
-    return _pool("rented", ask, rentable((ALL,), powers_of_two(MOST_GPUS), known))
+    return _pool("rented", ask, rentable((ALL,), powers_of_two(MOST_GPUS), known, ask.site))
 
 
 def _more(ask: Ask, known: Catalogue, times: int) -> Pool | None:

@@ -17,16 +17,17 @@ from perfsim.core.plan import ContextExchange, Offload, Placement, Recompute, Sc
 from perfsim.core.site import Site
 from perfsim.core.software import Software
 from perfsim.core.workload import Workload
-from perfsim.errors import InputError, UnknownNameError
+from perfsim.errors import UnknownNameError
 from perfsim.inputs import explain
 from perfsim.inputs.catalogue import Catalogue
 from perfsim.inputs.choice import cards_named, divisors_text, systems_for
 from perfsim.inputs.files import Document, raise_problems, read_toml
+from perfsim.inputs.misfits import Found, misfits
 from perfsim.inputs.positions import Loc
 from perfsim.inputs.power_limit import limit_fault, with_power_limit
 from perfsim.inputs.prices import read_all, with_prices
-from perfsim.inputs.scenario_file import Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
-from perfsim.inputs.workload import Found, make_workload, misfits, workload_of
+from perfsim.inputs.scenario_file import DEFAULT_SOFTWARE, Objective, ScenarioFile, SearchKeys, SiteKeys, with_aliases
+from perfsim.inputs.workload import make_workload, workload_of
 from perfsim.search.space import Space
 from perfsim.units import GIGA
 
@@ -85,12 +86,11 @@ def scenario_of(workload: Workload, catalogue: Catalogue, **search: Any) -> Scen
     try:
         keys = SearchKeys.model_validate({"counts": (1, 2, 4, 8)} | search)
     except ValidationError as error:
-        found = explain.explain(error, SearchKeys)
-        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found)) from None
+        raise explain.input_error(explain.explain(error, SearchKeys)) from None
     if found := [*keys.problems(), *_too_many_gpus(keys, catalogue), *_wrong_limits(keys, catalogue)]:
-        raise InputError("\n".join(f"{explain.dotted(loc)}: {what}; {todo}" for loc, what, todo in found))
+        raise explain.input_error(found)
     return Scenario(
-        name=workload.model.name, path=Path(), workload=workload, software=catalogue.software("pytorch-2-eager"),
+        name=workload.model.name, path=Path(), workload=workload, software=catalogue.software(DEFAULT_SOFTWARE),
         calibration=catalogue.calibration(), systems=_systems(keys, catalogue, ()), space=_space(keys), site=Site(),
         objective=keys.objective,
     )  # fmt: skip
@@ -109,7 +109,7 @@ def _scenarios(document: Document, spec: ScenarioFile, catalogue: Catalogue) -> 
             calibration=catalogue.calibration(),
             systems=systems,
             space=_space(spec.search),
-            site=_site(spec.site),
+            site=site_with(Site(), spec.site),
             objective=spec.search.objective,
         )
 
@@ -260,8 +260,9 @@ def _space(search: SearchKeys) -> Space:
     )
 
 
-def _site(keys: SiteKeys) -> Site:
-    given: dict[str, Any] = {name: value for name, value in keys if value is not None and name != "prices"}
+def site_with(site: Site, keys: SiteKeys) -> Site:
+    """The site with what the keys tell."""
+    given: dict[str, Any] = keys.model_dump(exclude_unset=True, exclude={"prices"}, exclude_none=True)
     if (rate := given.pop("checkpoint_gb_per_s", None)) is not None:
         given["checkpoint_bytes_per_s"] = rate * GIGA
-    return replace(Site(), **given)
+    return replace(site, **given)

@@ -8,14 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from perfsim.core.model import Model
-from perfsim.core.workload import PRECISIONS, Head, Task, Workload, model_of
-from perfsim.errors import InputError
+from perfsim.core.workload import DEFAULT_LORA_RANK, PRECISIONS, Head, Task, Workload, model_of
 from perfsim.formulas.parameters import base_bytes
 from perfsim.inputs import explain
-from perfsim.inputs.misfits import Found, head_of, misfits, most_tokens
+from perfsim.inputs.misfits import head_of, misfits, most_tokens
 from perfsim.inputs.scenario_file import WorkloadKeys, with_aliases
-
-DEFAULT_LORA_RANK = 16
 
 
 def make_workload(model: Model, **keys: Any) -> Workload:
@@ -39,12 +36,12 @@ def make_workload(model: Model, **keys: Any) -> Workload:
     try:
         checked = WorkloadKeys.model_validate(defaults | given)
     except ValidationError as error:
-        raise _input_error(with_aliases(explain.explain(error, WorkloadKeys))) from None
+        raise explain.input_error(with_aliases(explain.explain(error, WorkloadKeys))) from None
     found = [*checked.problems(), *misfits(checked, model)]
     if len(checked.task) > 1:
         found.append((("task",), "names more than one task", "make one workload of each"))
     if found:
-        raise _input_error(found)
+        raise explain.input_error(found)
     return workload_of(checked, checked.task[0], model)
 
 
@@ -113,11 +110,3 @@ def _steps(keys: WorkloadKeys) -> int:
         return math.ceil(keys.tokens / (keys.global_batch_size * (keys.seq_len or 1)))
     packed = (keys.seq_len or 1) / keys.sample_tokens if keys.packed and keys.sample_tokens else 1.0
     return math.ceil((keys.samples or 0) * (keys.epochs or 1.0) / (keys.global_batch_size * packed))
-
-
-def _input_error(found: list[Found]) -> InputError:
-    lines = []
-    for loc, what, todo in found:
-        name = explain.dotted(loc)
-        lines.append(f"{name}: {what}; {todo}" if name else f"{what}; {todo}")
-    return InputError("\n".join(lines))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from perfsim.core.site import Site
-from perfsim.core.workload import PRECISIONS, Task, Workload
+from perfsim.core.workload import DEFAULT_LORA_RANK, PRECISIONS, Task, Workload
 from perfsim.formulas.parameters import base_bytes, with_adapters
 from perfsim.search.branch import is_safe
 from perfsim.search.question import Question
@@ -23,7 +23,6 @@ from perfsim.search.recommend import (
     swept,
 )
 
-LORA_RANK = 16
 QUICKER = {"fp32": ("tf32", "amp-fp16", "bf16"), "tf32": ("amp-fp16", "bf16"), "bf16": ("fp8",)}  # formats to try
 OTHERWISE = ("bf16", "fp8")
 MORE = (2, 4, 8)  # times as many GPUs as were looked at
@@ -84,7 +83,7 @@ def _neighbours(best: Choice, forecast: Forecast) -> Iterator[Change]:
         if np.any(side & is_alike):
             count = int(nearest(gpus[side & is_alike]))
             row = int(np.flatnonzero(is_alike & (gpus == count))[0])  # rows are in order of money
-            yield Change("count", str(count), Choice(best.pool, row, forecast([(best.pool, row)])[0]))
+            yield Change("count", "", Choice(best.pool, row, forecast([(best.pool, row)])[0]))
 
 
 def _variants(found: Recommendation, limits: Site, forecast: Forecast) -> Iterator[Change]:
@@ -130,7 +129,7 @@ def _methods(workload: Workload) -> Iterator[tuple[str, Workload]]:
     """Adapters instead of all weights; nothing stands in for training from scratch."""
     if workload.model.nets or workload.task is Task.PRETRAIN:
         return
-    rank = workload.lora_rank or LORA_RANK
+    rank = workload.lora_rank or DEFAULT_LORA_RANK
     if not workload.is_adapter:
         yield "lora", with_adapters(workload, Task.LORA, rank)
     if workload.task is not Task.QLORA:

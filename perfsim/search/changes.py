@@ -11,7 +11,7 @@ from perfsim.core.plan import Plan, Recompute
 from perfsim.core.results import Estimate
 from perfsim.core.site import Site
 from perfsim.core.software import Software
-from perfsim.core.workload import PRECISIONS, Task, Workload
+from perfsim.core.workload import DEFAULT_LORA_RANK, PRECISIONS, Task, Workload
 from perfsim.estimate import estimate
 from perfsim.formulas.cost import has_price
 from perfsim.formulas.fits import surely_fits
@@ -169,7 +169,7 @@ def _formats(workload: Workload) -> Iterator[Step]:
 def _adapters(workload: Workload) -> Iterator[Step]:
     if workload.model.nets:
         return
-    rank = workload.lora_rank or 16
+    rank = workload.lora_rank or DEFAULT_LORA_RANK
     if not workload.is_adapter:
         yield f"task = lora of rank {rank}", _adapted(Task.LORA, rank)
     if workload.task is not Task.QLORA:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from perfsim.core.hardware import System
 from perfsim.core.plan import Offload, Plan, Recompute
 from perfsim.core.results import Estimate
-from perfsim.core.workload import Task, Workload
+from perfsim.core.workload import DEFAULT_LORA_RANK, Task, Workload
 from perfsim.formulas.parameters import with_adapters
 from perfsim.search.space import Space
 
@@ -44,10 +44,10 @@ def _changes(workload: Workload, space: Space) -> Iterator[tuple[str, Workload, 
     spared = replace(least, offload=(Offload.OPTIMIZER,))
     yield "the same with the optimizer in host memory (offload = optimizer)", workload, spared
     if not (workload.is_adapter or workload.model.nets):
-        lora = with_adapters(workload, Task.LORA, 16)
+        lora = with_adapters(workload, Task.LORA, DEFAULT_LORA_RANK)
         yield "train LoRA adapters of rank 16 instead of all weights (task = lora)", lora, least
     if workload.task is not Task.QLORA and not workload.model.nets:
-        qlora = with_adapters(workload, Task.QLORA, 16)
+        qlora = with_adapters(workload, Task.QLORA, DEFAULT_LORA_RANK)
         yield "train LoRA adapters on a 4-bit base (task = qlora)", qlora, least
     more = max(space.counts)
     for _ in range(6):

@@ -25,6 +25,7 @@ from perfsim.search.certificate import OBJECTIVES
 from perfsim.search.intervals import Intervals
 from perfsim.search.question import Question
 from perfsim.search.runner import Runner
+from perfsim.search.sensitivity import REACH
 from perfsim.search.sweep import Objective, Sweep, ranked, with_contenders_simulated
 from perfsim.search.uncertainty import Range
 
@@ -40,7 +41,6 @@ FIRST, LOOKED_AT = (
     12,
     96,
 )  # sets of cards of each order whose intervals are looked at: at first, and for want of a sure one
-_REACH = NormalDist().inv_cdf(SURE_CHANCE)  # of a 90 % interval, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,7 @@ class Choice:
     @property
     def chance(self) -> float:
         """The chance that it fits and keeps the deadline and the budget of its site; hours and dollars err together."""
-        return self.chance_of(self.site)
-
-    def chance_of(self, limits: Site) -> float:
-        """The same with other limits."""
-        ends = ((limits.deadline_hours, "job_hours"), (limits.budget_usd, "job_usd"))
+        ends = ((self.site.deadline_hours, "job_hours"), (self.site.budget_usd, "job_usd"))
         return self.fit_chance * min((chance_below(end, self.ranges[name]) for end, name in ends if end), default=1.0)
 
 
@@ -252,4 +248,4 @@ def chance_below(limit: float, one: Range) -> float:
     """
     if one.high <= one.middle:
         return float(one.middle <= limit)
-    return NormalDist().cdf(log(limit / one.middle) / (log(one.high / one.middle) / _REACH))
+    return NormalDist().cdf(log(limit / one.middle) / (log(one.high / one.middle) / REACH))

@@ -1,5 +1,7 @@
 """What a person has and wants, and what is wrong with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,11 +52,11 @@ def test_what_cannot_be_owned(name: str, message: str) -> None:
 
 
 def test_only_cards_with_a_price_can_be_rented() -> None:
-    systems = rentable(["all"], [1, 8], KNOWN)
+    systems = rentable(["all"], [1, 8], KNOWN, Site())
     assert len({system.gpu.key for system in systems}) > 20
     assert all(np.any(has_price(system, np.array([1, 8]), Site())) for system in systems)
     with pytest.raises(ps.InputError, match="no price to rent GTX 1080 is known"):
-        rentable(["GTX 1080"], [1], KNOWN)
+        rentable(["GTX 1080"], [1], KNOWN, Site())
 
 
 def test_the_scenario_stands_where_nothing_else_is_said() -> None:
@@ -72,3 +74,16 @@ def test_wishes_outside_their_bounds_are_told_all_at_once() -> None:
         ask_of(ps.scenario("gpt3-175b"), KNOWN, max_gpus=1)
     with pytest.raises(ps.InputError, match="no cards to choose from"):
         ps.recommend(JOB, rent=None)
+
+
+def test_the_kind_of_rent_is_the_scenarios() -> None:
+    """Spot offers where it says so; a site whose cards are all there is told what to do."""
+    spot = replace(ps.scenario("bert"), site=Site(price="spot", preemptions_per_hour=0.1))
+    ask = ask_of(spot, KNOWN, checkpoint_gb_per_s=2.0)
+    assert (ask.site.price, ask.site.preemptions_per_hour, ask.site.checkpoint_bytes_per_s) == ("spot", 0.1, 2e9)
+    on_demand = {system.key for system in ask_of(ps.scenario("bert"), KNOWN).rented}
+    assert ask.rented and {system.key for system in ask.rented} < on_demand
+    with pytest.raises(ps.InputError, match=r"site\.price: own says that all cards are there; .*--own"):
+        ask_of(replace(spot, site=Site(price="own")), KNOWN)
+    with pytest.raises(ps.InputError, match="deadlin_hours: no such key; did you mean"):
+        ps.recommend(JOB, deadlin_hours=3.0)

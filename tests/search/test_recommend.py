@@ -26,7 +26,7 @@ SPACE = Space(counts=(1, 2, 4), pipeline_parallel=(1,), virtual_stages=(1,))
 def asked(deadline: float = 0.0, budget: float = 0.0, own: tuple[str, ...] = (), rent: str = "A30") -> Ask:
     site = Site(deadline_hours=deadline, budget_usd=budget)
     owned = tuple(owned_system(name, KNOWN) for name in own)
-    rented = rentable([rent, "A100 PCIe 80GB"], SPACE.counts, KNOWN) if rent else ()
+    rented = rentable([rent, "A100 PCIe 80GB"], SPACE.counts, KNOWN, site) if rent else ()
     return Ask(JOB, KNOWN.software("pytorch-2-eager"), KNOWN.calibration(), site, owned, rented, SPACE)
 
 
