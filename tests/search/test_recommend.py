@@ -125,7 +125,7 @@ def test_the_runner_up_overtakes_with_a_chance_that_its_lead_tells() -> None:
 def test_chances_follow_the_interval(middle: float, spread: float, limit: float) -> None:
     one = Range(middle / spread, middle, middle * spread)
     assert chance_below(one.middle, one) == pytest.approx(0.5)
-    assert chance_below(one.high, one) == pytest.approx(0.95)
+    assert chance_below(one.high, one) == pytest.approx(0.95, abs=1e-4)  # 1.645 for the 95th percentile
     assert chance_below(limit, one) <= chance_below(limit * 1.1, one)
 
 
